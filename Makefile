@@ -1,0 +1,51 @@
+# make lab | reproduce | test | bench | lint | clean.  Real models and data, the same way everywhere:
+#   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
+PYTHON ?= python3
+OUT ?= out
+BIN := .venv/bin
+CHOICE := $(if $(MODEL),--model '$(MODEL)') $(if $(PRETRAINED),--pretrained '$(PRETRAINED)') \
+          $(if $(DATASET),--dataset '$(DATASET)') $(if $(ROOT),--root '$(ROOT)') $(if $(IMAGES),--images '$(IMAGES)')
+
+.PHONY: lab reproduce test bench lint chromium clean
+.DEFAULT_GOAL := reproduce
+
+lab: .venv/installed
+	@$(BIN)/clipsx lab $(CHOICE)
+
+reproduce: .venv/installed
+	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE)
+
+# One torch thread a worker: as many workers as cores share the machine without fighting for it.
+test: .venv/installed-test chromium lint
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+bench: .venv/installed-test
+	@$(BIN)/python tests/bench/bench.py $(ARGS)
+
+lint: .venv/installed-test
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/pyright
+
+clean:
+	@rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
+	@find clipsx tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# The environment: made when missing, brought up to date when pyproject.toml changes.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'clipsx needs Python 3.11 or newer: make PYTHON=python3.11 …' >&2; exit 1; }
+	@echo 'Setting up .venv (several GB, once) …'
+	@$(PYTHON) -m venv .venv || { echo 'python3 -m venv failed: on Debian, apt install python3-venv' >&2; rm -rf .venv; exit 1; }
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-test: pyproject.toml | .venv/bin/python
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch .venv/installed $@
+
+# The browser test drives Debian's chromium; without one it skips and says so.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo 'Installing chromium …' && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+		|| echo 'No chromium: the browser test will skip.'

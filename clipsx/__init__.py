@@ -1,0 +1,19 @@
+"""clipsx shows, measures and repairs what is wrong inside CLIP."""
+
+from clipsx import maps
+from clipsx.clip import Clip
+from clipsx.features import DenseFeatures
+from clipsx.maps import feature_surgery, is_constant, minmax, points_from_map, similarity, surgery_scores, upsample
+
+__all__ = [
+    "Clip",
+    "DenseFeatures",
+    "feature_surgery",
+    "is_constant",
+    "maps",
+    "minmax",
+    "points_from_map",
+    "similarity",
+    "surgery_scores",
+    "upsample",
+]

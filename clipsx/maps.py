@@ -1,0 +1,162 @@
+"""From features to maps: similarity, feature surgery, min-max, upsampling and points. Pure functions of tensors."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipsx.features import DenseFeatures, require_unit
+from clipsx.messages import nearest
+
+CONSTANT = 1e-7
+"""A map whose range is at most this, or a hundred-thousandth of its largest value, is called constant (cosines)."""
+
+
+def similarity(dense: DenseFeatures, text: Float[Tensor, "N D"]) -> Float[Tensor, "B h w N"]:
+    """Cosine of every patch with every label, in −1…1.
+
+    Source: CLIP Surgery, released code (features normalised along the feature axis).
+    """
+    return dense.patches @ _labels(dense, text).T  # (B, h, w, N)
+
+
+def _code(s: Tensor, w: Tensor) -> Tensor:
+    weighted = w * s  # (B, h, w, N)
+    return weighted - weighted.mean(-1, keepdim=True)
+
+
+def _paper(s: Tensor, w: Tensor) -> Tensor:
+    return s - (w * s).mean(-1, keepdim=True)  # (B, h, w, N)
+
+
+FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"code": _code, "paper": _paper}
+"""How the redundant part is subtracted: as the released code does, or as the paper's formula says."""
+
+
+def feature_surgery(
+    dense: DenseFeatures,
+    text: Float[Tensor, "N D"],
+    tau: float = 2.0,
+    form: str = "code",
+    redundant: Float[Tensor, "1 D"] | None = None,
+) -> Float[Tensor, "B h w N"]:
+    """Similarity of every patch with every label, without what all labels share.
+
+    With s the cosines, p the softmax over labels of tau · (class feature · label) and w = p / mean(p):
+
+    - form "code": w·s minus its mean over the labels (the released code, exactly; its sum over labels is 0);
+    - form "paper": s minus the mean over the labels of w·s (the winner at a patch never changes);
+    - with `redundant`, the feature of the empty label: patch · (label − redundant), for any number of labels.
+
+    tau ≥ 0 sharpens the weights. One label alone needs `redundant`: the first form would be 0 everywhere.
+    Errors: ValueError for one label without `redundant`, an unknown form, a tau that is negative or not finite.
+    Source: CLIP Surgery, section on feature surgery; released code `clip_feature_surgery`. Memory: B·h·w·N, whatever D.
+    """
+    return _surgery(dense, dense.patches, text, tau, form, redundant)
+
+
+def surgery_scores(
+    dense: DenseFeatures,
+    text: Float[Tensor, "N D"],
+    form: str = "code",
+    redundant: Float[Tensor, "1 D"] | None = None,
+    tau: float = 2.0,
+) -> Float[Tensor, "B N"]:
+    """One score per image and label: the class feature itself through feature surgery (multi-label recognition).
+
+    Arguments and errors as in `feature_surgery`. Source: CLIP Surgery, an author's reply on multi-label recognition.
+    """
+    return _surgery(dense, dense.cls[:, None, None, :], text, tau, form, redundant)[:, 0, 0]  # (B, N)
+
+
+def _surgery(
+    dense: DenseFeatures, tokens: Tensor, text: Tensor, tau: float, form: str, redundant: Tensor | None
+) -> Tensor:
+    if form not in FORMS:
+        raise ValueError(f"Unknown form of feature surgery {form!r}{nearest(form, FORMS)}.")
+    if not 0 <= tau < float("inf"):
+        raise ValueError(f"tau must be a finite number of at least 0, not {tau}.")
+    text = _labels(dense, text)
+    if redundant is not None:
+        if tuple(redundant.shape) != (1, text.shape[1]):
+            raise ValueError(f"redundant must have shape (1, {text.shape[1]}), not {tuple(redundant.shape)}.")
+        return tokens @ (text - redundant.to(text)).T  # (B, h, w, N)
+    if text.shape[0] < 2:
+        raise ValueError(
+            "Feature surgery of one label alone is 0 everywhere. Give more labels, or the empty label's feature: "
+            'redundant=clip.encode_labels([""]).'
+        )
+    p = (tau * dense.cls @ text.T).softmax(-1)  # (B, N)
+    w = p / p.mean(-1, keepdim=True)  # (B, N)
+    return FORMS[form](tokens @ text.T, w[:, None, None, :])  # (B, h, w, N)
+
+
+def _labels(dense: DenseFeatures, text: Tensor) -> Tensor:
+    if text.ndim != 2 or text.shape[0] < 1 or text.shape[1] != dense.cls.shape[1]:
+        raise ValueError(
+            f"Label features must have shape (N, {dense.cls.shape[1]}) with at least one label, not {tuple(text.shape)}."
+        )
+    require_unit("text", text)
+    return text.to(dense.cls)
+
+
+def is_constant(sim: Float[Tensor, "B h w N"]) -> Bool[Tensor, "B N"]:
+    """Which maps say nothing: the same value (up to rounding) at every patch."""
+    low, high = _range(sim)
+    size = torch.maximum(low.abs(), high.abs())
+    return high - low <= torch.clamp(1e-5 * size, min=CONSTANT)  # (B, N)
+
+
+def minmax(sim: Float[Tensor, "B h w N"]) -> Float[Tensor, "B h w N"]:
+    """Every map of every label stretched to 0…1 over its own patches; a constant map becomes zeros (`is_constant`).
+
+    Errors: ValueError where a value is not finite.
+    """
+    low, high = _range(sim)
+    flat = is_constant(sim)  # (B, N)
+    span = torch.where(flat, torch.ones_like(low), high - low)  # (B, N)
+    out = (sim - low[:, None, None]) / span[:, None, None]  # (B, h, w, N)
+    return torch.where(flat[:, None, None], torch.zeros_like(out), out).clamp(0, 1)
+
+
+def _range(sim: Tensor) -> tuple[Tensor, Tensor]:
+    if sim.ndim != 4 or 0 in sim.shape:
+        raise ValueError(f"Maps must have shape (B, h, w, N), none of them 0, not {tuple(sim.shape)}.")
+    low, high = sim.amin((1, 2)), sim.amax((1, 2))  # (B, N) both
+    if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
+        raise ValueError("A map holds values that are not finite.")
+    return low, high
+
+
+def upsample(maps: Float[Tensor, "B h w N"], size: tuple[int, int]) -> Float[Tensor, "B H W N"]:
+    """Maps at the pixels of an image of size (H, W): bilinear, cell centres kept where they are."""
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (H, W), both at least 1, not {size}.")
+    grid = maps.permute(0, 3, 1, 2)  # (B, N, h, w)
+    return F.interpolate(grid, size=tuple(size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+
+
+def points_from_map(
+    sim: Float[Tensor, "h w"], size: tuple[int, int], threshold: float = 0.8
+) -> tuple[Int[Tensor, "P 2"], Int[Tensor, " P"]]:
+    """Points for a promptable segmenter: (P, 2) as (x, y) pixels in an image of size (H, W), and (P,) 1 or 0.
+
+    The map is halved bilinearly and stretched to 0…1; positives (1) are the cells of at least `threshold` (0…1), but at
+    most half of all cells; as many of the lowest cells are negatives (0). A constant map gives no points.
+    Source: CLIP Surgery, released code `similarity_map_to_points`.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in 0…1, not {threshold}.")
+    h, w = max(1, sim.shape[0] // 2), max(1, sim.shape[1] // 2)
+    cells = minmax(upsample(sim[None, :, :, None], (h, w)))[0, :, :, 0].flatten()  # (h·w)
+    count = min(int((cells >= threshold).sum()), cells.numel() // 2)
+    if not bool((cells > 0).any()):
+        count = 0
+    order = cells.sort(stable=True).indices  # (h·w), lowest first
+    chosen = torch.cat([order.flip(0)[:count], order[:count]])  # (2·count)
+    x = ((chosen % w + 0.5) * size[1] / w).long().clamp(max=size[1] - 1)
+    y = ((chosen // w + 0.5) * size[0] / h).long().clamp(max=size[0] - 1)
+    labels = torch.cat([torch.ones(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)]).to(chosen.device)
+    return torch.stack([x, y], dim=-1), labels

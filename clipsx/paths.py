@@ -1,0 +1,29 @@
+"""Where the package's own files and its cache are: the one place that knows a checkout from a wheel."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(checkout: str, wheel: str) -> Path:
+    inside = PACKAGE / wheel
+    return inside if inside.is_dir() else PACKAGE.parent / checkout
+
+
+def data() -> Path:
+    """The folder of the built-in models and gallery."""
+    return _shipped("data", "_data")
+
+
+def notebooks() -> Path:
+    """The folder of the notebooks."""
+    return _shipped("notebooks", "_notebooks")
+
+
+def cache() -> Path:
+    """The folder for what can be computed again: $CLIPSX_CACHE, else the user's cache folder. Not created here."""
+    stated = os.environ.get("CLIPSX_CACHE")
+    return Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))

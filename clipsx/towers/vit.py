@@ -1,0 +1,199 @@
+"""open_clip's VisionTransformer: its stem, blocks and head, computed from its weights; it is never changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipsx.towers.shared import Block, merge, pair, positions, refuse_unknown, split
+
+Heads = Float[Tensor, "B heads L d"]
+STEM = ("conv1", "patch_dropout", "ln_pre", "transformer", "ln_post")
+STEM_OWN = ("class_embedding", "positional_embedding", "proj")
+BLOCK = ("ln_1", "attn", "ls_1", "ln_attn", "ln_2", "mlp", "ls_2")
+ATTENTION = ("out_proj", "ln_q", "ln_k", "ln_inner", "attn_drop", "out_drop")
+ATTENTION_OWN = ("in_proj_weight", "in_proj_bias", "head_scale")
+
+
+@dataclass(frozen=True)
+class Path:
+    """How patch features are made: a second path over the last blocks, fed by the original one.
+
+    relation: what attends to what, from a block's attention, its v, q and k; blocks: over how many of the last
+    blocks (None: as many as `depth` says; 0: no second path); residual: whether it starts from the original path's
+    tokens (else from nothing). No feed-forward network on the second path.
+    """
+
+    relation: Callable[["Attention", Tensor], Tensor] | None
+    blocks: int | None
+    residual: bool = True
+
+
+class Attention:
+    """One block's attention read from `in_proj_weight`, `in_proj_bias` and `out_proj`, whatever its class."""
+
+    def __init__(self, where: str, module: nn.Module) -> None:
+        refuse_unknown(where, module, ATTENTION, ATTENTION_OWN)
+        if getattr(module, "in_proj_weight", None) is None or getattr(module, "out_proj", None) is None:
+            raise ValueError(f"{where} ({type(module).__name__}) has no in_proj_weight and out_proj.")
+        if getattr(module, "add_zero_attn", False):
+            raise ValueError(f"{where} ({type(module).__name__}) has a part that is not understood: 'add_zero_attn'.")
+        self.module = module
+        self.heads = int(module.num_heads)
+        identity = nn.Identity()
+        self.ln_q = getattr(module, "ln_q", identity)
+        self.ln_k = getattr(module, "ln_k", identity)
+        self.ln_inner = getattr(module, "ln_inner", identity)
+
+    def qkv(self, x: Float[Tensor, "B L C"]) -> tuple[Heads, Heads, Heads]:
+        """Queries and keys as they are compared (own norms applied), and values."""
+        packed = F.linear(x, self.module.in_proj_weight, self.module.in_proj_bias)  # (B, L, 3·C)
+        q, k, v = (split(part, self.heads) for part in packed.chunk(3, dim=-1))  # (B, heads, L, d)
+        return self.ln_q(q), self.ln_k(k), v
+
+    def output(self, x: Heads) -> Float[Tensor, "B L C"]:
+        """Mixed values through head scales, the inner norm and the output projection."""
+        scale = getattr(self.module, "head_scale", None)
+        return self.module.out_proj(self.ln_inner(merge(x if scale is None else x * scale)))
+
+
+def value_value(attention: Attention, v: Heads) -> Heads:
+    """Every patch attends to all tokens by the likeness of their values (CLIP Surgery); rows of the patches only."""
+    q = attention.ln_q(v[:, :, 1:])  # (B, heads, h·w, d)
+    return F.scaled_dot_product_attention(q, attention.ln_k(v), v)
+
+
+def itself(attention: Attention, v: Heads) -> Heads:
+    """Every patch attends to itself alone (MaskCLIP); rows of the patches only."""
+    return v[:, :, 1:]  # (B, heads, h·w, d)
+
+
+class ViT:
+    """Adapter of open_clip's VisionTransformer (class-token or average pooling, LayerScale, final_ln_after_pool).
+
+    Errors: ValueError naming a part that is not understood.
+    """
+
+    family = "vit"
+
+    def __init__(self, visual: nn.Module) -> None:
+        if getattr(visual, "attn_pool", None) is not None:
+            raise ValueError("The image tower has an attentional pool ('attn_pool'), which is not understood.")
+        refuse_unknown("The image tower", visual, STEM, STEM_OWN)
+        if visual.pool_type not in ("tok", "avg"):
+            raise ValueError(f"The image tower pools by {visual.pool_type!r}, which is not understood; 'tok', 'avg' are.")
+        self.visual = visual
+        self.patch_size = pair(visual.conv1.kernel_size)
+        self.image_size = pair(visual.image_size)
+        self.native = self.grid(*self.image_size)
+        self._blocks = list(visual.transformer.resblocks)
+        self.blocks = len(self._blocks)
+        self._attention = []
+        for i, block in enumerate(self._blocks):
+            refuse_unknown(f"Block {i}", block, BLOCK)
+            self._attention.append(Attention(f"Block {i}'s attention", block.attn))
+            self._probe(i)
+
+    @staticmethod
+    def fits(visual: nn.Module) -> bool:
+        """Whether this adapter is the one for the tower."""
+        return hasattr(visual, "conv1") and hasattr(getattr(visual, "transformer", None), "resblocks")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the stem computes in."""
+        return self.visual.conv1.weight.dtype
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Patch rows and columns of an image of H × W pixels."""
+        return height // self.patch_size[0], width // self.patch_size[1]
+
+    @torch.no_grad()
+    def _probe(self, index: int) -> None:
+        """Two random tokens through the block and through our reading of it: a part we read wrongly shows here."""
+        block = self._blocks[index]
+        weight = block.attn.in_proj_weight
+        draw = torch.randn(2, 2, weight.shape[1], generator=torch.Generator().manual_seed(0))
+        x = draw.to(weight)  # (2, 2, C), so that a sequence-first block can be asked as well
+        q, k, v = self._qkv(index, x)
+        attended = x + self._attend(index, F.scaled_dot_product_attention(q, k, v))
+        ours = attended + self._ffn(index, attended)
+        tolerance = 1e-3 if weight.dtype == torch.float32 else 5e-2
+        for theirs in (block(x), block(x.transpose(0, 1)).transpose(0, 1)):
+            if float((theirs - ours).float().norm()) <= tolerance * float(ours.float().norm()):
+                return
+        raise ValueError(f"Block {index} ({type(block).__name__}) does not compute what its parts say; it is refused.")
+
+    def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
+        """Tokens that enter the first block; positions interpolated for this call when the size is not the native one."""
+        visual = self.visual
+        x = visual.conv1(images)  # (B, C, h, w)
+        grid = (x.shape[2], x.shape[3])
+        x = x.flatten(2).transpose(1, 2)  # (B, h·w, C)
+        cls = visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)  # (B, 1, C)
+        x = torch.cat([cls, x], dim=1)  # (B, 1 + h·w, C)
+        return visual.ln_pre(x + positions(visual.positional_embedding, self.native, grid).to(x.dtype))
+
+    def _qkv(self, index: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._attention[index].qkv(self._blocks[index].ln_1(x))
+
+    def _attend(self, index: int, mixed: Tensor) -> Tensor:
+        block, out = self._blocks[index], self._attention[index].output(mixed)  # (B, L, C)
+        out = block.ln_attn(out) if hasattr(block, "ln_attn") else out
+        return block.ls_1(out) if hasattr(block, "ls_1") else out
+
+    def _ffn(self, index: int, x: Tensor) -> Tensor:
+        block = self._blocks[index]
+        out = block.mlp(block.ln_2(x))  # (B, L, C)
+        return block.ls_2(out) if hasattr(block, "ls_2") else out
+
+    def project(self, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B L D"]:
+        """Tokens through the last norm and the projection into the joint space; not normalised."""
+        return self._head(self.visual.ln_post(tokens))
+
+    def _head(self, x: Tensor) -> Tensor:
+        return x if self.visual.proj is None else x @ self.visual.proj  # (…, C) → (…, D)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """The tower's own image feature (B, D) from the last block's tokens: what `encode_image` gives."""
+        if self.visual.pool_type == "tok":
+            return self.project(x[:, 0])
+        if self.visual.final_ln_after_pool:
+            return self.project(x[:, 1:].mean(1))
+        return self._head(self.visual.ln_post(x[:, 1:]).mean(1))
+
+    def trace(self, images: Float[Tensor, "B 3 H W"]) -> Iterator[Block]:
+        """Every block of the original path in turn, with its input and what its halves add. Call under no_grad."""
+        x = self.stem(images)
+        for index in range(self.blocks):
+            q, k, v = self._qkv(index, x)
+            attention = self._attend(index, F.scaled_dot_product_attention(q, k, v))
+            ffn = self._ffn(index, x + attention)
+            yield Block(index, x, q, k, v, attention, ffn)
+            x = x + attention + ffn
+
+    def dense(
+        self, images: Float[Tensor, "B 3 H W"], path: Path, depth: int
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]]:
+        """The tower's own image feature, and patch features by `path` over the last blocks; not normalised.
+
+        With a second path, the last block's original path computes no more than the tower's own pooling reads: the
+        class token's row alone. An average-pooled tower has no class token that anything reads; its own feature, the
+        pooled one, stands in its place.
+        """
+        count = depth if path.blocks is None else path.blocks
+        second: Tensor | None = None
+        x = self.stem(images)  # (B, L, C)
+        for index in range(self.blocks):
+            q, k, v = self._qkv(index, x)  # (B, heads, L, d)
+            if path.relation is not None and index >= self.blocks - count:
+                new = self._attend(index, path.relation(self._attention[index], v))  # (B, h·w, C)
+                second = (x[:, 1:] if path.residual else 0) + new if second is None else second + new
+            if second is not None and index == self.blocks - 1 and self.visual.pool_type == "tok":
+                x, q = x[:, :1], q[:, :, :1]  # (B, 1, C), (B, heads, 1, d)
+            x = x + self._attend(index, F.scaled_dot_product_attention(q, k, v))
+            x = x + self._ffn(index, x)
+        return self._pool(x), self.project(x[:, 1:] if second is None else second)

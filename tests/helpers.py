@@ -1,0 +1,57 @@
+"""Small models and pictures that many tests share."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.model import CLIP
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+import clipsx
+
+TEXT = {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+VIT = {"image_size": 64, "layers": 4, "width": 48, "head_width": 16, "patch_size": 16}
+RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32}
+
+
+@functools.cache
+def tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer(context_length=TEXT["context_length"])
+
+
+def tiny_model(seed: int = 0, quick_gelu: bool = False, vision: dict[str, Any] | None = None) -> CLIP:
+    """An open_clip model of seeded random weights in eval mode, every parameter moved off its initial value."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIP(32, dict(vision or VIT), dict(TEXT), quick_gelu=quick_gelu)
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                if name != "logit_scale":
+                    value.add_(torch.randn_like(value) * 0.1 * value.std(correction=0).clamp(min=0.2))
+    return model.eval()
+
+
+def tiny_clip(seed: int = 0, **vision: Any) -> clipsx.Clip:
+    """A small vision transformer as a Clip; keywords change open_clip's vision configuration."""
+    config = {**VIT, **vision}
+    preprocess = image_transform_v2(PreprocessCfg(size=config["image_size"]), is_train=False)
+    return clipsx.Clip(tiny_model(seed, vision=config), preprocess, tokenizer(), name="tiny", weights=f"seed {seed}")
+
+
+def tiny_resnet(seed: int = 0) -> clipsx.Clip:
+    """A small ModifiedResNet as a Clip."""
+    preprocess = image_transform_v2(PreprocessCfg(size=RESNET["image_size"]), is_train=False)
+    return clipsx.Clip(tiny_model(seed, vision=RESNET), preprocess, tokenizer(), name="tiny-rn", weights=f"seed {seed}")
+
+
+def noise(height: int, width: int, seed: int = 0) -> Image.Image:
+    """A picture of random pixels."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def random_images(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Normalised random pixels (B, 3, H, W)."""
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))

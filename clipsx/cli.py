@@ -1,0 +1,279 @@
+"""The command line: ``clipsx explain | evaluate | reproduce | lab | train``.
+
+Every command takes a model the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an open_clip name, a
+directory or a file), ``--pretrained`` an open_clip tag. A mistake is answered in one line on stderr and exit code 2.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from clipsx.clip import Clip
+
+COLUMNS = 4  # panels in a row of the explain figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code: 0 done, 1 a notebook failed, 2 a mistake in the call, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] == ["train"]:  # its options belong to clipsx.train alone
+        argv, rest = ["train"], argv[1:]
+    else:
+        rest = []
+    options = _parser().parse_args(argv)
+    options.rest = rest
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("clipsx: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if os.environ.get("CLIPSX_TRACEBACK"):
+            raise
+        kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+        print(f"clipsx: {kind}{' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def explain(
+    clip: "Clip",
+    image: str | Path,
+    labels: Sequence[str],
+    *,
+    method: str = "clip-surgery",
+    depth: int = 6,
+    surgery: bool = True,
+    form: str = "code",
+    tau: float = 2.0,
+    templates: str = "clip-surgery",
+    size: int | None = None,
+    threshold: float = 0.5,
+    opacity: float = 0.6,
+) -> "tuple[Figure, pd.DataFrame]":
+    """A figure (the photo, then a map for each label) and a table with a row for each label, with its provenance.
+
+    ``surgery`` repairs the maps by feature surgery; one label alone is compared with the empty label. The columns
+    ``peak_x``, ``peak_y`` are pixels of the photo, ``area`` the share (0…1) of it where the map is at least
+    ``threshold``; ``cosine`` is the class token's. Raises ValueError for blank labels and whatever `Clip` refuses.
+    """
+    import matplotlib.pyplot as plt
+    import pandas as pd
+
+    import clipsx
+    from clipsx import images, plots
+    from clipsx.maps import is_constant
+
+    photo = images.open_image(image)
+    batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
+    text = clip.encode_labels(labels, templates=templates)  # (N, D)
+    dense = clip.encode_dense(batch, method=method, depth=depth)
+    alone = clip.encode_labels([""], templates=templates) if len(labels) == 1 else None
+    sim = (
+        clipsx.feature_surgery(dense, text, tau=tau, form=form, redundant=alone)
+        if surgery
+        else clipsx.similarity(dense, text)
+    )
+    maps = clipsx.upsample(clipsx.minmax(sim), (photo.height, photo.width))[0].cpu().numpy()  # (H, W, N)
+    flat = is_constant(sim)[0].tolist()
+    cosine = (dense.cls @ text.T)[0].tolist()
+
+    setting = (
+        f"feature surgery ({form}{'' if alone is None else ', against the empty label'}), tau {tau:g}"
+        if surgery
+        else "none"
+    )
+    provenance = clip.describe() | {
+        "data": Path(image).name,
+        "image_size": "x".join(str(side) for side in batch.shape[-2:]),
+        "templates": templates,
+        "method": method,
+        "depth": depth,
+        "surgery": setting,
+        "protocol": f"min-max per map; area at or above {threshold:g}",
+    }
+    rows = []
+    for n, label in enumerate(labels):
+        y, x = divmod(int(maps[..., n].argmax()), photo.width)
+        area = float((maps[..., n] >= threshold).mean())
+        row = {"label": label, "cosine": cosine[n], "peak_x": x, "peak_y": y, "area": area, "constant": flat[n]}
+        rows.append(row | provenance)
+
+    width = min(COLUMNS, 1 + len(labels))
+    height = -(-(1 + len(labels)) // width)
+    figure, axes = plt.subplots(height, width, squeeze=False, layout="constrained", figsize=(2.6 * width, 2.6 * height))
+    for ax in axes.flat:
+        ax.axis("off")
+    axes.flat[0].imshow(photo)
+    axes.flat[0].set_title("photo")
+    for n, label in enumerate(labels):
+        title = f"{label or '(empty label)'}{': constant map' if flat[n] else ''}"
+        plots.overlay(photo, maps[..., n], ax=axes.flat[n + 1], opacity=opacity, title=title)
+    return figure, pd.DataFrame(rows)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from clipsx import plots
+
+    labels = [label.strip() for label in options.labels.split(",")]
+    if not all(labels):
+        raise ValueError(
+            f"--labels {options.labels!r} holds a blank label: give names parted by commas, such as 'cat, boat'"
+        )
+    clip = _load(options)
+    names = ("method", "depth", "surgery", "form", "tau", "templates", "size", "threshold", "opacity")
+    for image in options.images:
+        figure, table = explain(clip, image, labels, **{name: getattr(options, name) for name in names})
+        stem = f"{Path(image).stem}-{options.method}{'' if options.surgery else '-raw'}"
+        provenance = table.iloc[0].drop(["label", "cosine", "peak_x", "peak_y", "area", "constant"]).to_dict()
+        for path in [
+            *plots.save_figure(figure, options.out, stem, provenance),
+            plots.save_table(table, options.out, stem),
+        ]:
+            print(path)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from clipsx import datasets, evaluate, plots
+
+    clip = _load(options)
+    samples = datasets.load(options.dataset or "sketchbook", root=options.root)
+    if options.count is not None:
+        samples = samples[: options.count]
+    methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else clip.methods
+    table = evaluate.evaluate(clip, samples, methods=methods)
+    summary = evaluate.summarise(table)
+    print(plots.save_table(table, options.out, "evaluation"))
+    print(plots.save_table(summary, options.out, "evaluation-summary"))
+    print(summary.to_string(index=False))
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from clipsx.reproduce import reproduce
+
+    names = options.notebooks or None
+    runs = reproduce(options.out, notebooks=names, timeout=options.timeout, images=options.count, **_choice(options))
+    return int(any(run.errors for run in runs))
+
+
+def _lab(options: argparse.Namespace) -> int:
+    import nbformat
+
+    from clipsx import paths
+    from clipsx.reproduce import find, inject
+
+    chosen = _choice(options) | {"images": options.count}
+    parameters = {name.upper(): value for name, value in chosen.items() if value is not None}
+    folder = paths.notebooks()
+    if options.dir is not None or parameters or not os.access(folder, os.W_OK) or "site-packages" in folder.parts:
+        # Work on copies: installed notebooks stay as they are, and chosen parameters stand in the copies' own cells.
+        target = Path(options.dir or "clipsx-notebooks").absolute()
+        target.mkdir(parents=True, exist_ok=True)
+        for source in find():
+            if (target / source.name).exists():
+                print(f"{target / source.name} is kept as it is")
+            else:
+                shutil.copyfile(source, target / source.name)
+                if parameters:
+                    nbformat.write(inject(nbformat.read(source, as_version=4), parameters), target / source.name)
+        folder = target
+    os.chdir(folder)
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options.jupyter])
+
+
+def _train(options: argparse.Namespace) -> int:
+    from clipsx import train
+
+    train.main(options.rest)
+    return 0
+
+
+def _load(options: argparse.Namespace) -> "Clip":
+    import clipsx
+
+    return clipsx.load(
+        options.model or "sketchbook",
+        pretrained=options.pretrained,
+        device=options.device,
+        precision=options.precision,
+        quickgelu=options.quickgelu,
+    )
+
+
+def _choice(options: argparse.Namespace) -> dict[str, Any]:
+    root = None if options.root is None else str(Path(options.root).absolute())
+    return {"model": options.model, "pretrained": options.pretrained, "dataset": options.dataset, "root": root}
+
+
+def _parser() -> argparse.ArgumentParser:
+    switch = argparse.BooleanOptionalAction
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("--model", help="built-in name, open_clip name, directory or file (default: sketchbook)")
+    model.add_argument("--pretrained", help="open_clip tag, such as openai")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", help="cpu, cuda, … (default: cuda when there is one)")
+    device.add_argument("--precision", default="fp32", help="fp32, fp16 or bf16 (default: %(default)s)")
+    device.add_argument("--quickgelu", action=switch, help="state a local file's activation")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--dataset", help="sketchbook, voc2012 or folder (default: sketchbook)")
+    data.add_argument("--root", help="where the data set lies")
+    data.add_argument("--images", dest="count", type=_positive, help="how many samples to read")
+    out = argparse.ArgumentParser(add_help=False)
+    out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
+
+    parser = argparse.ArgumentParser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
+    commands = parser.add_subparsers(required=True, metavar="explain | evaluate | reproduce | lab | train")
+
+    sub = commands.add_parser(
+        "explain", parents=[model, device, out], help="maps of labels on pictures: figure and table"
+    )
+    sub.add_argument("images", nargs="+", metavar="IMAGE")
+    sub.add_argument("--labels", required=True, help="names parted by commas: 'cat, boat'")
+    sub.add_argument("--method", default="clip-surgery", help="clip, maskclip, clip-surgery, … (default: %(default)s)")
+    sub.add_argument("--depth", type=int, default=6, help="blocks on the second path (default: %(default)s)")
+    sub.add_argument("--surgery", action=switch, default=True, help="feature surgery on the maps (default: yes)")
+    sub.add_argument("--form", default="code", help="feature surgery as in the released code or the paper: code, paper")
+    sub.add_argument("--tau", type=float, default=2.0, help="its temperature (default: %(default)s)")
+    sub.add_argument("--templates", default="clip-surgery", help="prompt templates by name (default: %(default)s)")
+    sub.add_argument("--size", type=_positive, help="side in pixels the model reads (default: its own)")
+    sub.add_argument("--threshold", type=float, default=0.5, help="for the area in the table (default: %(default)s)")
+    sub.add_argument("--opacity", type=float, default=0.6, help="of the map over the photo, 0…1 (default: %(default)s)")
+    sub.set_defaults(command=_explain)
+
+    sub = commands.add_parser("evaluate", parents=[model, device, data, out], help="methods on a data set: tables")
+    sub.add_argument("--methods", help="names parted by commas (default: all that the model can do)")
+    sub.set_defaults(command=_evaluate)
+
+    sub = commands.add_parser("reproduce", parents=[model, data, out], help="run the notebooks: figures, tables, pages")
+    sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
+    sub.add_argument("--timeout", type=float, help="seconds for each cell (default: none)")
+    sub.set_defaults(command=_reproduce)
+
+    sub = commands.add_parser("lab", parents=[model, data], help="open the notebooks in JupyterLab")
+    sub.add_argument("--dir", help="work on copies in this folder (default: the checkout's, or ./clipsx-notebooks)")
+    sub.add_argument("jupyter", nargs="*", metavar="-- …", help="options for JupyterLab, after --")
+    sub.set_defaults(command=_lab)
+
+    sub = commands.add_parser("train", help="train a built-in model again (see clipsx train --help)")
+    sub.set_defaults(command=_train)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Run the notebooks headless and lay their figures, tables and pages out as one folder that needs no network.
+
+A notebook counts as failed when any error message left its kernel: also one that an ``ipywidgets.Output`` caught, hid
+or cleared (such a run ends green otherwise), and a traceback that a thread printed.
+"""
+
+import difflib
+import html
+import importlib.metadata
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from jinja2 import DictLoader
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+
+from clipsx import paths
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+ROWS_SHOWN = 12  # of a table, on the index page
+
+# nbconvert's own page without the scripts it fetches (require.js, MathJax, Mermaid, the widgets' manager).
+OFFLINE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}"""
+
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
+img{max-width:100%;border:1px solid #ddd}figure{margin:1.5rem 0}figcaption,.small{color:#555;font-size:.85rem}
+table{border-collapse:collapse;font-size:.8rem;display:block;overflow-x:auto}td,th{padding:.2rem .6rem;text-align:right}
+tr:nth-child(even){background:#f5f5f5}h2{border-top:2px solid #222;padding-top:.5rem}.failed{color:#b00020}"""
+
+
+@dataclass
+class Run:
+    """What one notebook left behind: its page, the files it wrote, its errors (none: it passed), its seconds."""
+
+    name: str
+    title: str
+    page: Path
+    files: list[Path] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class StrictClient(NotebookClient):
+    """A notebook client that remembers every error the kernel reported, wherever the front end would have put it."""
+
+    def __init__(self, nb: nbformat.NotebookNode, **options: Any) -> None:
+        super().__init__(nb, **options)
+        self.seen: list[str] = []
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        content = msg["content"]
+        if msg["msg_type"] == "error":
+            self.seen.append(f"cell {cell_index + 1}: {content['ename']}: {content['evalue']}")
+        elif msg["msg_type"] == "stream" and "Traceback (most recent call last)" in content["text"]:
+            self.seen.append(f"cell {cell_index + 1}: {content['text'].strip().splitlines()[-1]}")
+        return super().process_message(msg, cell, cell_index)
+
+    def errors_in_widgets(self) -> Iterable[str]:
+        """Errors that the kernel put into an Output widget's state itself, without a message of their own."""
+        for state in self.widget_state.values():
+            for output in state.get("outputs") or ():
+                if output["output_type"] == "error":
+                    yield f"in a widget: {output['ename']}: {output['evalue']}"
+
+
+def find(names: Sequence[str] | None = None) -> list[Path]:
+    """The shipped notebooks in order, or those whose names start with one of ``names`` (``"01"`` is enough).
+
+    Raises ValueError for a name that no notebook starts with, with the nearest ones.
+    """
+    every = sorted(paths.notebooks().glob("[0-9]*.ipynb"))
+    if names is None:
+        return every
+    for name in names:
+        if not any(path.stem.startswith(name.removesuffix(".ipynb")) for path in every):
+            stems = [path.stem for path in every]
+            near = difflib.get_close_matches(name, stems, cutoff=0.3) or stems
+            raise ValueError(f"no notebook is called {name!r}: there is {', '.join(near)}")
+    return [path for path in every if any(path.stem.startswith(name.removesuffix(".ipynb")) for name in names)]
+
+
+def inject(notebook: nbformat.NotebookNode, parameters: dict[str, Any]) -> nbformat.NotebookNode:
+    """Append assignments to the cell tagged ``parameters`` (in place) and return the notebook.
+
+    Raises ValueError when no cell carries the tag.
+    """
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", ()):
+            cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+            return notebook
+    raise ValueError("the notebook has no cell tagged 'parameters'")
+
+
+def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
+    """HTML of an executed notebook that loads nothing: a widget is replaced by the picture it left beside itself."""
+    page = nbformat.from_dict(notebook)
+    page.metadata.pop("widgets", None)
+    page.metadata["title"] = title
+    for cell in page.cells:
+        for output in cell.get("outputs", ()):
+            if output.get("data", {}).pop(WIDGET_VIEW, None) is not None and set(output["data"]) <= {"text/plain"}:
+                output["data"] = {}
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+    quiet = logging.getLogger("clipsx.nbconvert")  # it warns of every picture without a description
+    quiet.setLevel(logging.ERROR)
+    loaders = [DictLoader({"offline.html.j2": OFFLINE})]
+    exporter = HTMLExporter(template_name="lab", template_file="offline.html.j2", extra_loaders=loaders, log=quiet)
+    return exporter.from_notebook_node(page)[0]
+
+
+def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None = None) -> Run:
+    """Execute one notebook with ``parameters`` injected, write its page to ``out`` and return what it left behind.
+
+    ``timeout`` is in seconds for each cell, None waits for ever. Errors are returned, not raised.
+    """
+    notebook = inject(nbformat.read(path, as_version=4), parameters)
+    heading = next(
+        (c.source for c in notebook.cells if c.cell_type == "markdown" and c.source.startswith("# ")), path.stem
+    )
+    result = Run(path.stem, heading.splitlines()[0].removeprefix("# "), out / f"{path.stem}.html")
+    client = StrictClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": path.parent}}
+    )
+    client.extra_arguments = ["--log-level=ERROR"]
+    before, start = _files(out), time.perf_counter()
+    try:
+        client.execute(env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        if not client.seen:
+            client.seen.append(str(error).strip().splitlines()[0])
+    result.seconds = time.perf_counter() - start
+    result.errors = list(dict.fromkeys([*client.seen, *client.errors_in_widgets()]))
+    result.files = [file for file, stamp in _files(out).items() if before.get(file) != stamp]
+    result.page.write_text(static_page(notebook, result.title), encoding="utf-8")
+    return result
+
+
+def reproduce(
+    out: str | Path = "out",
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    images: int | None = None,
+    notebooks: Sequence[str] | None = None,
+    timeout: float | None = None,
+    on_progress: Callable[[str], None] = print,
+) -> list[Run]:
+    """Run the notebooks, each with the given model and data, and write ``out/index.html`` over all that they made.
+
+    Parameters left at None keep the notebook's own value; ``images`` is the number of samples that the analyses read.
+    All notebooks run, also after one has failed; look at ``Run.errors``. Raises ValueError or OSError before the first
+    one starts when the model, the data set or a notebook's name is wrong.
+    """
+    import clipsx
+
+    chosen = find(notebooks)
+    out = Path(out).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    root = None if root is None else str(Path(root).absolute())
+    about = clipsx.load(model or "sketchbook", pretrained=pretrained).describe()
+    about |= clipsx.datasets.load(dataset or "sketchbook", root=root).describe()
+    given = {
+        "MODEL": model,
+        "PRETRAINED": pretrained,
+        "DATASET": dataset,
+        "ROOT": root,
+        "IMAGES": images,
+        "OUT": str(out),
+    }
+    parameters = {name: value for name, value in given.items() if value is not None}
+    runs: list[Run] = []
+    for number, path in enumerate(chosen, 1):
+        on_progress(f"[{number}/{len(chosen)}] {path.stem} …")
+        runs.append(run(path, out, parameters, timeout))
+        outcome = f"FAILED: {runs[-1].errors[0]}" if runs[-1].errors else f"{len(runs[-1].files)} files"
+        on_progress(f"[{number}/{len(chosen)}] {path.stem}: {outcome}, {runs[-1].seconds:.0f} s")
+        # Written after each notebook, so that an interrupted run leaves a page over what is done.
+        (out / "index.html").write_text(_index(runs, about, out), encoding="utf-8")
+    on_progress(f"{out / 'index.html'}")
+    return runs
+
+
+def _files(out: Path) -> dict[Path, int]:
+    return {f: f.stat().st_mtime_ns for f in sorted(out.rglob("*")) if f.suffix in {".png", ".pdf", ".csv"}}
+
+
+def _index(runs: Sequence[Run], about: dict[str, Any], out: Path) -> str:
+    versions = {name: importlib.metadata.version(name) for name in ("clipsx", "torch", "open_clip_torch")}
+    facts = about | versions | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "cores": os.cpu_count()}
+    parts = ["<h1>clipsx: what the notebooks made</h1>", _facts(facts), "<ul>"]
+    parts += [f'<li><a href="#{r.name}">{html.escape(r.title)}</a>{" – failed" if r.errors else ""}</li>' for r in runs]
+    parts.append("</ul>")
+    for r in runs:
+        parts.append(f'<h2 id="{r.name}">{html.escape(r.title)}</h2>')
+        parts.append(
+            f'<p><a href="{r.page.name}">The notebook, executed</a> <span class="small">({r.seconds:.0f} s)</span></p>'
+        )
+        parts += [f'<p class="failed">{html.escape(error)}</p>' for error in r.errors]
+        parts += [_figure(file.relative_to(out)) for file in r.files if file.suffix == ".png"]
+        parts += [_table(file, out) for file in r.files if file.suffix == ".csv"]
+    head = f'<meta charset="utf-8"><title>clipsx</title><style>{STYLE}</style>'
+    return "\n".join(["<!DOCTYPE html>", f'<html lang="en"><head>{head}</head><body>', *parts, "</body></html>", ""])
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    return (
+        '<p class="small">' + " · ".join(f"{html.escape(k)} {html.escape(str(v))}" for k, v in facts.items()) + "</p>"
+    )
+
+
+def _figure(file: Path) -> str:
+    png, pdf, name = file.as_posix(), file.with_suffix(".pdf").as_posix(), html.escape(file.stem)
+    caption = f'{name}: <a href="{pdf}">PDF</a>, <a href="{png}">PNG</a>'
+    return f'<figure><img src="{png}" alt="{name}" loading="lazy"><figcaption>{caption}</figcaption></figure>'
+
+
+def _table(file: Path, out: Path) -> str:
+    table = pd.read_csv(file)
+    # A column with one value for the whole table is its provenance: said once, above it.
+    constant = [c for c in table if len(table) > 1 and len(table[c].unique()) == 1]
+    shown = table.drop(columns=constant).head(ROWS_SHOWN)
+    rows = shown.to_html(index=False, float_format="%.4g", border=0, na_rep="–")
+    link = f'<a href="{file.relative_to(out).as_posix()}">CSV</a>, {len(shown)} of {len(table)} rows'
+    facts = _facts({column: table[column].iloc[0] for column in constant})
+    return f'<h3>{html.escape(file.stem)}</h3><p class="small">{link}</p>{facts}{rows}'

@@ -1,0 +1,58 @@
+"""What every test shares: checked shapes, one thread a worker, a cache of its own, real data where there is some."""
+
+import os
+from pathlib import Path
+
+# Shapes and types in signatures are checked here and only here; the hook must stand before clipsx is first imported.
+# The numeric tower: an int may stand where a float is asked for, as everywhere in Python.
+from jaxtyping import install_import_hook
+
+install_import_hook("clipsx", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+import matplotlib  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+matplotlib.use("agg")
+torch.set_num_threads(1)
+
+REPO = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Label features cached by the tests never meet the user's own cache; the variable reaches subprocesses too."""
+    os.environ["CLIPSX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Folder of real CLIP features and photographs: CLIPSX_REAL, else ../shared/real beside the checkout."""
+    folder = Path(os.environ.get("CLIPSX_REAL", REPO.parent / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip("no real data: set CLIPSX_REAL to a folder with clip_features/ and VOCdevkit/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voc(real: Path) -> Path:
+    """A VOCdevkit with a few photographs and their masks."""
+    folder = real / "VOCdevkit"
+    if not folder.is_dir():
+        pytest.skip(f"no photographs: {folder.name} is missing in the folder of real data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_features(real: Path) -> Path:
+    """Real CLIP features, as npz files."""
+    folder = real / "clip_features"
+    if not folder.is_dir():
+        pytest.skip(f"no real features: {folder.name} is missing in the folder of real data")
+    return folder

@@ -1,0 +1,53 @@
+"""Every shipped notebook is thin, clean and runs, through the function that `make reproduce` uses."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from clipsx.reproduce import find, inject, run
+
+IMAGES = 8
+MOST_LINES = 40
+NOTEBOOKS = find()
+
+
+def code(notebook: nbformat.NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_thin_and_clean(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    lines = [
+        line for source in code(notebook) for line in source.splitlines() if line.strip() and not line.startswith("#")
+    ]
+    assert len(lines) <= MOST_LINES, f"{len(lines)} lines of code: move some into the package"
+    assert not any(re.match(r"\s*(def|class|for|while|try)\b", line) for line in lines), (
+        "a notebook only calls the package"
+    )
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    # Exported pages carry no MathJax: formulas are written in plain text.
+    assert not any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    names = {"MODEL", "PRETRAINED", "DATASET", "ROOT", "IMAGES", "OUT"}
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+    assert len(tagged) == 1
+    assert names <= set(re.findall(r"^(\w+) =", tagged[0].source, re.MULTILINE))
+    inject(notebook, {"IMAGES": 1})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path: Path, tmp_path: Path) -> None:
+    result = run(path, tmp_path, {"OUT": str(tmp_path), "IMAGES": IMAGES}, timeout=300)
+    assert result.errors == []
+    page = result.page.read_text(encoding="utf-8")
+    assert re.search(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//", page) is None
+    assert "data:image/png;base64," in page, "a notebook shows a picture"
+    for file in result.files:
+        assert file.stat().st_size > 0
+        assert file.suffix != ".png" or file.with_suffix(".pdf").exists()

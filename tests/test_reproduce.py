@@ -1,0 +1,90 @@
+"""reproduce.py on notebooks made here: errors that hide, parameters, pages that load nothing."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from clipsx import paths
+from clipsx.reproduce import find, inject, reproduce, run, static_page
+
+PARAMETERS = new_code_cell("OUT = None\nWORDS = 'none'", metadata={"tags": ["parameters"]})
+
+HIDDEN = {
+    "callback": "import ipywidgets as w\nw.interactive_output(lambda x: 1 / 0, {'x': w.IntSlider()})",
+    "cleared": "import ipywidgets as w\no = w.Output()\nwith o:\n    1 / 0\no.clear_output()",
+    "appended": "import ipywidgets as w\n"
+    "w.Output(outputs=[dict(output_type='error', ename='E', evalue='', traceback=[])])",
+    "thread": "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
+    "plain": "1 / 0",
+}
+LOADS = re.compile(
+    r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//|\bimport\(\"http", re.IGNORECASE
+)
+
+
+def write(path: Path, *cells: str) -> Path:
+    notebook = new_notebook(cells=[new_markdown_cell("# A title\ntext"), PARAMETERS, *map(new_code_cell, cells)])
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_hidden_error_fails_the_notebook(name: str, tmp_path: Path) -> None:
+    result = run(write(tmp_path / "n.ipynb", HIDDEN[name]), tmp_path, {}, timeout=60)
+    assert len(result.errors) >= 1
+    assert result.page.exists()
+
+
+def test_parameters_files_and_page(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("a\n1\n")
+    cells = [
+        "import pathlib\n_ = pathlib.Path(OUT, 'new.csv').write_text('a\\n1\\n')",
+        "import ipywidgets, IPython.display as d\nd.display(ipywidgets.IntSlider(description='gone'))",
+        "import base64\npng = base64.b64decode(b'iVBORw0KGgo=')\n"
+        "d.display({'image/png': base64.b64encode(png).decode(), "
+        "'application/vnd.jupyter.widget-view+json': {'model_id': 'x'}}, raw=True)\nprint(WORDS)",
+    ]
+    result = run(write(tmp_path / "n.ipynb", *cells), tmp_path, {"OUT": str(tmp_path), "WORDS": "it's <b>"}, timeout=60)
+    assert result.errors == []
+    assert result.title == "A title"
+    assert [file.name for file in result.files] == ["new.csv"]
+    page = result.page.read_text()
+    assert "it's &lt;b&gt;" in page
+    assert "data:image/png;base64,iVBOR" in page
+    assert 'type="application/vnd.jupyter.widget-view+json"' not in page
+    assert "IntSlider(description=&#39;gone" not in page
+    assert LOADS.search(page) is None
+
+
+def test_the_other_notebooks_run_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "00_bad.ipynb", "1 / 0")
+    write(
+        tmp_path / "01_good.ipynb",
+        "import pathlib\n_ = pathlib.Path(OUT, 't.csv').write_text('model,x\\nm,1\\nm,2\\n')",
+    )
+    monkeypatch.setattr(paths, "notebooks", lambda: tmp_path)
+    said: list[str] = []
+    bad, good = reproduce(tmp_path / "out", timeout=60, on_progress=said.append)
+    assert bad.errors == ["cell 3: ZeroDivisionError: division by zero"]
+    assert not good.errors
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert "ZeroDivisionError" in index
+    assert 'href="01_good.html"' in index
+    assert "model m" in index  # the provenance column, said once
+    assert any("FAILED" in line for line in said)
+    with pytest.raises(ValueError, match="01_good"):
+        find(["01_god"])
+
+
+def test_a_notebook_without_parameters_is_refused() -> None:
+    with pytest.raises(ValueError, match="parameters"):
+        inject(new_notebook(cells=[new_code_cell("x = 1")]), {"x": 2})
+
+
+def test_static_page_leaves_the_notebook_alone() -> None:
+    notebook = new_notebook(cells=[new_markdown_cell("# t")], metadata={"widgets": {"state": {}}})
+    static_page(notebook, "t")
+    assert "widgets" in notebook.metadata

@@ -3,6 +3,7 @@
 from clipsx import maps
 from clipsx.clip import Clip
 from clipsx.features import DenseFeatures
+from clipsx.load import load
 from clipsx.maps import feature_surgery, is_constant, minmax, points_from_map, similarity, surgery_scores, upsample
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "DenseFeatures",
     "feature_surgery",
     "is_constant",
+    "load",
     "maps",
     "minmax",
     "points_from_map",

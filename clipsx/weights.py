@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -32,3 +33,9 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
             sha.update(memoryview(flat.numpy()))
         _KNOWN[seen] = sha.hexdigest()
     return _KNOWN[seen]
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -71,7 +71,7 @@ def explain(
     from clipsx import images, plots
     from clipsx.maps import is_constant
 
-    photo = images.open_image(image)
+    photo = images.decode(image)
     batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
     text = clip.encode_labels(labels, templates=templates)  # (N, D)
     dense = clip.encode_dense(batch, method=method, depth=depth)

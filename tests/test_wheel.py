@@ -1,0 +1,60 @@
+"""The wheel, installed into an empty environment outside the checkout, brings the built-in model and the notebooks."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+MOST_MEGABYTES = 40
+
+
+def call(*command: str | Path, cwd: Path) -> str:
+    """Standard output of a command that knows nothing of this checkout."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    call(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=repo)
+    return next(folder.glob("*.whl"))
+
+
+def test_what_is_in_it(wheel: Path) -> None:
+    names = ZipFile(wheel).namelist()
+    assert "clipsx/_data/sketchbook/open_clip_config.json" in names
+    assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
+    assert any(name.startswith("clipsx/panels/") and name.endswith(".js") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}
+    assert not any("checkpoint" in name or "__pycache__" in name for name in names)
+    assert wheel.stat().st_size < MOST_MEGABYTES * 1e6
+
+
+def test_installed_alone(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = home / "bin" / "python"
+    call(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+    # The dependencies are those of this environment, not installed a second time; its own .pth files are not read.
+    site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
+    script = (
+        "import clipsx, clipsx.datasets, pathlib, sys\n"
+        "assert pathlib.Path(clipsx.__file__).is_relative_to(sys.prefix), clipsx.__file__\n"
+        "print(clipsx.load('sketchbook').describe())\n"
+        "clipsx.datasets.Sketchbook(seed=1, length=1)[0].image.save('scene.png')\n"
+    )
+    assert "sketchbook" in call(python, "-c", script, cwd=tmp_path)
+    command = home / "bin" / "clipsx"
+    said = call(command, "explain", "scene.png", "--labels", "cat, boat", "--out", "made", cwd=tmp_path)
+    assert {Path(line).suffix for line in said.split()} == {".pdf", ".png", ".csv"}
+    call(command, "reproduce", "00", "--images", "4", "--out", "all", cwd=tmp_path)
+    assert "00_" in (tmp_path / "all" / "index.html").read_text()

@@ -1,0 +1,181 @@
+"""Every metric against the plain loop that defines it, and what must hold for any map."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score
+
+from clipsx import metrics
+
+REAL = Path(os.environ.get("CLIPSX_REAL", Path(__file__).parents[2] / "shared" / "real"))
+SIDES = st.tuples(st.integers(1, 7), st.integers(1, 7))
+
+
+@st.composite
+def cases(draw):
+    """A map with values on and off the thresholds, a mask and ignored pixels, of one shape."""
+    shape = draw(SIDES)
+    map = draw(hnp.arrays(np.float32, shape, elements=st.sampled_from([0, 0.02, 0.6, 0.61, 0.999, 1]) | st.floats(0, 1, width=32)))
+    mask, ignore = (draw(hnp.arrays(bool, shape)) for _ in range(2))
+    return map, mask, ignore
+
+
+def loop(map, mask, ignore, threshold):
+    """mSC and IoU, pixel by pixel."""
+    inside, outside, both, either = [], [], 0, 0
+    for y in range(map.shape[0]):
+        for x in range(map.shape[1]):
+            if ignore[y, x]:
+                continue
+            (inside if mask[y, x] else outside).append(float(map[y, x]))
+            predicted = map[y, x] >= np.float32(threshold)
+            both += bool(predicted and mask[y, x])
+            either += bool(predicted or mask[y, x])
+    gap = 100 * (sum(inside) / len(inside) - sum(outside) / len(outside)) if inside and outside else np.nan
+    return gap, 100 * both / either if inside else np.nan
+
+
+@given(cases(), st.sampled_from(metrics.THRESHOLDS.tolist()))
+@settings(max_examples=150, deadline=None)
+def test_msc_and_iou_equal_the_loop(case, threshold):
+    map, mask, ignore = case
+    gap, overlap = loop(*case, threshold)
+    np.testing.assert_allclose(metrics.msc(map, mask, ignore), gap, atol=1e-4)
+    np.testing.assert_allclose(metrics.iou(map, mask, threshold, ignore), overlap, atol=1e-9)
+
+
+@given(cases())
+@settings(max_examples=100, deadline=None)
+def test_curve_in_one_pass_equals_one_iou_per_threshold(case):
+    map, mask, ignore = case
+    inside, outside = metrics.exceedance(map, mask, ignore)
+    kept = ~ignore
+    area = mask[kept].mean() if kept.any() else np.nan
+    expected = [metrics.iou(map, mask, t, ignore) for t in metrics.THRESHOLDS]
+    np.testing.assert_allclose(metrics.iou_curve(inside, outside, area), expected, atol=1e-6)
+    if mask[kept].any() and (~mask)[kept].any():
+        assert (np.diff(inside) <= 0).all() and inside[0] == outside[0] == 1
+
+
+@given(cases())
+@settings(max_examples=100, deadline=None)
+def test_msc_bounds_and_symmetry(case):
+    map, mask, _ = case
+    value = metrics.msc(map, mask)
+    if np.isnan(value):
+        assert mask.all() or not mask.any()
+    else:
+        assert -100 <= value <= 100
+        assert metrics.msc(map, ~mask) == pytest.approx(-value, abs=1e-6)
+        assert metrics.msc(1 - map, mask) == pytest.approx(-value, abs=1e-3)
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_ignored_pixels_count_nowhere(case):
+    map, mask, ignore = case
+    other, flipped = np.where(ignore, 1 - map, map), np.where(ignore, ~mask, mask)
+    for score in (metrics.msc, metrics.energy_outside, lambda m, k, i: metrics.iou(m, k, 0.5, i)):
+        np.testing.assert_equal(score(map, mask, ignore), score(other, flipped, ignore))
+
+
+def test_energy_outside_equals_the_loop():
+    rng = np.random.default_rng(0)
+    map, mask = rng.random((5, 4)), rng.random((5, 4)) < 0.4
+    outside = sum(map[y, x] ** 2 for y in range(5) for x in range(4) if not mask[y, x])
+    assert metrics.energy_outside(map, mask) == pytest.approx(100 * outside / (map**2).sum())
+    assert np.isnan(metrics.energy_outside(map * 0, mask)) and np.isnan(metrics.energy_outside(map, mask | True))
+    assert metrics.energy_outside(np.ones((5, 4)), mask) == pytest.approx(100 * (~mask).mean())
+
+
+def test_shapes_that_differ_are_named():
+    with pytest.raises(ValueError, match="upsample the map"):
+        metrics.msc(np.zeros((2, 2)), np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match="images, labels"):
+        metrics.average_precision(np.zeros((2, 3)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.average_precision(np.full((2, 3), np.nan), np.ones((2, 3)))
+
+
+@given(hnp.arrays(np.float32, (9, 4), elements=st.sampled_from([0, 0.25, 0.5, 1])), hnp.arrays(bool, (9, 4)))
+@settings(max_examples=100, deadline=None)
+def test_average_precision_is_scikit_learns_and_masks_absent_classes(scores, targets):
+    ours = metrics.average_precision(scores, targets)
+    present = targets.any(axis=0)
+    theirs = [average_precision_score(targets[:, c], scores[:, c]) for c in np.flatnonzero(present)]
+    np.testing.assert_allclose(ours[present], theirs, atol=1e-12)
+    assert np.isnan(ours[~present]).all()
+    np.testing.assert_allclose(metrics.mean_average_precision(scores, targets), 100 * np.mean(theirs) if theirs else np.nan)
+
+
+def test_bootstrap_resamples_images_not_pairs():
+    """Pairs of one image that agree carry one image's worth of evidence."""
+    rng = np.random.default_rng(0)
+    per_image = rng.normal(size=40)
+    alone = metrics.bootstrap(per_image, np.arange(40))[1].std()
+    copies = metrics.bootstrap(per_image.repeat(25), np.arange(40).repeat(25))[1].std()
+    assert copies == pytest.approx(alone, rel=0.01)
+    assert alone == pytest.approx(per_image.std() / 40**0.5, rel=0.15)
+
+
+@given(st.integers(2, 12), st.integers(0, 1000))
+@settings(max_examples=40, deadline=None)
+def test_bootstrap_equals_the_loop(images, seed):
+    rng = np.random.default_rng(seed)
+    pairs = int(rng.integers(1, 20))
+    values, image, group = rng.normal(size=pairs), rng.integers(0, images, pairs), rng.integers(0, 3, pairs)
+    values[rng.random(pairs) < 0.2] = np.nan
+    point, draws = metrics.bootstrap(values, image, group, resamples=5, seed=seed)
+
+    def loop(weight):
+        means = []
+        for g in set(group):
+            rows = [r for r in range(pairs) if group[r] == g and np.isfinite(values[r]) for _ in range(weight[image[r]])]
+            means += [sum(values[r] for r in rows) / len(rows)] if rows else []
+        return sum(means) / len(means) if means else np.nan
+
+    names = np.unique(image)
+    np.testing.assert_allclose(point, loop(dict.fromkeys(names, 1)), atol=1e-9)
+    if len(names) > 1:
+        same = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=5)
+        expected = [loop(dict(zip(names, w, strict=True))) for w in same]
+        if np.isfinite(point):
+            np.testing.assert_allclose(draws, expected, atol=1e-9)
+
+
+def test_bootstrap_of_one_image_or_none_has_no_interval():
+    assert metrics.bootstrap(np.ones(3), np.zeros(3))[0] == 1
+    assert np.isnan(metrics.interval(metrics.bootstrap(np.ones(3), np.zeros(3))[1])).all()
+    assert np.isnan(metrics.bootstrap(np.zeros(0), np.zeros(0))[0])
+    low, high = metrics.interval(metrics.bootstrap(np.arange(50.0), np.arange(50))[1])
+    assert low < 24.5 < high
+
+
+def test_sizes():
+    assert [metrics.size_of(a) for a in (0.1, 5, 5.1, 20, 21, 100)] == ["small"] * 2 + ["medium"] * 2 + ["large"] * 2
+
+
+@pytest.mark.skipif(not (REAL / "clip_features").is_dir(), reason="the real CLIP features are not here (CLIPSX_REAL)")
+def test_map_of_real_clip_features():
+    """OpenAI's ViT-B/16 on 250 COCO images: feature surgery lifts the ranking over cosine; a softmax does so as well."""
+    torch = pytest.importorskip("torch")
+    from clipsx.features import DenseFeatures
+    from clipsx.maps import surgery_scores
+
+    images = np.load(next((REAL / "clip_features").glob("coco250*.npz")))
+    texts = np.load(next((REAL / "clip_features").glob("coco80*.npz")))
+    assert list(images["label_names"]) == list(texts["label_names"])
+    unit = torch.nn.functional.normalize
+    image = unit(torch.as_tensor(images["image_features"]).float(), dim=-1)
+    text = unit(torch.as_tensor(texts["text_features"]).float(), dim=-1)
+    cosine = image @ text.T
+    dense = DenseFeatures(cls=image, patches=image[:, None, None])
+    scores = {47.16: cosine, 55.05: (100 * cosine).softmax(dim=-1)}
+    scores |= {52.41: surgery_scores(dense, text, form="code"), 52.44: surgery_scores(dense, text, form="paper")}
+    for expected, score in scores.items():
+        assert metrics.mean_average_precision(score.numpy(), images["labels"]) == pytest.approx(expected, abs=0.02)

@@ -9,6 +9,7 @@ import html
 import importlib.metadata
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,11 +68,13 @@ class StrictClient(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def errors_in_widgets(self) -> Iterable[str]:
-        """Errors that the kernel put into an Output widget's state itself, without a message of their own."""
+        """What stands in the widgets at the end: errors put into an Output's state itself, and a panel's own words."""
         for state in self.widget_state.values():
             for output in state.get("outputs") or ():
                 if output["output_type"] == "error":
                     yield f"in a widget: {output['ename']}: {output['evalue']}"
+            if 'role="alert"' in str(state.get("value", "")):
+                yield f"in a panel: {html.unescape(re.sub('<[^>]*>', '', state['value']))}"
 
 
 def find(names: Sequence[str] | None = None) -> list[Path]:

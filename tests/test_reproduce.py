@@ -17,6 +17,7 @@ HIDDEN = {
     "cleared": "import ipywidgets as w\no = w.Output()\nwith o:\n    1 / 0\no.clear_output()",
     "appended": "import ipywidgets as w\n"
     "w.Output(outputs=[dict(output_type='error', ename='E', evalue='', traceback=[])])",
+    "told": "import ipywidgets as w\nw.HTML('<div role=\"alert\">No such label.</div>')",
     "thread": "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
     "plain": "1 / 0",
 }

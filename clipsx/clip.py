@@ -16,7 +16,7 @@ from clipsx.weights import digest, require_finite
 
 
 class Clip:
-    """An open_clip model with what localisation needs. The model is read, never changed: no hooks, no resizing in place.
+    """An open_clip model with what localisation needs. It is read, never changed: no hooks, nothing resized in place.
 
     model: an open_clip model in eval mode; preprocess: its image transform (mean, standard deviation and interpolation
     are read from it); tokenizer: its tokenizer; name, weights: what tables call them (weights default to a digest).
@@ -56,7 +56,7 @@ class Clip:
     @property
     def dtype(self) -> torch.dtype:
         """What the image tower's stem computes in."""
-        return next(p for n, p in self.model.visual.named_parameters() if "conv1" in n or p.ndim == 4).dtype
+        return next(p for p in self.model.visual.parameters() if p.ndim == 4).dtype
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -111,7 +111,7 @@ class Clip:
 
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """The model's own image features, float32, unit length. Errors: as `encode_dense`, save for the tower's parts."""
+        """The model's own image features, float32, unit length, at any size. Errors: as `encode_dense`."""
         images = self._checked(images)
         if tuple(images.shape[2:]) == self.image_size:
             features = self.model.encode_image(images)
@@ -128,7 +128,7 @@ class Clip:
     def encode_labels(
         self, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery"
     ) -> Float[Tensor, "N D"]:
-        """Features of labels through an ensemble of templates, float32, unit length; kept on disk (`text.label_features`)."""
+        """Features of labels through an ensemble of templates, unit length; kept on disk (`text.label_features`)."""
         self._ready()
         return text.label_features(self.model, self.tokenizer, labels, templates, self.describe())
 
@@ -185,7 +185,7 @@ class Clip:
 
 
 def _recipe(model: nn.Module, preprocess: Any) -> tuple[Sequence[float], Sequence[float], str]:
-    """Mean, standard deviation and interpolation: from the transform's steps, else from what open_clip left on the tower."""
+    """Mean, standard deviation, interpolation: from the transform's steps, else from what open_clip left on the tower."""
     steps = getattr(preprocess, "transforms", ())
     own = getattr(model.visual, "preprocess_cfg", {})
     mean = next((list(s.mean) for s in steps if hasattr(s, "mean") and hasattr(s, "std")), own.get("mean"))

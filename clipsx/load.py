@@ -42,9 +42,9 @@ def load(
 ) -> Clip:
     """A Clip, in eval mode.
 
-    name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in open_clip's
-    format, or a weights file that lies in one. pretrained: for an architecture, one of its tags ("openai", …; downloaded
-    once), a local weights file, or "random" for seeded random weights. device: CUDA where there is one, else the CPU.
+    name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
+    open_clip's format, or a weights file that lies in one. pretrained: for an architecture, one of its tags ("openai", …;
+    downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else the CPU.
     precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with
     QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local file of
     an architecture does not, so there it must be stated.
@@ -73,7 +73,7 @@ def _directory(
     folder: Path, file: Path, device: torch.device, precision: str, quickgelu: bool | None, pretrained: Any
 ) -> Clip:
     if pretrained is not None:
-        raise ValueError(f"{folder.name} brings its own weights; pretrained={str(pretrained)!r} cannot be given with it.")
+        raise ValueError(f"{folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         cfg = dict(config["model_cfg"])
@@ -83,7 +83,8 @@ def _directory(
     stated = bool(cfg.get("quick_gelu", False))
     _agree(quickgelu, stated, f"{folder.name}'s {CONFIG} says quick_gelu={stated}")
     vocabulary = (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
-    own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}  # open_clip would ask the working directory
+    # A relative path would be looked for in the working directory.
+    own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
     place = f"local-dir:{folder}"
     with _quiet():
         try:
@@ -137,8 +138,8 @@ def _architecture(
         raise ValueError(f"{str(pretrained)!r} is neither a tag of {name} nor a file{nearest(str(pretrained), tags)}.")
     if pretrained != RANDOM and quickgelu is None and not named:
         raise ValueError(
-            f"Whether {file.name} was trained with QuickGELU cannot be read from it: state quickgelu=True (OpenAI's and "
-            "most early weights) or quickgelu=False. The wrong one gives wrong numbers without any error."
+            f"Whether {file.name} was trained with QuickGELU cannot be read from it: state quickgelu=True "
+            "(OpenAI's and most early weights) or quickgelu=False. The wrong one gives wrong numbers without any error."
         )
     with _quiet(), _online(name, str(pretrained)), torch.random.fork_rng():
         torch.manual_seed(0)
@@ -171,14 +172,14 @@ def _fill(model: torch.nn.Module, file: Path) -> None:
         raise ValueError(f"{file.name} is not a weights file ({', '.join(SUFFIXES)}).")
     if _is_torchscript(file):
         raise ValueError(
-            f"{file.name} is a TorchScript archive, as OpenAI published them; only plain tensors are read here. The same "
-            "weights have a tag: load('ViT-B-16', pretrained='openai'). Offline: open_clip.load_openai_model(path) gives "
-            "a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
+            f"{file.name} is a TorchScript archive, as OpenAI published them; only plain tensors are read here. "
+            "The same weights have a tag: load('ViT-B-16', pretrained='openai'). Offline: open_clip.load_openai_model(path) "
+            "gives a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
         )
     try:
         open_clip.load_checkpoint(model, str(file))
     except (pickle.UnpicklingError, AttributeError, StopIteration, TypeError, EOFError):
-        raise ValueError(f"{file.name} holds something else than the named tensors of a model; it is not read.") from None
+        raise ValueError(f"{file.name} holds something else than a model's named tensors.") from None
     except (SafetensorError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file.name} is cut short or damaged: {_brief(error)}") from None
     except (RuntimeError, KeyError, AssertionError) as error:

@@ -95,9 +95,7 @@ def _surgery(
 
 def _labels(dense: DenseFeatures, text: Tensor) -> Tensor:
     if text.ndim != 2 or text.shape[0] < 1 or text.shape[1] != dense.cls.shape[1]:
-        raise ValueError(
-            f"Label features must have shape (N, {dense.cls.shape[1]}) with at least one label, not {tuple(text.shape)}."
-        )
+        raise ValueError(f"Label features must have shape (N, {dense.cls.shape[1]}) (N ≥ 1), not {tuple(text.shape)}.")
     require_unit("text", text)
     return text.to(dense.cls)
 

@@ -57,7 +57,7 @@ def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def check_labels(labels: Sequence[str]) -> list[str]:
-    """Labels as a list of texts. Errors: TypeError for one bare text; ValueError for none, and for a label of blanks."""
+    """Labels as a list of texts. Errors: TypeError for a bare text; ValueError for none and for a label of blanks."""
     if isinstance(labels, str):
         raise TypeError(f"labels must be a list of texts: [{labels!r}], not {labels!r}.")
     found = list(labels)
@@ -84,7 +84,7 @@ class _Tower:
 
     @property
     def cuts(self) -> bool:
-        """Whether a prompt's feature cannot depend on what follows its end: causal, pooled at the end, no extra token."""
+        """Whether a prompt's feature cannot depend on what follows its end: causal, pooled there, no extra token."""
         parts = self.parts
         return (
             self.pool_type in ("argmax", "eos")
@@ -115,9 +115,7 @@ class _Tower:
 
 
 @torch.no_grad()
-def encode_prompts(
-    model: nn.Module, tokenizer: Callable[..., Tensor], prompts: Sequence[str]
-) -> Float[Tensor, "T D"]:
+def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: Sequence[str]) -> Float[Tensor, "T D"]:
     """Features of prompts, float32, unit length: short ones together, each batch cut at its longest prompt.
 
     Warns where a prompt fills the tower's context, since words beyond it are not read.
@@ -129,7 +127,8 @@ def encode_prompts(
         full = tower.ends(ids) == ids.shape[1] - 1
         if bool(full.any()):
             text = prompts[int(full.int().argmax())]
-            warnings.warn(f"{text!r} fills the model's context of {ids.shape[1]} tokens; its end may not be read.")
+            words = f"{text!r} fills the model's context of {ids.shape[1]} tokens; its end may not be read."
+            warnings.warn(words, stacklevel=3)
         order = tower.ends(ids).argsort(stable=True)
     else:
         order = torch.arange(len(ids))
@@ -140,9 +139,7 @@ def encode_prompts(
 
 
 @torch.no_grad()
-def token_features(
-    model: nn.Module, tokenizer: Any, text: str
-) -> tuple[list[str], Float[Tensor, "T D"]]:
+def token_features(model: nn.Module, tokenizer: Any, text: str) -> tuple[list[str], Float[Tensor, "T D"]]:
     """Every token of a text, the two specials included, with its own feature, float32, unit length.
 
     Each token goes through the last norm and the projection. Errors: ValueError where the tower does not allow it.
@@ -150,7 +147,7 @@ def token_features(
     """
     tower = _Tower(model)
     if not tower.cuts:
-        raise ValueError(f"{type(tower.parts).__name__} is not understood: per-token features need a causal text tower.")
+        raise ValueError(f"{type(tower.parts).__name__} is not a causal text tower: no per-token features.")
     ids = tokenizer([text]).to(next(model.parameters()).device)  # (1, context)
     ids = ids[:, : int(tower.ends(ids)[0]) + 1]  # (1, T)
     words = [tokenizer.decode([int(i)]).strip() for i in ids[0]]
@@ -216,4 +213,5 @@ def _write(file: Path, feature: Tensor, metadata: dict[str, str]) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        warnings.warn(f"Label features could not be kept in {file.parent} ({error}); set CLIPSX_CACHE to another folder.")
+        words = f"Label features could not be kept in {file.parent} ({error}); set CLIPSX_CACHE to another folder."
+        warnings.warn(words, stacklevel=4)

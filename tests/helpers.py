@@ -1,8 +1,11 @@
 """Small models and pictures that many tests share."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import open_clip
 import torch
@@ -55,3 +58,13 @@ def noise(height: int, width: int, seed: int = 0) -> Image.Image:
 def random_images(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     """Normalised random pixels (B, 3, H, W)."""
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Shapes in signatures not checked for a while, as for users: our own error messages are what is looked at."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.towers.shared import Block, merge, pair, positions, refuse_unknown, split
@@ -41,7 +42,7 @@ class ResNet:
     family = "resnet"
     blocks = 1
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         refuse_unknown("The image tower", visual, PARTS)
         refuse_unknown("The attention pool", visual.attnpool, POOL, ("positional_embedding",))
         self.visual = visual
@@ -53,14 +54,9 @@ class ResNet:
             raise ValueError(f"The attention pool has {cells} positions, an image of {self.image_size} {self.native}.")
 
     @staticmethod
-    def fits(visual: nn.Module) -> bool:
+    def fits(visual: Any) -> bool:
         """Whether this adapter is the one for the tower."""
         return all(hasattr(visual, part) for part in ("stem", "layer4", "attnpool")) and visual.attnpool is not None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the stem computes in."""
-        return self.visual.conv1.weight.dtype
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the last feature map for an image of H × W pixels."""
@@ -80,7 +76,7 @@ class ResNet:
         q, k, v = (split(p(x), pool.num_heads) for p in (pool.q_proj, pool.k_proj, pool.v_proj))
         return q, k, v  # (B, heads, L, d) each
 
-    def project(self, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B L D"]:
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
         """Mixed values through the output projection into the joint space; not normalised."""
         return self.visual.attnpool.c_proj(tokens)
 

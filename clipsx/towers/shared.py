@@ -36,10 +36,8 @@ def merge(x: Float[Tensor, "B heads L d"]) -> Float[Tensor, "B L C"]:
     return x.transpose(1, 2).flatten(2)
 
 
-def positions(
-    embedding: Float[Tensor, "L C"], native: tuple[int, int], grid: tuple[int, int]
-) -> Float[Tensor, "L2 C"]:
-    """A positional embedding (class token first) at another grid (h, w), as a new tensor; the very same one at `native`.
+def positions(embedding: Float[Tensor, "L C"], native: tuple[int, int], grid: tuple[int, int]) -> Float[Tensor, "L2 C"]:
+    """A positional embedding (class token first) at another grid (h, w), as a new tensor; itself at `native`.
 
     The class token's is split off and kept; the rest is interpolated bicubically with antialiasing, the way open_clip
     resizes a checkpoint. The original is never written to.

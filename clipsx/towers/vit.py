@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from clipsx.towers.shared import Block, merge, pair, positions, refuse_unknown, split
 
 Heads = Float[Tensor, "B heads L d"]
+Rows = Float[Tensor, "B heads P d"]
 STEM = ("conv1", "patch_dropout", "ln_pre", "transformer", "ln_post")
 STEM_OWN = ("class_embedding", "positional_embedding", "proj")
 BLOCK = ("ln_1", "attn", "ls_1", "ln_attn", "ln_2", "mlp", "ls_2")
@@ -60,13 +62,13 @@ class Attention:
         return self.module.out_proj(self.ln_inner(merge(x if scale is None else x * scale)))
 
 
-def value_value(attention: Attention, v: Heads) -> Heads:
+def value_value(attention: Attention, v: Heads) -> Rows:
     """Every patch attends to all tokens by the likeness of their values (CLIP Surgery); rows of the patches only."""
     q = attention.ln_q(v[:, :, 1:])  # (B, heads, h·w, d)
     return F.scaled_dot_product_attention(q, attention.ln_k(v), v)
 
 
-def itself(attention: Attention, v: Heads) -> Heads:
+def itself(attention: Attention, v: Heads) -> Rows:
     """Every patch attends to itself alone (MaskCLIP); rows of the patches only."""
     return v[:, :, 1:]  # (B, heads, h·w, d)
 
@@ -79,12 +81,12 @@ class ViT:
 
     family = "vit"
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         if getattr(visual, "attn_pool", None) is not None:
             raise ValueError("The image tower has an attentional pool ('attn_pool'), which is not understood.")
         refuse_unknown("The image tower", visual, STEM, STEM_OWN)
         if visual.pool_type not in ("tok", "avg"):
-            raise ValueError(f"The image tower pools by {visual.pool_type!r}, which is not understood; 'tok', 'avg' are.")
+            raise ValueError(f"The image tower pools by {visual.pool_type!r}, not by 'tok' or 'avg'.")
         self.visual = visual
         self.patch_size = pair(visual.conv1.kernel_size)
         self.image_size = pair(visual.image_size)
@@ -98,14 +100,9 @@ class ViT:
             self._probe(i)
 
     @staticmethod
-    def fits(visual: nn.Module) -> bool:
+    def fits(visual: Any) -> bool:
         """Whether this adapter is the one for the tower."""
         return hasattr(visual, "conv1") and hasattr(getattr(visual, "transformer", None), "resblocks")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the stem computes in."""
-        return self.visual.conv1.weight.dtype
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch rows and columns of an image of H × W pixels."""
@@ -128,7 +125,7 @@ class ViT:
         raise ValueError(f"Block {index} ({type(block).__name__}) does not compute what its parts say; it is refused.")
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
-        """Tokens that enter the first block; positions interpolated for this call when the size is not the native one."""
+        """Tokens that enter the first block; at another size, positions are interpolated for this call."""
         visual = self.visual
         x = visual.conv1(images)  # (B, C, h, w)
         grid = (x.shape[2], x.shape[3])
@@ -150,7 +147,7 @@ class ViT:
         out = block.mlp(block.ln_2(x))  # (B, L, C)
         return block.ls_2(out) if hasattr(block, "ls_2") else out
 
-    def project(self, tokens: Float[Tensor, "B L C"]) -> Float[Tensor, "B L D"]:
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
         """Tokens through the last norm and the projection into the joint space; not normalised."""
         return self._head(self.visual.ln_post(tokens))
 

@@ -1,0 +1,168 @@
+"""Maps: properties that hold for any features, and what is refused."""
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.nn import functional as F
+
+import clipsx
+from clipsx import maps
+from helpers import unchecked
+
+SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(2, 6), st.integers(2, 9))
+
+
+def draw(shape: tuple[int, int, int, int, int], seed: int) -> tuple[clipsx.DenseFeatures, torch.Tensor]:
+    batch, h, w, labels, width = shape
+    random = torch.Generator().manual_seed(seed)
+    cls, patches, text = (
+        F.normalize(torch.randn(*s, width, generator=random, dtype=torch.float64), dim=-1)
+        for s in ((batch,), (batch, h, w), (labels,))
+    )
+    return clipsx.DenseFeatures(cls, patches), text
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 999), form=st.sampled_from(list(maps.FORMS)), tau=st.floats(0, 50))
+def test_label_order_and_batch_do_not_matter(shape: tuple, seed: int, form: str, tau: float) -> None:
+    dense, text = draw(shape, seed)
+    out = clipsx.feature_surgery(dense, text, tau, form)
+    order = torch.randperm(len(text), generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(clipsx.feature_surgery(dense, text[order], tau, form), out[..., order])
+    one = clipsx.DenseFeatures(dense.cls[-1:], dense.patches[-1:])
+    torch.testing.assert_close(clipsx.feature_surgery(one, text, tau, form), out[-1:])
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 999), tau=st.floats(0, 50))
+def test_forms(shape: tuple, seed: int, tau: float) -> None:
+    """The code's form sums to 0 over labels; the paper's never changes which label wins at a patch."""
+    dense, text = draw(shape, seed)
+    code = clipsx.feature_surgery(dense, text, tau, "code")
+    assert float(code.sum(-1).abs().max()) < 1e-9
+    paper, raw = clipsx.feature_surgery(dense, text, tau, "paper"), clipsx.similarity(dense, text)
+    assert torch.equal(paper.argmax(-1), raw.argmax(-1))
+
+
+def test_the_code_form_can_change_the_winner() -> None:
+    cls = torch.tensor([[0.0, 1.0]])
+    patch = F.normalize(torch.tensor([[[[1.0, 0.9]]]]), dim=-1)
+    dense = clipsx.DenseFeatures(cls, patch)
+    text = torch.eye(2)
+    assert clipsx.similarity(dense, text).argmax() == 0
+    assert clipsx.feature_surgery(dense, text, 2.0, "code").argmax() == 1
+    assert clipsx.feature_surgery(dense, text, 2.0, "paper").argmax() == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 999))
+def test_redundant_feature(shape: tuple, seed: int) -> None:
+    dense, text = draw(shape, seed)
+    single, empty = text[:1], text[1:2]
+    expected = clipsx.similarity(dense, single) - clipsx.similarity(dense, empty)
+    torch.testing.assert_close(clipsx.feature_surgery(dense, single, redundant=empty), expected)
+    many = clipsx.feature_surgery(dense, text, redundant=empty)
+    torch.testing.assert_close(many, clipsx.similarity(dense, text) - clipsx.similarity(dense, empty))
+    scores = clipsx.surgery_scores(dense, text, redundant=empty)
+    torch.testing.assert_close(scores, dense.cls @ (text - empty).T)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 999), scale=st.floats(1e-3, 1e3))
+def test_minmax_range(shape: tuple, seed: int, scale: float) -> None:
+    dense, text = draw(shape, seed)
+    sim = clipsx.similarity(dense, text) * scale
+    out, flat = clipsx.minmax(sim), clipsx.is_constant(sim)
+    assert out.shape == sim.shape
+    assert torch.equal(out.amin((1, 2)), torch.zeros_like(out[:, 0, 0]))
+    assert torch.equal(out.amax((1, 2)), (~flat).to(out))
+    assert float(clipsx.upsample(out, (7, 3)).min()) >= 0
+    assert float(clipsx.upsample(out, (7, 3)).max()) <= 1 + 1e-12
+
+
+def test_constant_map_is_zeros_and_a_flag() -> None:
+    sim = torch.stack([torch.full((2, 3), 0.25), torch.arange(6.0).view(2, 3)], dim=-1)[None]
+    assert clipsx.is_constant(sim).tolist() == [[True, False]]
+    assert torch.equal(clipsx.minmax(sim)[..., 0], torch.zeros(1, 2, 3))
+    noise = sim + torch.randn(sim.shape, generator=torch.Generator().manual_seed(0)) * 1e-9
+    assert clipsx.is_constant(noise).tolist() == [[True, False]]
+
+
+def test_upsample_keeps_the_place_on_non_square_grids() -> None:
+    sim = torch.zeros(1, 2, 6, 1)
+    sim[0, 1, 4, 0] = 1
+    out = clipsx.upsample(sim, (20, 60))
+    assert out.shape == (1, 20, 60, 1)
+    y, x = divmod(int(out[0, :, :, 0].argmax()), 60)
+    assert (y // 10, x // 10) == (1, 4)
+
+
+def test_points() -> None:
+    sim = torch.zeros(8, 16)
+    sim[0:4, 12:16] = 1.0
+    points, labels = clipsx.points_from_map(sim, (80, 320), threshold=0.8)
+    assert labels.tolist() == [1] * 4 + [0] * 4
+    assert (points[:4, 0] >= 240).all()
+    assert (points[:4, 1] < 40).all()
+    assert not ((points[4:, 0] >= 240) & (points[4:, 1] < 40)).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    h=st.integers(1, 9), w=st.integers(1, 9), size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    threshold=st.floats(0, 1), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_points_lie_inside_and_are_balanced(h: int, w: int, size: tuple, threshold: float, seed: int) -> None:
+    sim = torch.randn(h, w, generator=torch.Generator().manual_seed(seed))
+    points, labels = clipsx.points_from_map(sim, size, threshold)
+    assert len(points) == len(labels) == 2 * int(labels.sum()) <= max(1, h // 2) * max(1, w // 2)
+    assert ((points >= 0) & (points < torch.tensor([size[1], size[0]]))).all()
+
+
+def test_points_of_a_constant_map_are_none() -> None:
+    points, labels = clipsx.points_from_map(torch.ones(6, 6), (60, 60), threshold=0.0)
+    assert points.shape == (0, 2)
+    assert labels.shape == (0,)
+
+
+def test_refusals() -> None:
+    dense, text = draw((1, 2, 2, 3, 4), 0)
+    with pytest.raises(ValueError, match="one label alone"):
+        clipsx.feature_surgery(dense, text[:1])
+    with pytest.raises(ValueError, match="one label alone"):
+        clipsx.surgery_scores(dense, text[:1])
+    with pytest.raises(ValueError, match="did you mean 'paper'"):
+        clipsx.feature_surgery(dense, text, form="papr")
+    for tau in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="tau"):
+            clipsx.feature_surgery(dense, text, tau=tau)
+    with pytest.raises(ValueError, match="unit length"):
+        clipsx.similarity(dense, 2 * text)
+    with pytest.raises(ValueError, match="threshold"):
+        clipsx.points_from_map(torch.rand(4, 4), (8, 8), threshold=1.5)
+    with pytest.raises(ValueError, match="not finite"):
+        clipsx.minmax(torch.full((1, 2, 2, 1), float("nan")))
+    with pytest.raises(ValueError, match="size"):
+        clipsx.upsample(torch.rand(1, 2, 2, 1), (0, 4))
+
+
+def test_dense_features_are_validated() -> None:
+    unit = F.normalize(torch.randn(2, 3, 4, 5), dim=-1)
+    cls = unit[:, 0, 0]
+    dense = clipsx.DenseFeatures(cls, unit)
+    assert dense.grid == (3, 4)
+    assert dense.to("cpu").grid == (3, 4)
+    with pytest.raises(ValueError, match="unit length"):
+        clipsx.DenseFeatures(cls, unit * 3)
+    with pytest.raises(ValueError, match="finite"):
+        clipsx.DenseFeatures(cls * float("nan"), unit)
+    with unchecked():
+        with pytest.raises(ValueError, match="differ"):
+            clipsx.DenseFeatures(cls[:1], unit)
+        with pytest.raises(ValueError, match="wants cls"):
+            clipsx.DenseFeatures(cls, unit[0])
+        with pytest.raises(ValueError, match="Label features"):
+            clipsx.similarity(dense, torch.randn(3, 4))
+        with pytest.raises(ValueError, match="redundant"):
+            clipsx.feature_surgery(dense, cls, redundant=cls)

@@ -10,7 +10,7 @@ CHOICE := $(if $(MODEL),--model '$(MODEL)') $(if $(PRETRAINED),--pretrained '$(P
 .DEFAULT_GOAL := reproduce
 
 lab: .venv/installed
-	@$(BIN)/clipsx lab $(CHOICE)
+	@$(BIN)/clipsx lab $(CHOICE) -- $(ARGS)
 
 reproduce: .venv/installed
 	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE)

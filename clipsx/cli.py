@@ -187,7 +187,9 @@ def _lab(options: argparse.Namespace) -> int:
                     nbformat.write(inject(nbformat.read(source, as_version=4), parameters), target / source.name)
         folder = target
     os.chdir(folder)
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *options.jupyter])
+    # Root, as in a container, has to say so; JupyterLab still listens on this machine alone and asks for its token.
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *root, *options.jupyter])
 
 
 def _train(options: argparse.Namespace) -> int:

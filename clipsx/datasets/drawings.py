@@ -13,7 +13,14 @@ Paint = str | tuple[int, int, int]
 Drawing = list[tuple[Paint, Points]]
 Uniform = Callable[[float, float], float]
 
-INK, SKIN, WOOD, GLASS, CREAM, LEAF = (45, 40, 50), (240, 200, 165), (120, 80, 50), (200, 230, 245), (250, 240, 215), (70, 140, 60)
+INK, SKIN, WOOD, GLASS, CREAM, LEAF = (
+    (45, 40, 50),
+    (240, 200, 165),
+    (120, 80, 50),
+    (200, 230, 245),
+    (250, 240, 215),
+    (70, 140, 60),
+)
 
 
 def polygon(*xy: tuple[float, float]) -> Points:
@@ -63,8 +70,15 @@ def boat(u: Uniform) -> Drawing:
 
 def tree(u: Uniform) -> Drawing:
     y, r = u(28, 34), u(22, 27)
-    crown = [("main", ellipse(x, cy, rr)) for x, cy, rr in ((28, y + 18, r * 0.85), (72, y + 18, r * 0.85), (50, y, r), (50, y + 20, r))]
-    return [(WOOD, polygon((44, 55), (56, 55), (u(58, 62), 98), (u(38, 42), 98))), *crown, ("light", ellipse(42, y - 4, r * 0.35))]
+    crown = [
+        ("main", ellipse(x, cy, rr))
+        for x, cy, rr in ((28, y + 18, r * 0.85), (72, y + 18, r * 0.85), (50, y, r), (50, y + 20, r))
+    ]
+    return [
+        (WOOD, polygon((44, 55), (56, 55), (u(58, 62), 98), (u(38, 42), 98))),
+        *crown,
+        ("light", ellipse(42, y - 4, r * 0.35)),
+    ]
 
 
 def house(u: Uniform) -> Drawing:
@@ -98,7 +112,10 @@ def cat(u: Uniform) -> Drawing:
 
 def ball(u: Uniform) -> Drawing:
     r, spot = u(38, 46), u(8, 11)
-    panels = [("dark", ellipse(50 + 0.6 * r * np.cos(t), 50 + 0.6 * r * np.sin(t), spot)) for t in np.radians(np.arange(5) * 72 + u(0, 72))]
+    panels = [
+        ("dark", ellipse(50 + 0.6 * r * np.cos(t), 50 + 0.6 * r * np.sin(t), spot))
+        for t in np.radians(np.arange(5) * 72 + u(0, 72))
+    ]
     return [("main", ellipse(50, 50, r)), *panels, ("light", ellipse(50, 50, spot * 0.9))]
 
 
@@ -106,26 +123,44 @@ def person(u: Uniform) -> Drawing:
     hip, arm, step = u(58, 64), u(48, 58), u(8, 13)
     legs = [((70, 75, 110), stroke(50, hip - 4, 50 + s * step, 97, 10)) for s in (-1, 1)]
     arms = [(SKIN, stroke(50 + s * 12, 34, 50 + s * 27, arm, 7)) for s in (-1, 1)]
-    return [*legs, *arms, ("main", polygon((36, 29), (64, 29), (62, hip), (38, hip))), (SKIN, ellipse(50, 16, 12)), (WOOD, ellipse(50, 14, 13, 12, 180, 360))]
+    return [
+        *legs,
+        *arms,
+        ("main", polygon((36, 29), (64, 29), (62, hip), (38, hip))),
+        (SKIN, ellipse(50, 16, 12)),
+        (WOOD, ellipse(50, 14, 13, 12, 180, 360)),
+    ]
 
 
 def umbrella(u: Uniform) -> Drawing:
     brim, top = u(46, 52), u(6, 12)
-    dome = np.concatenate([ellipse(50, brim, 47, brim - top, 180, 360), ellipse(81, brim, 16, 7, 360, 180), ellipse(50, brim, 16, 7, 360, 180), ellipse(19, brim, 16, 7, 360, 180)])
+    dome = np.concatenate(
+        [
+            ellipse(50, brim, 47, brim - top, 180, 360),
+            ellipse(81, brim, 16, 7, 360, 180),
+            ellipse(50, brim, 16, 7, 360, 180),
+            ellipse(19, brim, 16, 7, 360, 180),
+        ]
+    )
     return [(WOOD, stroke(50, top - 4, 50, 88, 4)), (WOOD, stroke(50, 88, 40, 95, 4)), (WOOD, stroke(40, 95, 33, 88, 4)), ("main", dome),
             ("dark", polygon((50, top), (36, brim - 4), (50, brim - 6), (64, brim - 4)))]  # fmt: skip
 
 
 def flower(u: Uniform) -> Drawing:
     r, n, turn = u(12, 15), int(u(5, 7.99)), u(0, 72)
-    petals = [("main", ellipse(50 + 21 * np.cos(t), 32 + 21 * np.sin(t), r)) for t in np.radians(np.arange(n) * 360 / n + turn)]
+    petals = [
+        ("main", ellipse(50 + 21 * np.cos(t), 32 + 21 * np.sin(t), r))
+        for t in np.radians(np.arange(n) * 360 / n + turn)
+    ]
     return [(LEAF, stroke(50, 40, 50, 98, 5)), (LEAF, polygon((50, 84), (74, u(62, 70)), (66, 84))), (LEAF, polygon((50, 92), (28, u(72, 80)), (34, 92))), *petals,
             ((250, 205, 70), ellipse(50, 32, u(10, 13)))]  # fmt: skip
 
 
 def butterfly(u: Uniform) -> Drawing:
     upper, lower = u(24, 28), u(17, 21)
-    wings = [("main", ellipse(50 + s * 25, 34, upper, 24)) for s in (-1, 1)] + [("main", ellipse(50 + s * 20, 70, lower, 20)) for s in (-1, 1)]
+    wings = [("main", ellipse(50 + s * 25, 34, upper, 24)) for s in (-1, 1)] + [
+        ("main", ellipse(50 + s * 20, 70, lower, 20)) for s in (-1, 1)
+    ]
     spots = [("light", ellipse(50 + s * x, y, r)) for s in (-1, 1) for x, y, r in ((28, 32, 9), (22, 70, 7))]
     feelers = [(INK, stroke(50, 26, 50 + s * 14, 5, 2.4)) for s in (-1, 1)]
     return [*wings, *spots, *feelers, (INK, ellipse(50, 52, 5, 30))]
@@ -158,15 +193,28 @@ def star(u: Uniform) -> Drawing:
 
 def mushroom(u: Uniform) -> Drawing:
     brim, stem = u(52, 58), u(10, 14)
-    dots = [(CREAM, ellipse(x, y, r)) for x, y, r in ((50, brim - 32, 7), (28, brim - 16, 6), (70, brim - 14, 7), (48, brim - 10, 5))]
-    return [(CREAM, polygon((50 - stem, brim - 4), (50 + stem, brim - 4), (u(64, 70), 96), (u(30, 36), 96))), ("main", ellipse(50, brim, 46, brim - 8, 180, 360)), *dots]
+    dots = [
+        (CREAM, ellipse(x, y, r))
+        for x, y, r in ((50, brim - 32, 7), (28, brim - 16, 6), (70, brim - 14, 7), (48, brim - 10, 5))
+    ]
+    return [
+        (CREAM, polygon((50 - stem, brim - 4), (50 + stem, brim - 4), (u(64, 70), 96), (u(30, 36), 96))),
+        ("main", ellipse(50, brim, 46, brim - 8, 180, 360)),
+        *dots,
+    ]
 
 
 def snail(u: Uniform) -> Drawing:
     r = u(27, 31)
-    rings = [(paint, ellipse(58, 52, r * f)) for paint, f in (("main", 1.0), ("dark", 0.68), ("light", 0.4), ("dark", 0.18))]
+    rings = [
+        (paint, ellipse(58, 52, r * f)) for paint, f in (("main", 1.0), ("dark", 0.68), ("light", 0.4), ("dark", 0.18))
+    ]
     feelers = [((205, 170, 120), stroke(14, 60, 14 + dx, 34, 3)) for dx in (-8, 6)]
-    return [*feelers, ((205, 170, 120), polygon((6, 58), (20, 56), (28, 74), (96, 80), (98, 90), (14, 90), (4, 74))), *rings]
+    return [
+        *feelers,
+        ((205, 170, 120), polygon((6, 58), (20, 56), (28, 74), (96, 80), (98, 90), (14, 90), (4, 74))),
+        *rings,
+    ]
 
 
 # noun: (how it is drawn, its home ground); neighbours in the table, two by two, are mates

@@ -27,4 +27,6 @@ class Sample:
             object.__setattr__(self, "ignore", np.zeros(self.image.size[::-1], dtype=bool))
         for label, mask in [*self.masks.items(), ("ignore", self.ignore)]:
             if mask.shape != self.image.size[::-1]:
-                raise ValueError(f"{self.name}: the mask of {label!r} is {mask.shape}, the image is {self.image.size[::-1]} (H, W)")
+                raise ValueError(
+                    f"{self.name}: the mask of {label!r} is {mask.shape}, the image is {self.image.size[::-1]} (H, W)"
+                )

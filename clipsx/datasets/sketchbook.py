@@ -15,7 +15,12 @@ from clipsx.datasets.grounds import GROUNDS, paint
 from clipsx.datasets.sample import Sample
 
 OVERSAMPLING = 2  # pixels drawn per pixel kept, along each side
-SIZES = {1: (0.36, 0.68), 2: (0.30, 0.50), 3: (0.27, 0.42), 4: (0.25, 0.37)}  # an object's side as a share of the picture's, by number of objects
+SIZES = {
+    1: (0.36, 0.68),
+    2: (0.30, 0.50),
+    3: (0.27, 0.42),
+    4: (0.25, 0.37),
+}  # an object's side as a share of the picture's, by number of objects
 PLACES = 24  # places tried for an object; the first that hides little of the others is taken
 AT = {"sky": "in the", "snow": "in the"}  # how a caption places an object; else "on"
 FORMS = ("a photo of {}", "a photo of {}.", "a picture of {}", "a drawing of {}", "there is {}", "{}")
@@ -73,7 +78,12 @@ def _free_place(rng: np.random.Generator, size: float, boxes: list[np.ndarray]) 
 
 def _thing(rng: np.random.Generator, noun: str, centre: np.ndarray, size: float) -> Thing:
     angle, mirror = np.radians(rng.uniform(-14, 14)), rng.choice([-1.0, 1.0])
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([mirror, 1.0]) * size / 100
+    turn = (
+        np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        @ np.diag([mirror, 1.0])
+        * size
+        / 100
+    )
     drawing = TABLE[noun][0](lambda a, b: float(rng.uniform(a, b)))
     colour = str(rng.choice(list(COLOURS)))
     rgb = tuple(int(c) for c in np.clip(np.array(COLOURS[colour]) + rng.uniform(-12, 12, 3), 0, 255))
@@ -99,13 +109,17 @@ def render(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
         for _, points in polygons:
             owner_pen.polygon(points.ravel().tolist(), fill=k)
         corners = np.concatenate([points for _, points in polygons])
-        left, top, right, bottom = (int(v) for v in [*(corners.min(axis=0) - 2 * drop), *(corners.max(axis=0) + 2 * drop)])
+        left, top, right, bottom = (
+            int(v) for v in [*(corners.min(axis=0) - 2 * drop), *(corners.max(axis=0) + 2 * drop)]
+        )
         shadow = _where(owner.crop((left, top, right, bottom)), k, 90).filter(ImageFilter.BoxBlur(drop))
         canvas.paste((20, 20, 30), (left + drop, top + 2 * drop), shadow)
         for fill, points in polygons:
             pen.polygon(points.ravel().tolist(), fill=fill, outline=_shade(fill, 0.62), width=width)
     visible = [_where(owner, k, 200).reduce(OVERSAMPLING) for k in range(1, len(scene.things) + 1)]
-    return canvas.reduce(OVERSAMPLING), np.stack([np.asarray(v) >= 100 for v in visible])  # (n, size, size): at least half of the pixel
+    return canvas.reduce(OVERSAMPLING), np.array([np.asarray(v) >= 100 for v in visible], dtype=bool).reshape(
+        -1, size, size
+    )  # (n, size, size): at least half of the pixel
 
 
 def _where(owner: Image.Image, k: int, value: int) -> Image.Image:
@@ -139,7 +153,13 @@ class Sketchbook(Sequence[Sample]):
     NOUNS, COLOURS, BACKGROUNDS = NOUNS, tuple(COLOURS), tuple(GROUNDS)
 
     def __init__(
-        self, seed: int = 7, length: int = 400, co_occurrence: float = 0.6, background_bias: float = 0.6, size: int = 96, objects: tuple[int, int] = (1, 4)
+        self,
+        seed: int = 7,
+        length: int = 400,
+        co_occurrence: float = 0.6,
+        background_bias: float = 0.6,
+        size: int = 96,
+        objects: tuple[int, int] = (1, 4),
     ) -> None:
         for dial, value in {"co_occurrence": co_occurrence, "background_bias": background_bias}.items():
             if not 0 <= value <= 1:
@@ -162,7 +182,9 @@ class Sketchbook(Sequence[Sample]):
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
         dials = f"co_occurrence={self.co_occurrence:g} background_bias={self.background_bias:g}"
-        return {"data": f"sketchbook seed={self.seed} {dials} objects={self.objects[0]}-{self.objects[1]} size={self.size} n={self.length}"}
+        return {
+            "data": f"sketchbook seed={self.seed} {dials} objects={self.objects[0]}-{self.objects[1]} size={self.size} n={self.length}"
+        }
 
     def __len__(self) -> int:
         return self.length

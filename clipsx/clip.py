@@ -185,7 +185,7 @@ class Clip:
 
 
 def _recipe(model: nn.Module, preprocess: Any) -> tuple[Sequence[float], Sequence[float], str]:
-    """Mean, standard deviation, interpolation: from the transform's steps, else from what open_clip left on the tower."""
+    """Mean, standard deviation, interpolation: from the transform's steps, else what open_clip left on the tower."""
     steps = getattr(preprocess, "transforms", ())
     own = getattr(model.visual, "preprocess_cfg", {})
     mean = next((list(s.mean) for s in steps if hasattr(s, "mean") and hasattr(s, "std")), own.get("mean"))

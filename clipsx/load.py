@@ -43,7 +43,7 @@ def load(
     """A Clip, in eval mode.
 
     name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
-    open_clip's format, or a weights file that lies in one. pretrained: for an architecture, one of its tags ("openai", …;
+    open_clip's format, or a weights file that lies in one. pretrained: for an architecture, one of its tags ("openai",
     downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else the CPU.
     precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with
     QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local file of
@@ -173,8 +173,8 @@ def _fill(model: torch.nn.Module, file: Path) -> None:
     if _is_torchscript(file):
         raise ValueError(
             f"{file.name} is a TorchScript archive, as OpenAI published them; only plain tensors are read here. "
-            "The same weights have a tag: load('ViT-B-16', pretrained='openai'). Offline: open_clip.load_openai_model(path) "
-            "gives a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
+            "The same weights have a tag: load('ViT-B-16', pretrained='openai'). Offline: open_clip.load_openai_model("
+            "path) gives a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
         )
     try:
         open_clip.load_checkpoint(model, str(file))

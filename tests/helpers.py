@@ -16,7 +16,7 @@ from PIL import Image
 import clipsx
 
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-VIT = {"image_size": 64, "layers": 4, "width": 48, "head_width": 16, "patch_size": 16}
+VIT = {"image_size": 64, "layers": 6, "width": 48, "head_width": 16, "patch_size": 16}
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "head_width": 32}
 
 

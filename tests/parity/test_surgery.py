@@ -32,7 +32,7 @@ def test_feature_surgery(form: str, labels: int, tau: float) -> None:
 
 
 @pytest.mark.parametrize("vision", [{}, {"ls_init_value": 0.3}, {"image_size": (48, 80)}])
-@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("depth", [1, 3, 6])
 def test_vit_two_paths(depth: int, vision: dict) -> None:
     clip = tiny_clip(**vision)
     images = random_images(2, *clip.image_size)

@@ -52,11 +52,17 @@ def _open(file: io.BufferedIOBase, name: str) -> Image.Image:
         except UnidentifiedImageError:
             raise ValueError(f"{name} is not a picture that can be read (PNG, JPEG, WebP, TIFF, GIF, BMP …).") from None
         except Image.DecompressionBombError:
-            raise ValueError(_too_large(name, "far more")) from None
+            raise ValueError(_too_large(name, "far too many")) from None
+        except (OSError, SyntaxError) as error:
+            raise ValueError(_damaged(name, error)) from None
 
 
 def _too_large(name: str, count: str) -> str:
     return f"{name} has {count} pixels; at most {MAX_PIXELS:,} are read. Make it smaller first."
+
+
+def _damaged(name: str, error: Exception) -> str:
+    return f"{name} is cut short or damaged ({error})."
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
@@ -78,7 +84,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             return Image.alpha_composite(white, clear).convert("RGB")
         return image.convert("RGB")
     except (OSError, SyntaxError, EOFError, IndexError) as error:
-        raise ValueError(f"{name} is cut short or damaged ({error}).") from None
+        raise ValueError(_damaged(name, error)) from None
 
 
 def _from_array(values: np.ndarray) -> Image.Image:

@@ -1,0 +1,118 @@
+"""The parts of a panel that the browser draws. What they show is in their traits; how, in the .js files."""
+
+import io
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import contourpy
+import numpy as np
+import traitlets as t
+from jaxtyping import Bool
+from PIL import Image
+
+from clipsx.datasets import Sample
+from clipsx.panels.session import THRESHOLDS, Maps, Numbers
+
+THUMB = 112  # pixels, twice what the page shows
+UPLOAD_LIMIT = 8_000_000  # bytes; Jupyter's websocket closes on messages of 10 MiB
+
+
+def _own(name: str) -> str:
+    return files("clipsx.panels").joinpath(name).read_text(encoding="utf-8")
+
+
+_STYLE = _own("panel.css")
+
+
+class Gallery(anywidget.AnyWidget):
+    """Thumbnails, paged, and a picture of one's own.
+
+    Messages from the browser: {"kind": "picture", "name"} with the file's bytes, {"kind": "refused", "words"}.
+    """
+
+    _esm, _css = _own("gallery.js"), _STYLE
+    thumbs = t.List(t.Dict()).tag(sync=True)  # {"key": place or path, "name", "bytes"}
+    chosen = t.Any(0).tag(sync=True)
+    page = t.Int(0).tag(sync=True)
+    pages = t.Int(1).tag(sync=True)
+    limit = t.Int(UPLOAD_LIMIT).tag(sync=True)
+
+
+class Chips(anywidget.AnyWidget):
+    """Labels to add, edit, remove, and to choose the one shown from."""
+
+    _esm, _css = _own("chips.js"), _STYLE
+    labels = t.List(t.Unicode()).tag(sync=True)
+    shown = t.Int(0).tag(sync=True)
+    scores = t.List(t.Float()).tag(sync=True)
+    known = t.List(t.Unicode()).tag(sync=True)
+
+
+class Pictures(anywidget.AnyWidget):
+    """The photo and maps over it. Blending, threshold, hover and the choice of label never leave the browser."""
+
+    _esm, _css = _own("canvas.js"), _STYLE
+    picture = t.Dict().tag(sync=True)  # bytes, size (W, H), outlines {label: SVG path}
+    scene = t.Dict().tag(sync=True)  # title, under, words, grid (h, w), labels, panes (see `pane`)
+    attention = t.Dict().tag(sync=True)  # title, under, words, map (h, w) float32, anchor (row, column)
+    shown = t.Int(0).tag(sync=True)
+    patch = t.Any(None, allow_none=True).tag(sync=True)  # (row, column)
+    threshold = t.Float(0.6).tag(sync=True)
+    opacity = t.Float(0.6).tag(sync=True)
+    colours = t.Bytes().tag(sync=True)  # 256 × RGB
+
+
+class Code(anywidget.AnyWidget):
+    """A button that shows `code` and puts it on the clipboard."""
+
+    _esm, _css = _own("code.js"), _STYLE
+    code = t.Unicode().tag(sync=True)
+
+
+def png(image: Image.Image, side: int | None = None) -> bytes:
+    """An image as PNG bytes, no side longer than `side` pixels."""
+    if side is not None and max(image.size) > side:
+        image = image.copy()
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue()
+
+
+def thumb(key: int | str, sample: Sample) -> dict[str, Any]:
+    """An entry of a gallery's `thumbs`."""
+    return {"key": key, "name": sample.name or f"sample {key}", "bytes": png(sample.image, THUMB)}
+
+
+def outline(mask: Bool[np.ndarray, "H W"]) -> str:
+    """The border of a region as an SVG path in pixel coordinates (x right, y down, pixel (0, 0) spans 0 … 1)."""
+    padded = np.pad(mask, 1).astype(np.float32)  # (H + 2, W + 2): regions at the picture's edge are closed
+    lines = contourpy.contour_generator(z=padded).lines(0.5)
+    return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line) + "Z" for line in lines)
+
+
+def pane(short: str, title: tuple[str, str], maps: Maps, numbers: list[Numbers]) -> dict[str, Any]:
+    """An entry of a scene's `panes`: what the browser draws one label's map and its numbers from."""
+    nothing = (np.nan, np.full(len(THRESHOLDS), np.nan))
+    scores, curves = zip(*[n or nothing for n in numbers], strict=True)
+    return {
+        "short": short,
+        "title": title[0],
+        "under": title[1],
+        "maps": maps.values.tobytes(),
+        "constant": maps.constant.tolist(),
+        "msc": [None if np.isnan(score) else score for score in scores],
+        "iou": np.stack(curves).astype(np.float32).tobytes(),  # (N, 101)
+    }
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
+        part.write(data)
+    os.replace(part.name, path)

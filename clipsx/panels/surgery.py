@@ -1,0 +1,336 @@
+"""The live panel of CLIP Surgery: what its controls do to its state, and the state to its pictures."""
+
+import base64
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from clipsx import images, plots
+from clipsx.clip import Clip
+from clipsx.datasets import Sample, Sketchbook
+from clipsx.load import load
+from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb, write
+from clipsx.panels.layout import Layout
+from clipsx.panels.session import Picture, Session
+from clipsx.panels.state import NO_LABEL, State, accepted, takes_depth
+from clipsx.panels.view import View
+from clipsx.panels.worker import Worker
+
+PAGE = 8  # thumbnails at a time
+LABELS = 6  # labels that a panel starts with, the sample's own first
+LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
+SENT = 640  # pixels a side that go to the browser
+
+_log = logging.getLogger(__name__)
+
+
+class SurgeryPanel(W.VBox):
+    """A picture, labels, and their maps before and after CLIP Surgery, live.
+
+    Args:
+        clip: the model; None for the built-in sketchbook CLIP.
+        samples: a sequence of `Sample`; None for scenes of the sketchbook.
+        out: where figures, tables and pictures of one's own are written.
+        state: entries of `State`; `SurgeryPanel(clip, samples, **panel.state)` shows the same again.
+
+    Errors: ValueError for a state that this model or these samples cannot show; later ones are told in the panel.
+    """
+
+    def __init__(
+        self,
+        clip: Clip | None = None,
+        samples: Sequence[Sample] | None = None,
+        *,
+        out: str | Path = "out",
+        **state: Any,
+    ) -> None:
+        self.clip = load("sketchbook") if clip is None else clip
+        self.samples = Sketchbook(seed=7, length=40, size=192) if samples is None else samples
+        self.out, self.session = Path(out), Session(self.clip)
+        default = State(depth=min(State.depth, self.clip.tower.blocks))
+        self._state = default.updated(state).checked(self.clip, len(self.samples))
+        self._own: dict[str, Picture] = {}
+        self._sent: dict[str, Any] = {}
+        self._lock, self._quiet = RLock(), False
+        self._worker = Worker(self._on_progress, self._on_error, self._on_end)
+        self._picture = self._open(self._state.image)
+        self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())))
+        super().__init__(self._ui.rows)
+        self.add_class("clipsx-panel")
+        self._listen()
+        self._turn()
+        self._adopt(self._state)
+
+    # State ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that the panel shows, as plain values that JSON holds and a call takes."""
+        return self._state.as_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
+        with self._told():
+            self._adopt(self._state.updated(state).checked(self.clip, len(self.samples)))
+
+    @property
+    def view(self) -> View:
+        """The present picture under the present state."""
+        with self._lock:
+            return View(self.session, self.samples, self._picture, self._state)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the present state is shown; False when `seconds` are over first. An interrupt stops the work."""
+        try:
+            return self._worker.wait(seconds)
+        except KeyboardInterrupt:
+            self._worker.stop()
+            raise
+
+    def figure(self) -> Figure:
+        """`View.figure` of what the panel shows."""
+        return self.view.figure()
+
+    def table(self) -> pd.DataFrame:
+        """`View.table` of what the panel shows."""
+        return self.view.table()
+
+    def code(self) -> str:
+        """`View.code` of what the panel shows."""
+        return self.view.code()
+
+    def _adopt(self, state: State) -> None:
+        """Make a checked state the panel's own: fill it up, put it into the controls, show it."""
+        picture = self._picture if state.image == self._state.image else self._open(state.image)
+        labels = self._usual(picture) if state.labels is None else accepted(state.labels)[0]
+        with self._lock:
+            shown = state.shown if state.shown in labels else labels[0]
+            self._picture, self._state = picture, replace(state, labels=labels, shown=shown)
+        self._fill()
+        steps = self.session.steps(picture, labels, self._state)
+        if steps:
+            self._worker.start(steps, self._show)
+        else:
+            self._worker.stop()
+            self._show()
+
+    def _fill(self) -> None:
+        """Put the state into the controls, without hearing them."""
+        s, ui, self._quiet = self._state, self._ui, True
+        try:
+            for name, control in ui.controls.items():
+                value = s.block % self.clip.tower.blocks if name == "block" else getattr(s, name)
+                if name == "tau":
+                    control.max = max(control.max, value)
+                control.value = value
+            ui.controls["depth"].disabled = not takes_depth(self.clip, s.method)
+            ui.controls["tau"].disabled = s.surgery == "off" or len(s.labels) == 1
+            ui.chips.labels, ui.chips.shown = list(s.labels), s.labels.index(s.shown)
+            ui.pictures.shown, ui.pictures.patch = ui.chips.shown, s.patch and list(s.patch)
+            ui.pictures.threshold, ui.pictures.opacity = s.threshold, s.opacity
+            ui.gallery.chosen = s.image
+        finally:
+            self._quiet = False
+
+    def _usual(self, picture: Picture) -> tuple[str, ...]:
+        """Labels to start with: those that are there, then others, so that feature surgery has something to compare."""
+        there = picture.sample.labels
+        return tuple(dict.fromkeys([*there, *self._ui.chips.known]))[: max(LABELS, len(there))] or ("",)
+
+    # Pictures -------------------------------------------------------------------------------------------------------
+
+    def _open(self, image: int | str) -> Picture:
+        if isinstance(image, int):
+            return Picture(self.samples[image], f"samples[{image}]")
+        if image not in self._own:
+            name = Path(image).stem
+            code = f"clipsx.datasets.Sample(clipsx.images.decode({image!r}), (), name={name!r})"
+            self._own[image] = Picture(Sample(images.decode(image), (), name=name), code)
+        return self._own[image]
+
+    def take(self, data: bytes) -> None:
+        """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.
+
+        It is kept under `out`, so that state and code can name it; sides of more than 2048 pixels are reduced.
+        """
+        with self._told():
+            if len(data) > UPLOAD_LIMIT:
+                raise ValueError(
+                    f"The picture is {len(data) / 1e6:.1f} MB; at most {UPLOAD_LIMIT / 1e6:g} MB are taken."
+                )
+            kept = png(images.decode(data), LONGEST)
+            path = self.out / "pictures" / f"own-{sha256(kept).hexdigest()[:8]}.png"
+            write(path, kept)
+            self._open(str(path))
+            self._turn()
+            self._choose(str(path))
+
+    def _choose(self, image: int | str) -> None:
+        """Another picture: labels that nobody has edited become those of the new one."""
+        untouched = self._state.labels == self._usual(self._picture)
+        labels: dict[str, Any] = {"labels": None, "shown": None} if untouched else {}
+        self.restore({"image": image, "patch": None, **labels})
+
+    def _turn(self, _: Any = None) -> None:
+        """The gallery's page: pictures of one's own first."""
+        gallery, count = self._ui.gallery, len(self.samples)
+        start = gallery.page * PAGE
+        gallery.pages = max(1, -(-count // PAGE))
+        there = {i: self._open(i) for i in range(start, min(start + PAGE, count))}
+        gallery.thumbs = [thumb(key, picture.sample) for key, picture in (self._own | there).items()]
+
+    # Showing --------------------------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        """Send the browser what has changed."""
+        with self._lock:
+            view, ui = self.view, self._ui
+            s, sample, raw = view.state, view.picture.sample, view.raw
+            scene = (view.picture.key, s.labels, s.method, s.surgery, s.depth, s.tau, s.size)
+            with ui.pictures.hold_sync():
+                if self._sent.get("picture") != view.picture.key:
+                    outlines = {label: outline(mask) for label, mask in sample.masks.items()}
+                    sent = {"bytes": png(sample.image, SENT), "size": list(sample.image.size)}
+                    ui.pictures.picture = {**sent, "outlines": outlines}
+                if self._sent.get("scene") != scene:
+                    columns = (("raw", "repaired"), view.titles[:2], (raw, view.repaired), view.numbers)
+                    ui.pictures.scene = {
+                        "title": sample.name or "picture",
+                        "under": ", ".join(sample.labels) or "true regions not known",
+                        "words": f"{sample.image.width} × {sample.image.height} pixels",
+                        "grid": list(raw.values.shape[1:]),
+                        "labels": list(view.labels),
+                        "panes": [pane(*column) for column in zip(*columns, strict=True)],
+                    }
+                ui.pictures.attention = {
+                    "title": view.titles[2][0],
+                    "under": view.titles[2][1],
+                    "words": view.inside,
+                    "anchor": list(view.anchor),
+                    "map": view.spread.astype(np.float32).tobytes(),
+                }
+            self._sent = {"picture": view.picture.key, "scene": scene}
+            ui.chips.scores = view.scores
+            ui.code.code = view.code()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The live view, and a picture of the state for pages without a kernel."""
+        bundle = super()._repr_mimebundle_(**kwargs)
+        with self._told():
+            self.wait()
+            buffer = io.BytesIO()
+            self.figure().savefig(buffer, format="png", dpi=110)
+            bundle["image/png"] = base64.b64encode(buffer.getvalue()).decode()
+        return bundle
+
+    # What is heard --------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        ui = self._ui
+        for name, control in ui.controls.items():
+            control.observe(partial(self._on_value, name), "value")
+        ui.pictures.observe(partial(self._on_value, "patch"), "patch")
+        ui.chips.observe(self._on_chips, ["labels", "shown"])
+        ui.gallery.observe(self._on_chosen, "chosen")
+        ui.gallery.observe(self._turn, "page")
+        ui.gallery.on_msg(self._on_message)
+        ui.stop.on_click(self._on_stop)
+        ui.save_figure.on_click(lambda _: self.save_figure(ui.format.value))
+        ui.save_table.on_click(lambda _: self.save_table())
+
+    def _on_value(self, name: str, change: dict[str, Any]) -> None:
+        if not self._quiet:
+            self.restore({name: change["new"]})
+
+    def _on_chosen(self, change: dict[str, Any]) -> None:
+        if not self._quiet:
+            self._choose(change["new"])
+
+    def _on_chips(self, _: dict[str, Any]) -> None:
+        """Labels were added, removed or edited, or another is shown. What is refused is told, and taken off again."""
+        if self._quiet:
+            return
+        offered, place = self._ui.chips.labels, self._ui.chips.shown
+        labels, refused = accepted(tuple(offered))
+        if not labels:
+            labels, refused = self._state.labels, [*refused, NO_LABEL]
+        wanted = offered[place].strip() if 0 <= place < len(offered) else None
+        self.restore({"labels": labels, "shown": wanted if wanted in labels else self._state.shown})
+        if refused:
+            self._ui.tell(" ".join(refused))
+
+    def _on_message(self, _: Any, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        if content.get("kind") == "refused":
+            self._ui.tell(str(content.get("words")))
+        elif content.get("kind") == "picture" and buffers:
+            self.take(bytes(buffers[0]))
+
+    def _on_stop(self, _: Any = None) -> None:
+        self._worker.stop()
+        self._ui.tell("Stopped: the pictures show the last state that was ready.", role="status")
+
+    def _on_progress(self, done: int, total: int, words: str) -> None:
+        self._ui.progress.max, self._ui.progress.value = total, done
+        self._ui.busy.layout.display = "flex"
+        self._ui.tell(f"{words} ({done + 1} of {total})", role="status")
+
+    def _on_end(self) -> None:
+        if self._ui.busy.layout.display != "none":
+            self._ui.busy.layout.display = "none"
+            if not self._ui.told("status").startswith("Stopped"):
+                self._ui.tell("", role="status")
+
+    def _on_error(self, error: Exception) -> None:
+        expected = isinstance(error, ValueError | OSError)
+        if not expected:
+            _log.error("in a panel", exc_info=error)
+        self._ui.tell(str(error) if expected else f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong inside is told in the panel, which lives on."""
+        self._ui.tell("")
+        try:
+            yield
+        except Exception as error:
+            self._on_error(error)
+            self._fill()
+
+    # Saving ---------------------------------------------------------------------------------------------------------
+
+    def save_figure(self, format: str = "pdf") -> Path | None:
+        """Write the figure as "pdf", "png" or "svg" under `out`, with provenance; None where that fails, as is told."""
+
+        def make() -> Path:
+            view = self.view
+            return plots.save_figure(view.figure(), self.out, self._name(), view.provenance(), formats=(format,))[0]
+
+        return self._save(make)
+
+    def save_table(self) -> Path | None:
+        """Write the table as CSV under `out`; None where that fails, as is told."""
+        return self._save(lambda: plots.save_table(self.table(), self.out, self._name()))
+
+    def _save(self, make: Callable[[], Path]) -> Path | None:
+        with self._told():
+            path = make()
+            self._ui.tell(f"Saved {path}", role="status")
+            return path
+        return None
+
+    def _name(self) -> str:
+        words = f"surgery-{self._picture.sample.name or 'picture'}-{self._state.shown or 'empty-label'}"
+        return re.sub(r"[^\w-]+", "-", words)[:80].strip("-")

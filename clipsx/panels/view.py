@@ -1,0 +1,172 @@
+"""One picture under one state: maps, attention, numbers, figure, table, code. What a panel shows, without a widget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image
+
+from clipsx import plots
+from clipsx.datasets import Sample
+from clipsx.methods import METHODS
+from clipsx.panels.code import recipe
+from clipsx.panels.session import THRESHOLDS, Maps, Numbers, Picture, Session
+from clipsx.panels.state import RELATIONS, State, takes_depth
+
+EMPTY = "(empty label)"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture under a state whose `labels` and `shown` are filled in. All results are percent, or maps in 0 … 1."""
+
+    session: Session
+    samples: Sequence[Sample]
+    picture: Picture
+    state: State
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, N of them."""
+        assert self.state.labels is not None
+        return self.state.labels
+
+    @property
+    def place(self) -> int:
+        """Which of the labels is shown."""
+        return self.labels.index(self.state.shown or "")
+
+    @property
+    def plain(self) -> State:
+        """The state of the raw map beside the repaired one."""
+        return replace(self.state, method="clip", surgery="off")
+
+    @cached_property
+    def raw(self) -> Maps:
+        """The model's own maps."""
+        return self.session.maps(self.picture, self.labels, self.plain)
+
+    @cached_property
+    def repaired(self) -> Maps:
+        """The maps that the state asks for."""
+        return self.session.maps(self.picture, self.labels, self.state)
+
+    @cached_property
+    def numbers(self) -> tuple[list[Numbers], list[Numbers]]:
+        """mSC and IoU of every raw and of every repaired map (`Session.numbers`)."""
+        keep = self.session.numbers
+        return keep(self.picture, self.labels, self.plain), keep(self.picture, self.labels, self.state)
+
+    @property
+    def scores(self) -> list[float]:
+        """The model's softmax over the labels."""
+        return self.session.scores(self.picture, self.labels, self.state.size)
+
+    @property
+    def anchor(self) -> tuple[int, int]:
+        """The chosen patch (row, column), else the one most like the label shown, as in the paper's figure."""
+        h, w = self.raw.values.shape[1:]
+        if self.state.patch is not None:
+            return min(max(self.state.patch[0], 0), h - 1), min(max(self.state.patch[1], 0), w - 1)
+        best = int(self.raw.values[self.place].argmax())
+        return best // w, best % w
+
+    @cached_property
+    def attention(self) -> Float[np.ndarray, "h w"]:
+        """How the anchor's attention is spread over the patches; sums to 1."""
+        (row, column), (h, w), s = self.anchor, self.raw.values.shape[1:], self.state
+        return self.session.relation(self.picture, s.attention, s.block, s.size)[row * w + column].reshape(h, w)
+
+    @property
+    def spread(self) -> Float[np.ndarray, "h w"]:
+        """The attention stretched to 0 … 1."""
+        low, high = self.attention.min(), self.attention.max()
+        return (self.attention - low) / (high - low if high > low else 1)
+
+    @property
+    def inside(self) -> str:
+        """In words, how much of the attention lies inside the true region of the label shown, and chance."""
+        mask = self.picture.sample.masks.get(self.state.shown or "")
+        if mask is None:
+            return ""
+        h, w = self.attention.shape
+        covered = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((w, h), Image.Resampling.BOX))  # (h, w)
+        return f"{100 * (self.attention * covered).sum():.0f} % inside (area {100 * covered.mean():.0f} %)"
+
+    @property
+    def titles(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+        """What stands over the raw map, the repaired one and the attention: a title and what is under it."""
+        s, (row, column) = self.state, self.anchor
+        if s.surgery == "off":
+            surgery = "no feature surgery"
+        else:
+            form = "minus the empty label" if len(self.labels) == 1 else f"{s.surgery}, τ {s.tau:g}"
+            surgery = f"feature surgery: {form}"
+        block = "last block" if s.block in (-1, self.session.clip.tower.blocks - 1) else f"block {s.block}"
+        attention = (f"{RELATIONS[s.attention]} attention", f"{block}, of patch {row}, {column}")
+        return ("CLIP", "raw cosine"), (METHODS[s.method].title, surgery), attention
+
+    def provenance(self) -> dict[str, Any]:
+        """What a figure and a table of this view print about themselves."""
+        s, clip = self.state, self.session.clip
+        size = clip.image_size if s.size is None else (s.size, s.size)
+        own = {"data": "own picture"} if isinstance(s.image, str) else {"data": "given samples"}
+        describe = getattr(self.samples, "describe", None) if isinstance(s.image, int) else None
+        return {
+            **self.session.about,
+            **(describe() if describe else own),
+            "image": self.picture.sample.name,
+            "image_size": f"{size[0]}×{size[1]}",
+            "templates": "clip-surgery",
+            "method": s.method,
+            "depth": s.depth if takes_depth(clip, s.method) else None,
+            "surgery": s.surgery,
+            "tau": None if s.surgery == "off" else s.tau,
+            "protocol": "min-max per map; mSC and IoU over the picture's pixels",
+        }
+
+    def table(self) -> pd.DataFrame:
+        """A row per label and map (raw, repaired): softmax score, mSC, IoU at the threshold, with provenance."""
+        s, rows = self.state, []
+        at = round(100 * s.threshold)
+        plain = {"method": "clip", "depth": None, "surgery": "off", "tau": None}
+        for kind, own, maps, numbers in zip(
+            ("raw", "repaired"), (plain, {}), (self.raw, self.repaired), self.numbers, strict=True
+        ):
+            for i, label in enumerate(self.labels):
+                msc, curve = numbers[i] or (np.nan, np.full(len(THRESHOLDS), np.nan))
+                found = {"label": label, "present": label in self.picture.sample.labels, "kind": kind}
+                found |= {"score": self.scores[i], "constant": bool(maps.constant[i])}
+                found |= {"msc": msc, "threshold": s.threshold, "iou": float(curve[at])}
+                rows.append(self.provenance() | own | found)
+        return pd.DataFrame(rows)
+
+    def figure(self) -> Figure:
+        """The photo, the raw map, the repaired one and the attention with its anchor ringed in white."""
+        s, sample, table = self.state, self.picture.sample, self.table()
+        known = table[(table.label == s.shown) & table.msc.notna()]
+        words = [f"mSC {row.msc:.1f} %, IoU {row.iou:.1f} %" for row in known.itertuples()] or ["", ""]
+        grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread])
+        pixels = Maps(grids.astype(np.float32), np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
+        figure = Figure(figsize=(11, 3.3), layout="constrained")
+        axes = figure.subplots(1, 4)
+        axes[0].imshow(sample.image)
+        axes[0].set(xticks=[], yticks=[], xlabel=sample.name)
+        axes[0].set_title(f"{s.shown or EMPTY}\nin the picture: {', '.join(sample.labels) or 'not known'}", fontsize=10)
+        for ax, title, values, under in zip(axes[1:], self.titles, pixels, [*words, self.inside], strict=True):
+            plots.overlay(sample.image, values, ax=ax, opacity=s.opacity, outline=sample.masks.get(s.shown or ""))
+            ax.set_title("\n".join(title), fontsize=10)
+            ax.set_xlabel(under)
+        (row, column), (h, w), (height, width) = self.anchor, self.attention.shape, self.picture.size
+        centre = ((column + 0.5) * width / w - 0.5, (row + 0.5) * height / h - 0.5)
+        axes[3].plot(*centre, "o", markersize=10, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2)
+        return figure
+
+    def code(self) -> str:
+        """Code that makes this figure again without the panel."""
+        return recipe(self)

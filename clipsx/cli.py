@@ -73,8 +73,8 @@ def explain(
 
     photo = images.decode(image)
     batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
-    text = clip.encode_labels(labels, templates=templates)  # (N, D)
     dense = clip.encode_dense(batch, method=method, depth=depth)
+    text = clip.encode_labels(labels, templates=templates)  # (N, D)
     alone = clip.encode_labels([""], templates=templates) if len(labels) == 1 else None
     sim = (
         clipsx.feature_surgery(dense, text, tau=tau, form=form, redundant=alone)

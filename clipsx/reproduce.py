@@ -4,7 +4,6 @@ A notebook counts as failed when any error message left its kernel: also one tha
 or cleared (such a run ends green otherwise), and a traceback that a thread printed.
 """
 
-import difflib
 import html
 import importlib.metadata
 import logging
@@ -25,6 +24,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbconvert import HTMLExporter
 
 from clipsx import paths
+from clipsx.messages import nearest
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ROWS_SHOWN = 12  # of a table, on the index page
@@ -82,15 +82,14 @@ def find(names: Sequence[str] | None = None) -> list[Path]:
 
     Raises ValueError for a name that no notebook starts with, with the nearest ones.
     """
-    every = sorted(paths.notebooks().glob("[0-9]*.ipynb"))
-    if names is None:
-        return every
-    for name in names:
-        if not any(path.stem.startswith(name.removesuffix(".ipynb")) for path in every):
-            stems = [path.stem for path in every]
-            near = difflib.get_close_matches(name, stems, cutoff=0.3) or stems
-            raise ValueError(f"no notebook is called {name!r}: there is {', '.join(near)}")
-    return [path for path in every if any(path.stem.startswith(name.removesuffix(".ipynb")) for name in names)]
+    every = {path.stem: path for path in sorted(paths.notebooks().glob("[0-9]*.ipynb"))}
+    chosen: set[str] = set()
+    for name in every if names is None else names:
+        meant = [stem for stem in every if stem.startswith(name.removesuffix(".ipynb"))]
+        if not meant:
+            raise ValueError(f"Unknown notebook {name!r}{nearest(name, every)}.")
+        chosen.update(meant)
+    return [every[stem] for stem in every if stem in chosen]
 
 
 def inject(notebook: nbformat.NotebookNode, parameters: dict[str, Any]) -> nbformat.NotebookNode:

@@ -1,7 +1,7 @@
-"""What the sketchbook's nouns look like: each a few polygons on a 100 × 100 canvas (y down), with proportions of its own.
+"""What the sketchbook's nouns look like: each a few polygons on a 100 × 100 canvas (y down).
 
-A drawing is a list of `(paint, points)`, drawn in order. `paint` is "main" (the object's colour), "dark" or "light" (shades of it),
-or a fixed RGB triple. `u(a, b)` draws a proportion, so that no two cars are alike.
+A drawing is a list of `(paint, points)`, drawn in order. `paint` is "main" (the object's colour), "dark" or "light"
+(shades of it), or a fixed RGB triple. `u(a, b)` draws a proportion, so that no two cars are alike.
 """
 
 from collections.abc import Callable
@@ -57,15 +57,21 @@ def car(u: Uniform) -> Drawing:
     window = polygon((left - 4, 48), (left + 3, roof + 5), (right - 9, roof + 5), (right + 1, 48))
     wheels = [(paint, ellipse(x, 74, r)) for x in (24, 76) for paint, r in ((INK, wheel), (CREAM, wheel * 0.45))]
     body = polygon((4, 54), (12, 48), (88, 48), (97, 56), (97, 74), (4, 74))
-    return [("main", cabin), (GLASS, window), ("main", stroke(48, roof, 48, 50, 5)), ("main", body), ("dark", box(4, 66, 97, 74)),
-            (CREAM, ellipse(93, 59, 4)), *wheels]  # fmt: skip
+    return [
+        ("main", cabin), (GLASS, window), ("main", stroke(48, roof, 48, 50, 5)), ("main", body),
+        ("dark", box(4, 66, 97, 74)), (CREAM, ellipse(93, 59, 4)), *wheels,
+    ]  # fmt: skip
 
 
 def boat(u: Uniform) -> Drawing:
     mast, tip, deck = u(44, 54), u(4, 12), u(64, 70)
-    return [(WOOD, stroke(mast, tip, mast, deck + 4, 4)), (CREAM, polygon((mast + 4, tip + 4), (mast + 4, deck - 4), (u(82, 94), deck - 4))),
-            ("light", polygon((mast - 4, tip + 14), (mast - 4, deck - 4), (u(10, 20), deck - 4))),
-            ("main", polygon((3, deck), (97, deck), (u(76, 84), 95), (u(18, 26), 95))), ("dark", polygon((3, deck), (97, deck), (94, deck + 7), (6, deck + 7)))]  # fmt: skip
+    return [
+        (WOOD, stroke(mast, tip, mast, deck + 4, 4)),
+        (CREAM, polygon((mast + 4, tip + 4), (mast + 4, deck - 4), (u(82, 94), deck - 4))),
+        ("light", polygon((mast - 4, tip + 14), (mast - 4, deck - 4), (u(10, 20), deck - 4))),
+        ("main", polygon((3, deck), (97, deck), (u(76, 84), 95), (u(18, 26), 95))),
+        ("dark", polygon((3, deck), (97, deck), (94, deck + 7), (6, deck + 7))),
+    ]  # fmt: skip
 
 
 def tree(u: Uniform) -> Drawing:
@@ -83,31 +89,45 @@ def tree(u: Uniform) -> Drawing:
 
 def house(u: Uniform) -> Drawing:
     eave, door = u(42, 50), u(42, 56)
-    return [("dark", box(68, 14, 79, 40)), ("main", box(14, eave, 86, 95)), ("dark", polygon((4, eave + 2), (50, u(6, 16)), (96, eave + 2))),
-            (WOOD, box(door, 68, door + 16, 95)), (GLASS, box(20, eave + 10, 35, eave + 26)), (GLASS, box(66, eave + 10, 80, eave + 26))]  # fmt: skip
+    return [
+        ("dark", box(68, 14, 79, 40)), ("main", box(14, eave, 86, 95)),
+        ("dark", polygon((4, eave + 2), (50, u(6, 16)), (96, eave + 2))), (WOOD, box(door, 68, door + 16, 95)),
+        (GLASS, box(20, eave + 10, 35, eave + 26)), (GLASS, box(66, eave + 10, 80, eave + 26)),
+    ]  # fmt: skip
 
 
 def fish(u: Uniform) -> Drawing:
     fat, tail = u(20, 28), u(76, 82)
-    return [("dark", polygon((tail - 8, 50), (98, 50 - fat), (92, 50), (98, 50 + fat))), ("dark", polygon((34, 54 - fat), (58, 28 - fat / 3), (60, 54 - fat))),
-            ("main", ellipse(42, 50, 40, fat)), ("light", ellipse(48, 50, 7, fat * 0.8, 90, 270)), ("light", ellipse(62, 50, 6, fat * 0.7, 90, 270)),
-            (CREAM, ellipse(20, 45, 6)), (INK, ellipse(19, 45, 3))]  # fmt: skip
+    return [
+        ("dark", polygon((tail - 8, 50), (98, 50 - fat), (92, 50), (98, 50 + fat))),
+        ("dark", polygon((34, 54 - fat), (58, 28 - fat / 3), (60, 54 - fat))),
+        ("main", ellipse(42, 50, 40, fat)), ("light", ellipse(48, 50, 7, fat * 0.8, 90, 270)),
+        ("light", ellipse(62, 50, 6, fat * 0.7, 90, 270)), (CREAM, ellipse(20, 45, 6)),
+        (INK, ellipse(19, 45, 3)),
+    ]  # fmt: skip
 
 
 def bird(u: Uniform) -> Drawing:
     belly, wing = u(20, 25), u(14, 20)
-    return [(INK, stroke(46, 68, 44, 94, 3)), (INK, stroke(56, 68, 57, 94, 3)), ("dark", polygon((70, 50), (98, u(34, 44)), (96, 62), (70, 64))),
-            ("main", ellipse(50, 54, 30, belly)), ("main", ellipse(26, 32, 15)), ((240, 160, 40), polygon((13, 28), (1, 35), (14, 38))),
-            ("dark", ellipse(56, 50, wing, wing * 0.6, 0, 200)), (CREAM, ellipse(22, 29, 4)), (INK, ellipse(21, 29, 2.2))]  # fmt: skip
+    return [
+        (INK, stroke(46, 68, 44, 94, 3)), (INK, stroke(56, 68, 57, 94, 3)),
+        ("dark", polygon((70, 50), (98, u(34, 44)), (96, 62), (70, 64))), ("main", ellipse(50, 54, 30, belly)),
+        ("main", ellipse(26, 32, 15)), ((240, 160, 40), polygon((13, 28), (1, 35), (14, 38))),
+        ("dark", ellipse(56, 50, wing, wing * 0.6, 0, 200)), (CREAM, ellipse(22, 29, 4)),
+        (INK, ellipse(21, 29, 2.2)),
+    ]  # fmt: skip
 
 
 def cat(u: Uniform) -> Drawing:
     ear, cheek = u(2, 12), u(36, 42)
     eyes = [(paint, ellipse(x, 50, rx, 7)) for x in (34, 66) for paint, rx in ((CREAM, 7), (INK, 2.6))]
     whiskers = [(INK, stroke(50 + s * 12, 68, 50 + s * 46, y, 1.8)) for s in (-1, 1) for y in (62, 72)]
-    return [("main", polygon((12, ear), (44, 26), (14, 54))), ("main", polygon((88, ear), (56, 26), (86, 54))), ("light", polygon((18, ear + 12), (34, 28), (20, 40))),
-            ("light", polygon((82, ear + 12), (66, 28), (80, 40))), ("main", ellipse(50, 56, cheek, 35)), *eyes,
-            ((235, 120, 130), polygon((44, 62), (56, 62), (50, 69))), (INK, stroke(50, 68, 50, 76, 2)), *whiskers]  # fmt: skip
+    return [
+        ("main", polygon((12, ear), (44, 26), (14, 54))), ("main", polygon((88, ear), (56, 26), (86, 54))),
+        ("light", polygon((18, ear + 12), (34, 28), (20, 40))),
+        ("light", polygon((82, ear + 12), (66, 28), (80, 40))), ("main", ellipse(50, 56, cheek, 35)), *eyes,
+        ((235, 120, 130), polygon((44, 62), (56, 62), (50, 69))), (INK, stroke(50, 68, 50, 76, 2)), *whiskers,
+    ]  # fmt: skip
 
 
 def ball(u: Uniform) -> Drawing:
@@ -142,8 +162,11 @@ def umbrella(u: Uniform) -> Drawing:
             ellipse(19, brim, 16, 7, 360, 180),
         ]
     )
-    return [(WOOD, stroke(50, top - 4, 50, 88, 4)), (WOOD, stroke(50, 88, 40, 95, 4)), (WOOD, stroke(40, 95, 33, 88, 4)), ("main", dome),
-            ("dark", polygon((50, top), (36, brim - 4), (50, brim - 6), (64, brim - 4)))]  # fmt: skip
+    return [
+        (WOOD, stroke(50, top - 4, 50, 88, 4)), (WOOD, stroke(50, 88, 40, 95, 4)),
+        (WOOD, stroke(40, 95, 33, 88, 4)), ("main", dome),
+        ("dark", polygon((50, top), (36, brim - 4), (50, brim - 6), (64, brim - 4))),
+    ]  # fmt: skip
 
 
 def flower(u: Uniform) -> Drawing:
@@ -152,8 +175,11 @@ def flower(u: Uniform) -> Drawing:
         ("main", ellipse(50 + 21 * np.cos(t), 32 + 21 * np.sin(t), r))
         for t in np.radians(np.arange(n) * 360 / n + turn)
     ]
-    return [(LEAF, stroke(50, 40, 50, 98, 5)), (LEAF, polygon((50, 84), (74, u(62, 70)), (66, 84))), (LEAF, polygon((50, 92), (28, u(72, 80)), (34, 92))), *petals,
-            ((250, 205, 70), ellipse(50, 32, u(10, 13)))]  # fmt: skip
+    return [
+        (LEAF, stroke(50, 40, 50, 98, 5)), (LEAF, polygon((50, 84), (74, u(62, 70)), (66, 84))),
+        (LEAF, polygon((50, 92), (28, u(72, 80)), (34, 92))), *petals,
+        ((250, 205, 70), ellipse(50, 32, u(10, 13))),
+    ]  # fmt: skip
 
 
 def butterfly(u: Uniform) -> Drawing:
@@ -169,21 +195,30 @@ def butterfly(u: Uniform) -> Drawing:
 def cup(u: Uniform) -> Drawing:
     lip, foot = u(62, 70), u(54, 62)
     handle = np.concatenate([ellipse(lip, 54, 26, 21, -90, 90), ellipse(lip, 54, 15, 11, 90, -90)])
-    return [("main", handle), ("main", polygon((10, 22), (lip, 22), (foot, 92), (18, 92))), ("dark", ellipse((10 + lip) / 2, 22, (lip - 10) / 2, 8)),
-            ("light", stroke(17, 54, lip - 6, 54, u(8, 14)))]  # fmt: skip
+    return [
+        ("main", handle), ("main", polygon((10, 22), (lip, 22), (foot, 92), (18, 92))),
+        ("dark", ellipse((10 + lip) / 2, 22, (lip - 10) / 2, 8)),
+        ("light", stroke(17, 54, lip - 6, 54, u(8, 14))),
+    ]  # fmt: skip
 
 
 def apple(u: Uniform) -> Drawing:
     r = u(26, 29)
-    return [("main", ellipse(36, 60, r, 34)), ("main", ellipse(64, 60, r, 34)), (WOOD, stroke(50, 34, u(50, 58), 8, 5)), (LEAF, ellipse(68, u(14, 20), 15, 7)),
-            ("light", ellipse(30, 50, 6, 10))]  # fmt: skip
+    return [
+        ("main", ellipse(36, 60, r, 34)), ("main", ellipse(64, 60, r, 34)),
+        (WOOD, stroke(50, 34, u(50, 58), 8, 5)), (LEAF, ellipse(68, u(14, 20), 15, 7)),
+        ("light", ellipse(30, 50, 6, 10)),
+    ]  # fmt: skip
 
 
 def snowman(u: Uniform) -> Drawing:
     foot, brim = u(27, 31), u(20, 24)
     buttons = [(INK, ellipse(50, y, 2.6)) for y in (58, 70, 82)]
-    return [("main", ellipse(50, 97 - foot, foot)), ("main", ellipse(50, 34, 19)), *buttons, (INK, box(50 - brim, 17, 50 + brim, 22)), (INK, box(36, 2, 64, 18)),
-            (INK, ellipse(43, 31, 2.6)), (INK, ellipse(57, 31, 2.6)), ((240, 140, 40), polygon((49, 35), (49, 41), (u(66, 74), 39)))]  # fmt: skip
+    return [
+        ("main", ellipse(50, 97 - foot, foot)), ("main", ellipse(50, 34, 19)), *buttons,
+        (INK, box(50 - brim, 17, 50 + brim, 22)), (INK, box(36, 2, 64, 18)), (INK, ellipse(43, 31, 2.6)),
+        (INK, ellipse(57, 31, 2.6)), ((240, 140, 40), polygon((49, 35), (49, 41), (u(66, 74), 39))),
+    ]  # fmt: skip
 
 
 def star(u: Uniform) -> Drawing:

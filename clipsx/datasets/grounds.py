@@ -9,7 +9,7 @@ Texture = np.ndarray  # (S, S) roughly in −1 … 1
 
 
 def noise(rng: np.random.Generator, size: int, cells: int, aspect: int = 1) -> Texture:
-    """Smooth noise with `cells` lumps down the picture, drawn on that grid and only then resized, so that it is one texture at every size."""
+    """Smooth noise, `cells` lumps down the picture: drawn on that grid, then resized: the same at every size."""
     coarse = rng.uniform(-1, 1, (cells, max(1, cells // aspect))).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
 

@@ -11,8 +11,8 @@ from PIL import Image
 class Sample:
     """A picture, the labels present in it, and where they are.
 
-    `masks` holds the visible pixels of each label, united over its objects, at the image's own size; `ignore` marks pixels that
-    count nowhere. A data set without masks leaves `masks` empty.
+    `masks` holds the visible pixels of each label, united over its objects, at the image's own size; `ignore` marks
+    pixels that count nowhere. A data set without masks leaves `masks` empty.
     """
 
     image: Image.Image  # RGB

@@ -27,11 +27,17 @@ FORMS = ("a photo of {}", "a photo of {}.", "a picture of {}", "a drawing of {}"
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object of a scene; `drawing` in picture coordinates, 0 … 1."""
+class Named:
+    """An object as a caption sees it."""
 
     noun: str
     colour: str
+
+
+@dataclass(frozen=True)
+class Thing(Named):
+    """One object of a scene; `drawing` in picture coordinates, 0 … 1."""
+
     rgb: tuple[int, int, int]
     drawing: Drawing
 
@@ -46,7 +52,10 @@ class Scene:
 
 
 def compose(rng: np.random.Generator, co_occurrence: float, background_bias: float, objects: tuple[int, int]) -> Scene:
-    """A random scene. The next object is the first one's mate with probability `co_occurrence` until the mate is there, else any noun."""
+    """A random scene.
+
+    Until the first object's mate is there, the next one is that mate with probability `co_occurrence`; else any noun.
+    """
     count = int(rng.integers(objects[0], objects[1] + 1))
     nouns = [str(rng.choice(NOUNS))]
     while len(nouns) < count:
@@ -117,9 +126,8 @@ def render(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
         for fill, points in polygons:
             pen.polygon(points.ravel().tolist(), fill=fill, outline=_shade(fill, 0.62), width=width)
     visible = [_where(owner, k, 200).reduce(OVERSAMPLING) for k in range(1, len(scene.things) + 1)]
-    return canvas.reduce(OVERSAMPLING), np.array([np.asarray(v) >= 100 for v in visible], dtype=bool).reshape(
-        -1, size, size
-    )  # (n, size, size): at least half of the pixel
+    masks = np.array([np.asarray(v) > 100 for v in visible], dtype=bool)  # more than half of the pixel
+    return canvas.reduce(OVERSAMPLING), masks.reshape(-1, size, size)  # (n, size, size)
 
 
 def _where(owner: Image.Image, k: int, value: int) -> Image.Image:
@@ -127,7 +135,7 @@ def _where(owner: Image.Image, k: int, value: int) -> Image.Image:
     return owner.point([value if i == k else 0 for i in range(256)])
 
 
-def phrase(things: Sequence[Thing], colours: bool = False, ground: str | None = None) -> str:
+def phrase(things: Sequence[Named], colours: bool = False, ground: str | None = None) -> str:
     """Objects in words: "a red boat and a fish on water"."""
     words = [f"{t.colour} {t.noun}" if colours else t.noun for t in things]
     words = [f"{'an' if w[0] in 'aeiou' else 'a'} {w}" for w in words]
@@ -182,9 +190,8 @@ class Sketchbook(Sequence[Sample]):
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
         dials = f"co_occurrence={self.co_occurrence:g} background_bias={self.background_bias:g}"
-        return {
-            "data": f"sketchbook seed={self.seed} {dials} objects={self.objects[0]}-{self.objects[1]} size={self.size} n={self.length}"
-        }
+        objects = f"objects={self.objects[0]}-{self.objects[1]}"
+        return {"data": f"sketchbook seed={self.seed} {dials} {objects} size={self.size} n={self.length}"}
 
     def __len__(self) -> int:
         return self.length

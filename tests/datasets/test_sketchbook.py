@@ -28,7 +28,8 @@ def test_a_scene_is_a_pure_function_of_seed_and_index(seed, index, size):
         there[i]
     a, b = here[index], there[index]
     assert a.image.tobytes() == b.image.tobytes()
-    assert a.labels == b.labels and a.captions == b.captions
+    assert a.labels == b.labels
+    assert a.captions == b.captions
     assert all(np.array_equal(a.masks[label], b.masks[label]) for label in a.labels)
 
 
@@ -38,7 +39,8 @@ def test_masks_are_disjoint_visible_and_at_the_picture_size(index):
     world = Sketchbook(seed=3, length=100, size=64)
     sample = world[index]
     _, visible = render(world.scene(index), 64)
-    assert sample.image.mode == "RGB" and sample.image.size == (64, 64)
+    assert sample.image.mode == "RGB"
+    assert sample.image.size == (64, 64)
     assert not sample.ignore.any()
     assert visible.sum(axis=0).max() <= 1  # a pixel belongs to one object at most
     assert set(sample.labels) == set(sample.masks) <= set(NOUNS)
@@ -79,8 +81,12 @@ def test_dials_do_what_they_say():
         world = Sketchbook(length=600, background_bias=dial, objects=(1, 1))
         return np.mean([TABLE[s.things[0].noun][1] == s.ground for s in map(world.scene, range(600))])
 
-    assert companions(0) < 0.12 and abs(companions(0.6) - 0.62) < 0.08 and companions(1) == 1
-    assert at_home(0) < 0.25 and abs(at_home(0.6) - 0.67) < 0.08 and at_home(1) == 1
+    assert companions(0) < 0.12
+    assert abs(companions(0.6) - 0.62) < 0.08
+    assert companions(1) == 1
+    assert at_home(0) < 0.25
+    assert abs(at_home(0.6) - 0.67) < 0.08
+    assert at_home(1) == 1
     counts = [len(Sketchbook(length=300).scene(i).things) for i in range(300)]
     assert set(counts) == {1, 2, 3, 4}
 
@@ -92,8 +98,10 @@ def test_captions_name_what_is_there():
         assert len(set(sample.captions)) >= 3
         assert all(noun in sample.captions[0] for noun in sample.labels)
         assert all(thing.colour in sample.captions[0] for thing in scene.things)
-        assert scene.ground in sample.captions[0] and scene.ground in sample.captions[2]
-        assert " a a" not in sample.captions[0] and " a o" not in sample.captions[0]
+        assert scene.ground in sample.captions[0]
+        assert scene.ground in sample.captions[2]
+        assert " a a" not in sample.captions[0]
+        assert " a o" not in sample.captions[0]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,8 @@ def test_export_reads_back_as_voc(tmp_path):
     back = VOC(export_voc(world, world.labels, tmp_path))
     assert len(back) == 5
     for original, read in zip(world, back, strict=True):
-        assert set(read.labels) == set(original.labels) and read.name == original.name
+        assert set(read.labels) == set(original.labels)
+        assert read.name == original.name
         assert all(np.array_equal(read.masks[label], original.masks[label]) for label in original.labels)
     with pytest.raises(ValueError, match="not among the labels"):
         export_voc(world, ["car"], tmp_path / "other")

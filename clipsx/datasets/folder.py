@@ -1,0 +1,66 @@
+"""A folder of one's own pictures, with or without labels and masks."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from clipsx.datasets.sample import Sample
+from clipsx.images import decode
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+MASKS = "masks"
+
+
+class Folder(Sequence[Sample]):
+    """The pictures under a folder, in the order of their paths, read one by one.
+
+    For a picture `boats/one.jpg`, the optional `boats/one.txt` holds its labels, one a line, and `masks/boats/one/` one
+    picture for each label, named after it (`boat.png`), white where the object is, mid-grey (64 … 191) where pixels
+    count nowhere. root: the folder; labels: given instead to every picture without a text file or masks.
+    Errors: FileNotFoundError when there is no such folder, ValueError when no picture is in it; on reading, those of
+    `images.decode`, and ValueError for a mask of another size than its picture.
+    """
+
+    def __init__(self, root: str | PathLike[str], labels: Sequence[str] = ()) -> None:
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root} is not a folder.")
+        files = (f.relative_to(self.root) for f in sorted(self.root.rglob("*")) if f.suffix.lower() in SUFFIXES)
+        self.files = tuple(f for f in files if f.parts[0] != MASKS)
+        if not self.files:
+            raise ValueError(f"{self.root} holds no pictures ({', '.join(SUFFIXES)}).")
+        self.given = tuple(labels)
+        named = (label for file in self.files for label in self._labels(file))
+        self.labels = tuple(dict.fromkeys([*self.given, *sorted(named)]))
+
+    def _masks(self, file: Path) -> dict[str, Path]:
+        folder = self.root / MASKS / file.with_suffix("")
+        return {f.stem: f for f in sorted(folder.glob("*")) if f.suffix.lower() in SUFFIXES}
+
+    def _labels(self, file: Path) -> tuple[str, ...]:
+        text = (self.root / file).with_suffix(".txt")
+        lines = text.read_text(encoding="utf-8").splitlines() if text.is_file() else []
+        own = tuple(dict.fromkeys([*(line.strip() for line in lines if line.strip()), *self._masks(file)]))
+        return own or self.given
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        return {"data": f"folder {self.root.name} n={len(self)}"}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        file = self.files[index]
+        image = decode(self.root / file)
+        masks, ignore = {}, np.zeros(image.size[::-1], dtype=bool)
+        for label, path in self._masks(file).items():
+            grey = np.asarray(decode(path).convert("L"))  # (H, W)
+            if grey.shape != ignore.shape:
+                raise ValueError(f"{path} is {grey.shape}, its picture {ignore.shape} (H, W).")
+            masks[label] = grey >= 192
+            ignore = ignore | ((grey >= 64) & ~masks[label])
+        masks = {label: mask for label, mask in masks.items() if mask.any()}
+        return Sample(image, self._labels(file), masks, (), ignore, file.as_posix())

@@ -1,0 +1,93 @@
+"""PASCAL VOC 2012 segmentation, or any folder in its layout."""
+
+import warnings
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipsx.datasets.sample import Sample
+from clipsx.images import decode
+from clipsx.messages import nearest
+
+LABELS = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
+SPOKEN = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}  # as text reads them
+IGNORE = 255
+
+
+class VOC(Sequence[Sample]):
+    """Photographs with class masks in VOC's layout, read one by one; their sizes differ.
+
+    root: the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation, or a parent of it (VOCdevkit);
+    split: a list in ImageSets/Segmentation; labels: names of mask values 1, 2, …; by default the lines of
+    `labels.txt` in the folder, else VOC's twenty. Mask value 0 is background, 255 counts nowhere.
+    Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), and on reading
+    for a mask that is not indexed, does not fit its picture, or holds a value without a name.
+    """
+
+    def __init__(self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None) -> None:
+        base = Path(root).expanduser()
+        found = [f for f in (base, base / "VOC2012", base / "VOCdevkit" / "VOC2012") if (f / "JPEGImages").is_dir()]
+        if not found:
+            raise FileNotFoundError(
+                f"{base} has no JPEGImages folder, and no VOC2012 or VOCdevkit/VOC2012 that has one."
+            )
+        self.root, self.split = found[0], split
+        lists = {f.stem: f for f in sorted((self.root / "ImageSets" / "Segmentation").glob("*.txt"))}
+        if split not in lists:
+            raise ValueError(f"{self.root.name} has no split {split!r}{nearest(split, lists)}.")
+        self.names = tuple(lists[split].read_text(encoding="utf-8").split())
+        own = self.root / "labels.txt"
+        if labels is None and own.is_file():
+            labels = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
+        self.labels = tuple(SPOKEN.get(label, label) for label in LABELS) if labels is None else tuple(labels)
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        return {"data": f"{self.root.name} {self.split} n={len(self)}"}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        name = self.names[index]
+        file = self.root / "SegmentationClass" / f"{name}.png"
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: {name} is in the list {self.split!r} but has no mask.")
+        image = decode(self.root / "JPEGImages" / f"{name}.jpg")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL warns of stray metadata; the pixels are checked below
+            with Image.open(file) as mask:
+                if mask.mode not in ("P", "L"):
+                    raise ValueError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
+                index_map = np.asarray(mask)  # (H, W)
+        if index_map.shape != image.size[::-1]:
+            raise ValueError(f"{file} is {index_map.shape}, its picture {image.size[::-1]} (H, W).")
+        values = [int(v) for v in np.unique(index_map) if v not in (0, IGNORE)]
+        if values and values[-1] > len(self.labels):
+            raise ValueError(f"{file} holds the value {values[-1]}, but only {len(self.labels)} labels have names.")
+        masks = {self.labels[v - 1]: index_map == v for v in values}
+        return Sample(image, tuple(masks), masks, (), index_map == IGNORE, name)

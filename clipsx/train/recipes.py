@@ -42,9 +42,9 @@ STAGES = (
     Stage(24_000, 40_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.2),
 )
 RESNET_STAGES = (
-    Stage(40_000, 12_000, (1, 1), alone=1.0, colours=0.0, ground=0.0),
-    Stage(60_000, 20_000, (1, 3), alone=0.6, colours=0.0, ground=0.3),
-    Stage(60_000, 20_000, (1, 4), alone=0.5, colours=0.3, ground=0.5),
+    Stage(20_000, 12_000, (1, 1), alone=1.0, colours=0.0, ground=0.0),
+    Stage(24_000, 10_000, (1, 3), alone=0.6, colours=0.0, ground=0.3),
+    Stage(20_000, 10_000, (1, 4), alone=0.5, colours=0.3, ground=0.5),
 )
 VIT = {
     "embed_dim": 128,

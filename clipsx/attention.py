@@ -1,0 +1,142 @@
+"""What attention looks at, and what the halves of a block say: two of CLIP Surgery's analyses."""
+
+from collections.abc import Callable, Sequence
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipsx.clip import Clip
+from clipsx.datasets.sample import Sample
+from clipsx.maps import similarity
+from clipsx.messages import nearest
+from clipsx.towers.shared import Block
+
+KINDS: dict[str, tuple[str, str]] = {"qk": ("q", "k"), "qq": ("q", "q"), "kk": ("k", "k"), "vv": ("v", "v")}
+Progress = Callable[[int, int], None]
+
+
+def _compare(block: Block, kind: str) -> Float[Tensor, "B L L"]:
+    """Softmax of the scaled products of two of a block's projections, mean over heads; rows sum to 1."""
+    if kind not in KINDS:
+        raise ValueError(f"Unknown attention relation {kind!r}{nearest(kind, KINDS)}.")
+    left, right = (getattr(block, name) for name in KINDS[kind])  # (B, heads, L, d)
+    return (left @ right.transpose(-1, -2) / sqrt(left.shape[-1])).float().softmax(dim=-1).mean(dim=1)
+
+
+def _trace(clip: Clip, images: Tensor):
+    if not hasattr(clip.tower, "trace"):
+        raise ValueError(f"{clip.name} has no transformer blocks: attention relations need a vision transformer.")
+    return clip.tower.trace(images)
+
+
+@torch.no_grad()
+def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind: str = "qk") -> Float[Tensor, "B L L"]:
+    """How much every token attends to every other in one block, mean over heads; rows sum to 1.
+
+    L = 1 + h·w, class token first; block: counted from the first (0), or from the last (−1); kind: what is compared,
+    "qk" as the model does, "vv" as CLIP Surgery does, "qq" or "kk".
+    Errors: ValueError for an unknown kind, a block out of range, a tower without blocks.
+    """
+    blocks = _trace(clip, images)
+    if not -clip.tower.blocks <= block < clip.tower.blocks:
+        raise ValueError(f"block must lie in 0…{clip.tower.blocks - 1}, or count back from -1, not {block}.")
+    return next(_compare(found, kind) for found in blocks if found.index == block % clip.tower.blocks)
+
+
+def coverage(mask: Bool[np.ndarray, "H W"], grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """How much of every patch a mask covers, 0…1."""
+    pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]  # (1, 1, H, W)
+    return F.interpolate(pixels, size=grid, mode="area")[0, 0].numpy()
+
+
+@torch.no_grad()
+def share_inside(
+    clip: Clip,
+    samples: Sequence[Sample],
+    kinds: Sequence[str] = ("qk", "vv"),
+    templates: str | Sequence[str] = "clip-surgery",
+    size: int | tuple[int, int] | None = None,
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Share of an anchor's attention that stays inside the anchor's own object, per image, label, block and kind.
+
+    The anchor is the patch whose plain CLIP feature is most like the label's text. The class token's column is dropped
+    and the row renormalised. Columns, all in percent but the flag: `share` with the anchor's own cell, `share_others`
+    without it (v-v favours the token itself by construction), `chance` (the object's share of the area), and
+    `on_object`, whether the anchor lies on the object at all. Ignored pixels belong to no object.
+    Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
+    """
+    rows = []
+    for number, sample in enumerate(samples):
+        images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
+        present = [label for label in sample.labels if sample.masks.get(label, np.zeros(1)).any()]
+        if present:
+            sim = similarity(clip.encode_dense(images, method="clip"), clip.encode_labels(present, templates))
+            grid = (sim.shape[1], sim.shape[2])
+            anchors = sim[0].flatten(0, 1).argmax(dim=0).tolist()  # a patch per label
+            covered = np.stack([coverage(sample.masks[label], grid).ravel() for label in present])  # (N, h·w)
+            for block in _trace(clip, images):
+                for kind in kinds:
+                    attention = _compare(block, kind)[0, 1:, 1:].cpu().numpy()[anchors]  # (N, h·w)
+                    others = attention.copy()
+                    others[np.arange(len(anchors)), anchors] = 0
+                    share, share_others = (
+                        100 * (part * covered).sum(axis=1) / part.sum(axis=1) for part in (attention, others)
+                    )
+                    for n, label in enumerate(present):
+                        rows.append(
+                            {
+                                "image": sample.name,
+                                "label": label,
+                                "block": block.index,
+                                "kind": kind,
+                                "share": share[n],
+                                "share_others": share_others[n],
+                                "chance": 100 * covered[n].mean(),
+                                "on_object": bool(covered[n, anchors[n]] >= 0.5),
+                            }
+                        )
+        if on_progress:
+            on_progress(number + 1, len(samples))
+    return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates))
+
+
+@torch.no_grad()
+def submodule_cosines(
+    clip: Clip,
+    samples: Sequence[Sample],
+    templates: str | Sequence[str] = "clip-surgery",
+    size: int | tuple[int, int] | None = None,
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Cosine of what every half of every block adds to the class token with the final class feature, −1…1.
+
+    Each addition goes through the tower's last norm and projection. `cosine` is with the image's final class feature,
+    `cosine_text` the mean over the labels present (NaN without any). Per image, block and part ("attention", "ffn").
+    Source: CLIP Surgery, figure of FFN features (0.12 for the last FFN of OpenAI's ViT-B/16).
+    """
+    rows = []
+    for number, sample in enumerate(samples):
+        images = clip.prepare(sample.image, size=size)
+        final = clip.encode_image(images)[0]  # (D,)
+        text = clip.encode_labels(sample.labels, templates) if sample.labels else None  # (N, D)
+        for block in _trace(clip, images):
+            for part, added in (("attention", block.attention), ("ffn", block.ffn)):
+                feature = F.normalize(clip.tower.project(added[:, 0]).float(), dim=-1)[0]  # (D,)
+                rows.append(
+                    {
+                        "image": sample.name,
+                        "block": block.index,
+                        "part": part,
+                        "cosine": float(feature @ final),
+                        "cosine_text": float("nan") if text is None else float((text @ feature).mean()),
+                    }
+                )
+        if on_progress:
+            on_progress(number + 1, len(samples))
+    return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates))

@@ -177,7 +177,8 @@ def _fill(model: torch.nn.Module, file: Path) -> None:
             "path) gives a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
         )
     try:
-        open_clip.load_checkpoint(model, str(file))
+        with _quiet():
+            open_clip.load_checkpoint(model, str(file))
     except (pickle.UnpicklingError, AttributeError, StopIteration, TypeError, EOFError):
         raise ValueError(f"{file.name} holds something else than a model's named tensors.") from None
     except (SafetensorError, OSError, zipfile.BadZipFile) as error:

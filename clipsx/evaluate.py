@@ -1,0 +1,169 @@
+"""Methods × data set → a tidy table: how well maps find the objects that are there. Images stream, one at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from clipsx.clip import Clip
+from clipsx.datasets.sample import Sample
+from clipsx.features import DenseFeatures
+from clipsx.maps import feature_surgery, is_constant, minmax, similarity, upsample
+from clipsx.methods import METHODS
+from clipsx.metrics import THRESHOLDS, bootstrap, exceedance, interval, iou_curve, msc, size_of
+
+FIXED = 0.6  # the threshold reported beside the chosen one
+INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "out"))
+ROW = ["method", "surgery"]  # what tells the rows of a summary apart, beside model and weights
+Progress = Callable[[int, int], None]
+
+
+def queries(samples: Sequence[Sample], labels: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The labels asked of every image: those given, else all of the data set. Errors: ValueError for fewer than two."""
+    found = tuple(dict.fromkeys(labels if labels is not None else getattr(samples, "labels", ())))
+    if len(found) < 2:
+        raise ValueError("An evaluation asks every image for all labels: give at least two different ones, labels=[…].")
+    return found
+
+
+def similarities(dense: DenseFeatures, text: torch.Tensor, surgery: str, tau: float) -> torch.Tensor:  # (B, h, w, N)
+    """Plain cosines for surgery "none", else feature surgery in that form."""
+    return similarity(dense, text) if surgery == "none" else feature_surgery(dense, text, tau=tau, form=surgery)
+
+
+def evaluate(
+    clip: Clip,
+    samples: Sequence[Sample],
+    methods: Sequence[str] = ("clip", "maskclip", "clip-surgery"),
+    surgery: Sequence[str] = ("none", "code"),
+    labels: Sequence[str] | None = None,
+    templates: str | Sequence[str] = "clip-surgery",
+    depth: int = 6,
+    tau: float = 2.0,
+    size: int | tuple[int, int] | None = None,
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """A row per image, label that is present with a mask, method and form of feature surgery ("none", "code", "paper").
+
+    Every image is asked for all labels (`queries`); the maps of those that are present are stretched to 0…1 over the
+    patches, upsampled to the picture's size and compared with the mask. Columns: `msc` (%, NaN for a mask that covers
+    the whole picture), `area` (% of the picture) and its `size`, `constant` (the map says nothing), and the shares of
+    object and background pixels at or above every threshold (`in@…`, `out@…`, 0…1), from which come IoU and the
+    distributions of scores; then provenance. Images without a mask give no row.
+    Errors: ValueError for no images at all, fewer than two labels, and what `Clip` refuses.
+    Source: CLIP Surgery, explainability protocol (mSC, mIoU of the labels present).
+    """
+    if not len(samples):
+        raise ValueError("There is no image to evaluate on.")
+    asked = queries(samples, labels)
+    text = clip.encode_labels(asked, templates)  # (N, D)
+    about = clip.describe() | _data(samples) | {"templates": str(templates), "labels": len(asked)}
+    rows: list[dict[str, Any]] = []
+    for number, sample in enumerate(samples):
+        present = [label for label in sample.labels if label in asked and label in sample.masks]
+        images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
+        side = "×".join(str(n) for n in images.shape[-2:])
+        for method in methods if present else ():
+            dense = clip.encode_dense(images, method=method, **_depth(clip, method, depth))
+            for form in surgery:
+                sim = similarities(dense, text, form, tau)[..., [asked.index(label) for label in present]]
+                setting = {"method": method, "surgery": form, "tau": None if form == "none" else tau}
+                setting |= {"depth": _depth(clip, method, depth).get("depth"), "image_size": side}
+                rows += [{"image": sample.name, **found, **setting} for found in _measure(sim, sample, present)]
+        if on_progress:
+            on_progress(number + 1, len(samples))
+    if not rows:
+        raise ValueError("No image has a mask of any of the labels: there is nothing to evaluate.")
+    return pd.DataFrame(rows).assign(**about)
+
+
+def _measure(sim: torch.Tensor, sample: Sample, present: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The measures of every present label's map; sim (1, h, w, n)."""
+    maps = upsample(minmax(sim), sample.image.size[::-1])[0].float().cpu().numpy()  # (H, W, n)
+    constant = is_constant(sim)[0].tolist()
+    for n, label in enumerate(present):
+        mask, seen = sample.masks[label], ~sample.ignore  # (H, W)
+        if (mask & seen).any():
+            area = float(100 * mask[seen].mean())
+            inside, outside = exceedance(maps[..., n], mask, sample.ignore)  # (K,) both
+            found = {"label": label, "msc": msc(maps[..., n], mask, sample.ignore), "area": area}
+            found |= {"size": size_of(area), "constant": constant[n]}
+            yield found | dict(zip(INSIDE, inside, strict=True)) | dict(zip(OUTSIDE, outside, strict=True))
+
+
+def _depth(clip: Clip, method: str, depth: int) -> dict[str, int]:
+    """`depth` only for a method that has one, at most the tower's number of blocks."""
+    plan = getattr(METHODS[method], clip.tower.family) if method in METHODS else None
+    return {"depth": min(depth, clip.tower.blocks)} if plan is not None and getattr(plan, "blocks", 0) is None else {}
+
+
+def _data(samples: Sequence[Sample]) -> dict[str, str]:
+    return samples.describe() if hasattr(samples, "describe") else {"data": f"{len(samples)} given samples"}
+
+
+def iou_at(table: pd.DataFrame) -> np.ndarray:
+    """IoU of every row of `evaluate` at every threshold, (rows, K), in %."""
+    return iou_curve(table[INSIDE].to_numpy(), table[OUTSIDE].to_numpy(), table["area"].to_numpy() / 100)
+
+
+def curve(table: pd.DataFrame, by: Sequence[str] = ROW) -> pd.DataFrame:
+    """mIoU against the threshold: mean over images, then over classes, for every group of rows."""
+    wide = table[[*by, "label"]].join(pd.DataFrame(iou_at(table), index=table.index, columns=THRESHOLDS))
+    mean = (
+        wide.groupby([*by, "label"], sort=False, dropna=False).mean().groupby(list(by), sort=False, dropna=False).mean()
+    )
+    return mean.rename_axis(columns="threshold").stack().rename("miou").reset_index()
+
+
+def summarise(
+    table: pd.DataFrame, tuning: pd.DataFrame | None = None, by: Sequence[str] = ROW, resamples: int = 1000
+) -> pd.DataFrame:
+    """A row per group of `evaluate`'s rows: mSC, share of opposite pairs, mIoU, with 95 % image-bootstrap intervals.
+
+    tuning: rows of other images, on which each group's threshold is chosen (the best mIoU); without it the threshold is
+    `FIXED` for all. All in %; `left_out` counts pairs without a background, which have no mSC. mSC and mIoU are means
+    over images, then classes; the opposite share is over pairs.
+    """
+    found = []
+    for key, rows in table.groupby(list(by), sort=False, dropna=False):
+        same = (
+            tuning
+            if tuning is None
+            else tuning[(tuning[list(by)].fillna("") == pd.Series(key, by).fillna("")).all(axis=1)]
+        )
+        best = curve(same, by) if same is not None and len(same) else None
+        threshold = FIXED if best is None else float(best.loc[best["miou"].idxmax(), "threshold"])
+        ious, at, fixed = (
+            iou_at(rows),
+            int(np.argmin(abs(THRESHOLDS - threshold))),
+            int(np.argmin(abs(THRESHOLDS - FIXED))),
+        )
+        images, labels, score = rows["image"].to_numpy(), rows["label"].to_numpy(), rows["msc"].to_numpy()
+        opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
+        row = dict(zip(by, key, strict=True))
+        for name, values, groups in (
+            ("msc", score, labels),
+            ("opposite", opposite, None),
+            ("miou", ious[:, at], labels),
+        ):
+            mean, draws = bootstrap(values, images, groups, resamples)
+            low, high = interval(draws)
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        row |= {"threshold": threshold, f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0]}
+        row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
+        found.append(row)
+    chosen = "chosen on other images" if tuning is not None else "fixed"
+    protocol = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {chosen}; 95 % image bootstrap"
+    constant = {name: table[name].iloc[0] for name in _constant(table, by)}
+    return pd.DataFrame(found).assign(**constant, protocol=protocol)
+
+
+def _constant(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    about = ("model", "weights", "data", "image_size", "templates", "labels", "tau", "depth")
+    return [
+        name
+        for name in about
+        if name in table and name not in by and table[name].nunique(dropna=True) == 1 and table[name].notna().all()
+    ]

@@ -1,0 +1,204 @@
+"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, and returns `ax`. Also how they are saved."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
+PALETTE = "colorblind"  # of lines and bars
+STYLE = {"text": "#222222", "chance": "#777777"}
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.gca() if ax is None else ax
+
+
+def overlay(
+    image: Image.Image,
+    map: Float[np.ndarray, "H W"],
+    ax: Axes | None = None,
+    opacity: float = 0.6,
+    outline: Bool[np.ndarray, "H W"] | None = None,
+    title: str | None = None,
+) -> Axes:
+    """A map, 0…1 at the picture's size, laid over the picture; the true region is outlined in white.
+
+    Errors: ValueError where the map's or the outline's size is not the picture's, or opacity leaves 0…1.
+    """
+    for name, array in (("map", map), ("outline", outline)):
+        if array is not None and array.shape != image.size[::-1]:
+            raise ValueError(f"The {name} is {array.shape}, the picture {image.size[::-1]} (H, W): upsample it first.")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must lie in 0…1, not {opacity}.")
+    ax = _axes(ax)
+    ax.imshow(image)
+    ax.imshow(map, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
+    if outline is not None and outline.any():
+        # Padded, so that a region at the border is closed too; black under white reads on any colour.
+        region = np.pad(outline, 1).astype(float)
+        ys, xs = np.arange(-1, outline.shape[0] + 1), np.arange(-1, outline.shape[1] + 1)
+        for colour, width in (("black", 2.4), ("white", 1.2)):
+            ax.contour(xs, ys, region, levels=[0.5], colors=colour, linewidths=width)
+        ax.set(xlim=(-0.5, outline.shape[1] - 0.5), ylim=(outline.shape[0] - 0.5, -0.5))
+    ax.set(xticks=[], yticks=[])
+    if title is not None:
+        ax.set_title(title, fontsize=10)
+    return ax
+
+
+def photo(
+    image: Image.Image, ax: Axes | None = None, outline: Bool[np.ndarray, "H W"] | None = None, title: str = ""
+) -> Axes:
+    """A picture as it is, with the true region outlined."""
+    return overlay(image, np.zeros(image.size[::-1]), ax, 0.0, outline, title)
+
+
+def ring(patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int], ax: Axes | None = None) -> Axes:
+    """A white ring around a patch (row, column) of a grid (h, w) over a picture of (H, W) pixels."""
+    ax = _axes(ax)
+    x, y = ((patch[i] + 0.5) * size[i] / grid[i] - 0.5 for i in (1, 0))
+    for colour, width in (("black", 3.6), ("white", 2.0)):
+        ax.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width)
+    return ax
+
+
+def intervals(
+    table: pd.DataFrame, value: str, by: str, ax: Axes | None = None, hue: str | None = None, zero: bool = False
+) -> Axes:
+    """Points with intervals, a line of `by` per row: `value` between `value_low` and `value_high`, coloured by `hue`.
+
+    zero: draw the line between preferring the object and preferring the background.
+    """
+    ax = _axes(ax)
+    names, shades = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[hue])) if hue else [None]
+    for n, (shade, colour) in enumerate(zip(shades, sns.color_palette(PALETTE, len(shades)), strict=True)):
+        rows = table if shade is None else table[table[hue] == shade]
+        y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
+        x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
+        marker = "osD^v"[n % 5]
+        ax.errorbar(
+            x,
+            y,
+            xerr=[x - low, high - x],
+            fmt=marker,
+            color=colour,
+            capsize=3,
+            label=None if shade is None else str(shade),
+        )
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    if zero:
+        ax.axvline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
+    if hue:
+        ax.legend(title=hue, fontsize=8, title_fontsize=8)
+    return ax
+
+
+def lines(
+    table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, style: str | None = None, band: bool = True
+) -> Axes:
+    """Lines of a table's means, told apart by colour and dash, with 95 % intervals of the mean over rows as bands."""
+    ax = _axes(ax)
+    sns.lineplot(
+        table, x=x, y=y, hue=hue, style=style or hue, palette=PALETTE if table[hue].nunique() <= 10 else None,
+        errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
+    )  # fmt: skip
+    ax.legend(fontsize=8)
+    return ax
+
+
+def distribution(
+    edges: Float[np.ndarray, " K"],
+    inside: Float[np.ndarray, " K"],
+    outside: Float[np.ndarray, " K"],
+    ax: Axes | None = None,
+) -> Axes:
+    """Densities of scores on objects and on background, from the shares at or above every threshold in `edges`."""
+    ax = _axes(ax)
+    for share, name, colour, hatch in ((inside, "object", "#0173b2", None), (outside, "background", "#de8f05", "///")):
+        density = -np.diff(np.append(share, 0.0)) / np.diff(np.append(edges, edges[-1] + edges[1] - edges[0]))
+        ax.stairs(
+            density,
+            np.append(edges, edges[-1] + edges[1] - edges[0]),
+            fill=True,
+            alpha=0.4,
+            color=colour,
+            label=name,
+            hatch=hatch,
+        )
+    ax.set(xlabel="score", ylabel="density", xlim=(0, 1))
+    ax.legend(fontsize=8)
+    return ax
+
+
+def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
+    """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
+    ax = _axes(ax)
+    colours = COLOURS if centre is None else "PuOr_r"
+    return sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+
+
+def save_figure(
+    figure: Figure,
+    out: str | os.PathLike[str],
+    name: str,
+    provenance: Mapping[str, Any],
+    formats: Sequence[str] = ("pdf", "png"),
+) -> list[Path]:
+    """Write a figure to `out` in every format ("pdf", "png", "svg"), atomically; return the files.
+
+    What made it is printed small under it and kept in the file's metadata.
+    """
+    words = " · ".join(f"{key} {value}" for key, value in provenance.items() if value is not None and value == value)
+    width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
+    note = figure.text(0.0, -0.01, _wrapped(words, width), fontsize=5.5, color="#555555", va="top", ha="left")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    try:
+        for form in formats:
+            file, part = folder / f"{name}.{form}", folder / f".{name}.{os.getpid()}.{form}"
+            key = {"pdf": "Subject", "svg": "Description"}.get(form, "Description")
+            try:
+                figure.savefig(part, format=form, dpi=160, bbox_inches="tight", metadata={key: words, "Title": name})
+                os.replace(part, file)
+            finally:
+                part.unlink(missing_ok=True)
+            files.append(file)
+    finally:
+        note.remove()
+    return files
+
+
+def _wrapped(words: str, width: int) -> str:
+    lines = [""]
+    for part in words.split(" · "):
+        lines = (
+            [*lines[:-1], f"{lines[-1]} · {part}".removeprefix(" · ")]
+            if len(lines[-1]) + len(part) < width
+            else [*lines, part]
+        )
+    return "\n".join(lines)
+
+
+def save_table(table: pd.DataFrame, out: str | os.PathLike[str], name: str) -> Path:
+    """Write a table to `out` as CSV, atomically; return the file."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    file, part = folder / f"{name}.csv", folder / f".{name}.{os.getpid()}.csv"
+    try:
+        table.to_csv(part, index=False, lineterminator="\n")
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    return file

@@ -64,7 +64,6 @@ def explain(
     ``peak_x``, ``peak_y`` are pixels of the photo, ``area`` the share (0…1) of it where the map is at least
     ``threshold``; ``cosine`` is the class token's. Raises ValueError for blank labels and whatever `Clip` refuses.
     """
-    import matplotlib.pyplot as plt
     import pandas as pd
 
     import clipsx
@@ -108,14 +107,16 @@ def explain(
 
     width = min(COLUMNS, 1 + len(labels))
     height = -(-(1 + len(labels)) // width)
-    figure, axes = plt.subplots(height, width, squeeze=False, layout="constrained", figsize=(2.6 * width, 2.6 * height))
-    for ax in axes.flat:
-        ax.axis("off")
-    axes.flat[0].imshow(photo)
-    axes.flat[0].set_title("photo")
+    figure = plots.Figure(
+        layout="constrained", figsize=(2.6 * width, 2.6 * height * max(0.5, photo.height / photo.width))
+    )
+    axes = figure.subplots(height, width, squeeze=False).flat
+    plots.photo(photo, axes[0], title="photo")
     for n, label in enumerate(labels):
-        title = f"{label or '(empty label)'}{': constant map' if flat[n] else ''}"
-        plots.overlay(photo, maps[..., n], ax=axes.flat[n + 1], opacity=opacity, title=title)
+        title = f"{label}{': constant map' if flat[n] else ''}"
+        plots.overlay(photo, maps[..., n], axes[n + 1], opacity, title=title)
+    for ax in axes[1 + len(labels) :]:
+        ax.axis("off")
     return figure, pd.DataFrame(rows)
 
 

@@ -111,7 +111,8 @@ def explain(
         layout="constrained", figsize=(2.6 * width, 2.6 * height * max(0.5, photo.height / photo.width))
     )
     axes = figure.subplots(height, width, squeeze=False).flat
-    plots.photo(photo, axes[0], title="photo")
+    axes[0].imshow(photo)
+    axes[0].set(xticks=[], yticks=[], title="photo")
     for n, label in enumerate(labels):
         title = f"{label}{': constant map' if flat[n] else ''}"
         plots.overlay(photo, maps[..., n], axes[n + 1], opacity, title=title)
@@ -146,12 +147,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     from clipsx import datasets, evaluate, plots
 
     clip = _load(options)
-    samples = datasets.load(options.dataset or "sketchbook", root=options.root)
-    if options.count is not None:
-        samples = samples[: options.count]
+    halves = datasets.two(options.dataset or "sketchbook", options.root, options.count or 200)
     methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else clip.methods
-    table = evaluate.evaluate(clip, samples, methods=methods)
-    summary = evaluate.summarise(table)
+    # The threshold is chosen on one half, everything is reported on the other.
+    tuning, table = (evaluate.evaluate(clip, half, methods=methods) for half in halves)
+    summary = evaluate.summarise(table, tuning)
     print(plots.save_table(table, options.out, "evaluation"))
     print(plots.save_table(summary, options.out, "evaluation-summary"))
     print(summary.to_string(index=False))
@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--dataset", help="sketchbook, voc2012 or folder (default: sketchbook)")
     data.add_argument("--root", help="where the data set lies")
-    data.add_argument("--images", dest="count", type=_positive, help="how many samples to read")
+    data.add_argument("--images", dest="count", type=_positive, help="how many samples to read (default: 200)")
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 

@@ -37,8 +37,8 @@ def test_explain(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert table.peak_x.between(0, 89).all()
     assert table.peak_y.between(0, 59).all()
     assert table.area.between(0, 1).all()
-    width, height = Image.open(next(path for path in paths if path.suffix == ".png")).size
-    assert width > height
+    with Image.open(next(path for path in paths if path.suffix == ".png")) as figure:
+        assert figure.width > figure.height
 
 
 @pytest.mark.parametrize("options", [["--method", "clip", "--no-surgery"], ["--form", "paper", "--size", "128"]])

@@ -1,6 +1,6 @@
 """clipsx shows, measures and repairs what is wrong inside CLIP."""
 
-from clipsx import maps
+from clipsx import datasets, maps
 from clipsx.clip import Clip
 from clipsx.features import DenseFeatures
 from clipsx.load import load
@@ -9,6 +9,7 @@ from clipsx.maps import feature_surgery, is_constant, minmax, points_from_map, s
 __all__ = [
     "Clip",
     "DenseFeatures",
+    "datasets",
     "feature_surgery",
     "is_constant",
     "load",

@@ -10,6 +10,7 @@ __all__ = [
     "Clip",
     "DenseFeatures",
     "datasets",
+    "datasets",
     "feature_surgery",
     "is_constant",
     "load",

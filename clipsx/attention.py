@@ -1,6 +1,6 @@
 """What attention looks at, and what the halves of a block say: two of CLIP Surgery's analyses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 
 import numpy as np
@@ -28,8 +28,13 @@ def _compare(block: Block, kind: str) -> Float[Tensor, "B L L"]:
     return (left @ right.transpose(-1, -2) / sqrt(left.shape[-1])).float().softmax(dim=-1).mean(dim=1)
 
 
-def _trace(clip: Clip, images: Tensor):
-    if not hasattr(clip.tower, "trace"):
+def able(clip: Clip) -> bool:
+    """Whether the model has transformer blocks to look into."""
+    return hasattr(clip.tower, "trace")
+
+
+def _trace(clip: Clip, images: Tensor) -> Iterator[Block]:
+    if not able(clip):
         raise ValueError(f"{clip.name} has no transformer blocks: attention relations need a vision transformer.")
     return clip.tower.trace(images)
 
@@ -140,3 +145,13 @@ def submodule_cosines(
         if on_progress:
             on_progress(number + 1, len(samples))
     return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates))
+
+
+def by_block(shares: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
+    """Means of both tables by block: what a figure shows, in one table. Shares are over anchors on their object."""
+    measures = ["share", "share_others", "chance"]
+    on = shares[shares["on_object"]].groupby(["kind", "block"])[measures].mean().reset_index()
+    near = cosines.groupby(["part", "block"])[["cosine", "cosine_text"]].mean().reset_index()
+    about = {name: shares[name].iloc[0] for name in ("model", "weights", "templates")}
+    off = 100 * (1 - shares["on_object"].mean())
+    return pd.concat([on, near]).assign(**about, protocol=f"anchors off their object ({off:.1f} %) left out of shares")

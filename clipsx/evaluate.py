@@ -17,6 +17,7 @@ from clipsx.metrics import THRESHOLDS, bootstrap, exceedance, interval, iou_curv
 FIXED = 0.6  # the threshold reported beside the chosen one
 INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "out"))
 ROW = ["method", "surgery"]  # what tells the rows of a summary apart, beside model and weights
+MEASURES = {"msc": "mSC (%)", "opposite": "opposite pairs (%)", "miou": "mIoU (%)"}  # of a summary
 Progress = Callable[[int, int], None]
 
 
@@ -111,10 +112,20 @@ def iou_at(table: pd.DataFrame) -> np.ndarray:
 def curve(table: pd.DataFrame, by: Sequence[str] = ROW) -> pd.DataFrame:
     """mIoU against the threshold: mean over images, then over classes, for every group of rows."""
     wide = table[[*by, "label"]].join(pd.DataFrame(iou_at(table), index=table.index, columns=THRESHOLDS))
-    mean = (
-        wide.groupby([*by, "label"], sort=False, dropna=False).mean().groupby(list(by), sort=False, dropna=False).mean()
-    )
-    return mean.rename_axis(columns="threshold").stack().rename("miou").reset_index()
+    classes = wide.groupby([*by, "label"], sort=False, dropna=False).mean()
+    mean = classes.groupby(list(by), sort=False, dropna=False).mean().reset_index()
+    return mean.melt(list(by), var_name="threshold", value_name="miou").astype({"threshold": float})
+
+
+def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shares (0…1) of object and of background pixels at or above every threshold, over rows of `evaluate`."""
+    return table[INSIDE].mean().to_numpy(), table[OUTSIDE].mean().to_numpy()
+
+
+def split_by(table: pd.DataFrame, column: str, value: str = "msc") -> pd.DataFrame:
+    """The mean of a measure with a row per method and surgery and a column per class, size, … of `column`."""
+    named = table.assign(map=table["method"] + table["surgery"].map(lambda s: "" if s == "none" else f" + {s}"))
+    return named.pivot_table(value, "map", column, sort=False)
 
 
 def summarise(
@@ -165,5 +176,10 @@ def _constant(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
     return [
         name
         for name in about
-        if name in table and name not in by and table[name].nunique(dropna=True) == 1 and table[name].notna().all()
+        if name in table and name not in by and len(table[name].unique()) == 1 and table[name].notna().all()
     ]
+
+
+def joined(*summaries: pd.DataFrame) -> pd.DataFrame:
+    """Summaries of several models or settings as one table."""
+    return pd.concat(summaries, ignore_index=True)

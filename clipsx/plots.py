@@ -1,7 +1,8 @@
-"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, and returns `ax`. Also how they are saved."""
+"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`. Also how they are saved."""
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,6 @@ def overlay(
     if title is not None:
         ax.set_title(title, fontsize=10)
     return ax
-
-
-def photo(
-    image: Image.Image, ax: Axes | None = None, outline: Bool[np.ndarray, "H W"] | None = None, title: str = ""
-) -> Axes:
-    """A picture as it is, with the true region outlined."""
-    return overlay(image, np.zeros(image.size[::-1]), ax, 0.0, outline, title)
 
 
 def ring(patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int], ax: Axes | None = None) -> Axes:
@@ -146,6 +140,71 @@ def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None =
     ax = _axes(ax)
     colours = COLOURS if centre is None else "PuOr_r"
     return sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+
+
+def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None) -> Axes:
+    """How a column is distributed, each group of `hue` scaled to the same area."""
+    return sns.histplot(
+        table, x=value, hue=hue, bins=30, stat="density", common_norm=False, element="step", palette=PALETTE if hue else None, ax=_axes(ax)
+    )  # fmt: skip
+
+
+def row(columns: int, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, Any]:
+    """A figure as wide as a page with its axes, side by side."""
+    return plt.subplots(rows, columns, figsize=(13, height), layout="constrained", **options)
+
+
+def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
+    """A summary's measures side by side, a line per method; `floor`, one row, is drawn as the level of chance."""
+    figure, axes = row(len(names), sharey=True)
+    for ax, (value, name) in zip(axes, names.items(), strict=True):
+        intervals(summary, value, "method", ax, hue="surgery", zero=value == "msc").set_xlabel(name)
+        if floor is not None:
+            ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
+            ax.legend(fontsize=8)
+    return figure
+
+
+def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
+    """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block."""
+    figure, axes = row(3)
+    on = shares[shares["on_object"]]
+    lines(on, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
+    axes[0].axhline(on["chance"].mean(), color=STYLE["chance"], linestyle=":", label="chance")
+    lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
+    lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One picture of a sheet: a photo, a map (0…1, at its size) laid over it, the true region, a patch ringed."""
+
+    image: Image.Image
+    map: Float[np.ndarray, "H W"] | None = None
+    outline: Bool[np.ndarray, "H W"] | None = None
+    title: str = ""
+    ring: tuple[tuple[int, int], tuple[int, int]] | None = None  # patch (row, column), grid (h, w)
+
+
+def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
+    """Rows of pictures, `side` inches each; a shorter row leaves its last places empty."""
+    figure, axes = plt.subplots(
+        len(rows), max(map(len, rows)), squeeze=False, layout="constrained",
+        figsize=(side * max(map(len, rows)), (side + 0.25) * len(rows)),
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.axis("off")
+    for cells, line in zip(rows, axes, strict=True):
+        for cell, ax in zip(cells, line, strict=False):
+            blank = np.zeros(cell.image.size[::-1])
+            overlay(
+                cell.image, blank if cell.map is None else cell.map, ax, 0.0 if cell.map is None else 0.65, cell.outline
+            )
+            ax.set_title(cell.title, fontsize=7)
+            if cell.ring is not None:
+                ring(*cell.ring, cell.image.size[::-1], ax)
+    return figure
 
 
 def save_figure(

@@ -1,16 +1,17 @@
 """Data sets: sequences of samples, each read when asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
 from clipsx.datasets.folder import Folder
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.sketchbook import Sketchbook
+from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
 from clipsx.messages import nearest
 
-__all__ = ["VOC", "Folder", "Sample", "Sketchbook", "load"]
+__all__ = ["VOC", "Folder", "Sample", "Sketchbook", "Subset", "load", "two"]
 
 
 DATASETS: dict[str, Callable[..., Any]] = {"sketchbook": Sketchbook, "voc2012": VOC, "folder": Folder}
@@ -31,3 +32,21 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
         return DATASETS[name](*() if root is None else (root,), **options)
     except TypeError as error:
         raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
+
+
+def two(
+    name: str, root: str | PathLike[str] | None = None, images: int = 200, **options: Any
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
+
+    The sketchbook gives two worlds of different seeds; any other data set its even and its odd samples.
+    Errors: those of `load`; ValueError for fewer than two samples.
+    """
+    if name == "sketchbook":
+        tuning, test = (Sketchbook(**{"seed": seed, "length": images} | options) for seed in (101, 102))
+        return tuning, test
+    whole = load(name, root, **options)
+    count = min(len(whole), 2 * images)
+    if count < 2:
+        raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
+    return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")

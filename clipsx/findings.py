@@ -1,0 +1,116 @@
+"""What came out, in words: sentences computed from tables, true whichever way a result falls."""
+
+import pandas as pd
+
+from clipsx.methods import METHODS
+from clipsx.metrics import bootstrap, interval
+
+Range = tuple[float, float]
+
+
+def _name(method: str, surgery: str) -> str:
+    title = METHODS[method].title if method in METHODS else method
+    return title if surgery == "none" else f"{title} + feature surgery"
+
+
+def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
+    return f"{row[value]:.1f}{unit} [{row[f'{value}_low']:.1f}, {row[f'{value}_high']:.1f}]"
+
+
+def background(summary: pd.DataFrame) -> str:
+    """Whether raw maps prefer the background, and which methods repair it; from `evaluate.summarise`."""
+    raw = summary[(summary["method"] == "clip") & (summary["surgery"] == "none")].iloc[0]
+    if raw["msc_high"] < 0:
+        verdict = "prefers the background: the paper's opposite visualisation is there"
+    elif raw["msc_low"] > 0:
+        verdict = "prefers the object: the paper's opposite visualisation is not there on average"
+    else:
+        verdict = "prefers neither: the interval of mSC holds 0"
+    said = [
+        f"Raw {raw['model']} {verdict} (mSC {_span(raw, 'msc')}; {_span(raw, 'opposite')} of {raw['pairs']:.0f} pairs "
+        f"are opposite; mIoU {_span(raw, 'miou')})."
+    ]
+    for _, row in summary.drop(raw.name).iterrows():
+        better = row["msc_low"] > raw["msc_high"]
+        worse = row["msc_high"] < raw["msc_low"]
+        change = "raises mSC" if better else "lowers mSC" if worse else "does not clearly move mSC"
+        end = (
+            "the object wins" if row["msc_low"] > 0 else "the background still wins" if row["msc_high"] < 0 else "a tie"
+        )
+        said.append(
+            f"{_name(row['method'], row['surgery'])} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
+            f"opposite, mIoU {_span(row, 'miou')}."
+        )
+    best = summary.loc[summary["miou"].idxmax()]
+    said.append(f"Best mIoU: {_name(best['method'], best['surgery'])}.")
+    return " ".join(said)
+
+
+def _mean(table: pd.DataFrame, value: str) -> tuple[float, float, float]:
+    mean, draws = bootstrap(table[value].to_numpy(float), table["image"].to_numpy())
+    return mean, *interval(draws)
+
+
+def attention(shares: pd.DataFrame) -> str:
+    """Whether an anchor's attention stays on its own object, q-k against v-v; from `attention.share_inside`."""
+    on = shares[shares["on_object"]]
+    last = on[on["block"] == on["block"].max()] if len(on) else on
+    if not len(last):
+        return "No anchor lies on its object: the patch most like a label's text is always somewhere else."
+    off = 100 * (1 - shares["on_object"].mean())
+    said = [f"{off:.0f} % of the anchors lie off their object and are left out here. In the last block,"]
+    parts = []
+    for kind, rows in last.groupby("kind", sort=False):
+        mean, low, high = _mean(rows, "share_others")
+        parts.append(f"{kind} attention keeps {mean:.1f} % [{low:.1f}, {high:.1f}] inside the anchor's own object")
+    means = last.groupby("kind")["share_others"].mean()
+    order = "more" if means.get("vv", 0) > means.get("qk", 0) else "less"
+    said.append(f"{' and '.join(parts)}, without the anchor's own cell; chance is {last['chance'].mean():.1f} %.")
+    said.append(f"v-v attention stays {order} on the object than q-k.")
+    return " ".join(said)
+
+
+def submodules(cosines: pd.DataFrame) -> str:
+    """Whether the last FFN is far from the final class feature; from `attention.submodule_cosines`."""
+    last = cosines[cosines["block"] == cosines["block"].max()].groupby("part")["cosine"].mean()
+    if last["ffn"] < last["attention"]:
+        words = "farther from it than the last attention's, as the paper finds"
+    else:
+        words = "no farther from it than the last attention's: the paper's finding is not there"
+    return (
+        f"The last FFN's output has cosine {last['ffn']:.2f} with the final class feature, {words} "
+        f"({last['attention']:.2f}). The paper's figure for OpenAI's ViT-B/16 is 0.12."
+    )
+
+
+def redundancy(table: pd.DataFrame) -> str:
+    """How much the empty label's map looks like every label's; from `noise.redundancy`."""
+    raw = table[table["method"] == "clip"]
+    mean, low, high = _mean(raw, "correlation")
+    shared, shared_low, shared_high = _mean(raw.drop_duplicates("image"), "shared")
+    present, absent = (raw[raw["present"] == flag]["correlation"].mean() for flag in (True, False))
+    verdict = "lights the same places as the labels" if low > 0.5 else "resembles the labels' maps" if low > 0.1 else (
+        "does not resemble the labels' maps"
+    )  # fmt: skip
+    return (
+        f"The empty label {verdict}: correlation {mean:.2f} [{low:.2f}, {high:.2f}] over patches "
+        f"({present:.2f} for labels in the picture, {absent:.2f} for the others). "
+        f"The mean over labels carries {shared:.0f} % [{shared_low:.0f}, {shared_high:.0f}] of the raw maps' variance."
+    )
+
+
+def repair(table: pd.DataFrame) -> str:
+    """What feature surgery does to activation outside all objects; from `noise.sweep`."""
+    full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
+    before, said = full[full["form"] == "none"], []
+    for form in [form for form in full["form"].unique() if form != "none"]:
+        after = full[full["form"] == form]
+        both = before.merge(after, on=["image", "label"], suffixes=("", "_after"))
+        parts = []
+        for value, name in (("energy", "energy outside all objects"), ("msc", "mSC"), ("iou", "IoU")):
+            change = both.assign(change=both[f"{value}_after"] - both[value])
+            mean, low, high = _mean(change, "change")
+            to = f"{both[value].mean():.1f} → {both[f'{value}_after'].mean():.1f} %"
+            parts.append(f"{name} {to} ({mean:+.1f} [{low:+.1f}, {high:+.1f}])")
+        said.append(f'Form "{form}": {", ".join(parts)}.')
+    return " ".join(said)

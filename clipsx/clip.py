@@ -46,7 +46,7 @@ class Clip:
     @property
     def weights(self) -> str:
         """What tables call the weights: a tag, or a name with a digest."""
-        return self._weights or "sha256:" + digest(self.model.named_parameters())[:8]
+        return self._weights or "sha256:" + digest(self.model)[:8]
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,7 @@ RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 
 def decode(picture: Picture) -> Image.Image:
-    """A picture as PIL RGB of its first frame: turned as EXIF says, transparency over white, 16 bits scaled to 8.
+    """A picture as PIL RGB: turned as EXIF says, transparency over white, 16 bits scaled to 8; a file's first frame.
 
     picture: a PIL image, a path, the bytes of a file, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
     uint16, bool (0…1) or floats in 0…1. The given object is not changed.
@@ -72,8 +72,6 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if width * height == 0:
         raise ValueError(f"{name} has no pixels ({width} × {height}).")
     try:
-        if getattr(image, "n_frames", 1) > 1:
-            image.seek(0)
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I") or image.mode == "F":

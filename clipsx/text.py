@@ -118,24 +118,30 @@ class _Tower:
 def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: Sequence[str]) -> Float[Tensor, "T D"]:
     """Features of prompts, float32, unit length: short ones together, each batch cut at its longest prompt.
 
-    Warns where a prompt fills the tower's context, since words beyond it are not read.
+    Warns of a prompt that is longer than the tower's context: the words beyond it are not read.
     """
     ids = tokenizer(list(prompts))  # (T, context)
     device = next(model.parameters()).device
     tower = _Tower(model)
     if tower.cuts:
-        full = tower.ends(ids) == ids.shape[1] - 1
-        if bool(full.any()):
-            text = prompts[int(full.int().argmax())]
-            words = f"{text!r} fills the model's context of {ids.shape[1]} tokens; its end may not be read."
-            warnings.warn(words, stacklevel=3)
-        order = tower.ends(ids).argsort(stable=True)
+        ends = tower.ends(ids)  # (T,)
+        _warn_of_long(tokenizer, [p for p, end in zip(prompts, ends.tolist(), strict=True) if end == ids.shape[1] - 1])
+        order = ends.argsort(stable=True)
     else:
         order = torch.arange(len(ids))
     found = [tower.pooled(ids[chosen].to(device)).float() for chosen in order.split(BATCH)]  # (≤ BATCH, D) each
     features = torch.empty_like(torch.cat(found))
     features[order.to(device)] = torch.cat(found)
     return F.normalize(features, dim=-1)  # (T, D)
+
+
+def _warn_of_long(tokenizer: Callable[..., Tensor], full: list[str]) -> None:
+    """Of the prompts that fill the context, name the first that goes on beyond it."""
+    for prompt in full:
+        length = tokenizer([prompt]).shape[1]
+        if bool(tokenizer([prompt], context_length=length + 1)[0, -1]):
+            warnings.warn(f"{prompt!r} is longer than the model's {length} tokens; its end is not read.", stacklevel=4)
+            return
 
 
 @torch.no_grad()
@@ -169,9 +175,8 @@ def label_features(
     label "" goes through the same ensemble).
     """
     names, ensemble = check_labels(labels), templates_of(templates)
-    tower = [(n, p) for n, p in (*model.named_parameters(), *model.named_buffers()) if not n.startswith("visual.")]
     layout = "".join(repr(child) for name, child in model.named_children() if name != "visual")
-    base = f"1|{digest(tower)}|{layout}|{ensemble!r}"
+    base = f"1|{digest(model, without='visual.')}|{layout}|{ensemble!r}"
     files: dict[str, Path] = {}
     for name in dict.fromkeys(names):
         probe = tokenizer([_fill(ensemble[0], name)]).tolist()

@@ -1,13 +1,13 @@
 """Weights as bytes: whether they are finite, and a name for what they hold."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-_KNOWN: dict[tuple[tuple[int, int], ...], str] = {}
+_KNOWN: WeakKeyDictionary[nn.Module, dict[str, tuple[tuple, str]]] = WeakKeyDictionary()
 
 
 def require_finite(model: nn.Module) -> None:
@@ -18,21 +18,21 @@ def require_finite(model: nn.Module) -> None:
             raise ValueError(f"The model's weights are not finite: {name} holds NaN or infinity. The file is damaged.")
 
 
-def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 (hex) of named tensors: names, types, shapes and bytes.
+def digest(model: nn.Module, without: str = "-") -> str:
+    """SHA-256 (hex) of a model's parameters (names, types, shapes, bytes), save those whose name starts with `without`.
 
-    Remembered within the process by storage address and torch's version counter, which every in-place change moves.
+    Remembered per model, and computed again when an address, torch's version counter or the sum of a parameter moved.
     """
-    named = sorted(tensors, key=lambda item: item[0])
-    seen = tuple((value.data_ptr(), value._version) for _, value in named)
-    if seen not in _KNOWN:
+    named = [(n, p.detach()) for n, p in sorted(model.named_parameters()) if not n.startswith(without)]
+    now = tuple((p.data_ptr(), p._version, float(p.sum(dtype=torch.float32))) for _, p in named)
+    known = _KNOWN.setdefault(model, {})
+    if without not in known or known[without][0] != now:
         sha = hashlib.sha256()
         for name, value in named:
             sha.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-            flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            sha.update(memoryview(flat.numpy()))
-        _KNOWN[seen] = sha.hexdigest()
-    return _KNOWN[seen]
+            sha.update(memoryview(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        known[without] = (now, sha.hexdigest())
+    return known[without][1]
 
 
 def file_digest(file: Path) -> str:

@@ -81,7 +81,8 @@ def test_first_frame_of_an_animation() -> None:
     assert images.decode(data).getpixel((1, 1)) == (255, 0, 0)
     animated = Image.open(io.BytesIO(data))
     animated.seek(1)
-    images.decode(animated)
+    assert images.decode(animated).getpixel((1, 1)) == (0, 0, 255)  # where the user already is
+    assert animated.tell() == 1
 
 
 def test_one_pixel() -> None:

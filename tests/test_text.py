@@ -73,9 +73,12 @@ def test_many_prompts_make_many_batches(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(clip.encode_text(prompts), expected, atol=1e-5, rtol=0)
 
 
-def test_a_prompt_that_fills_the_context_warns() -> None:
-    with pytest.warns(UserWarning, match="fills the model's context of 40 tokens"):
-        tiny_clip().encode_text(["word " * 60])
+def test_a_prompt_that_is_too_long_warns() -> None:
+    clip = tiny_clip()
+    exact = "word " * 38  # with the two specials, 40 tokens: all of it is read
+    clip.encode_text([exact])
+    with pytest.warns(UserWarning, match="is longer than the model's 40 tokens"):
+        clip.encode_text(["cat", exact, exact + "word"])
 
 
 def test_labels_are_refused_in_words() -> None:
@@ -134,7 +137,21 @@ def test_weights_changed_in_place_are_seen(cache: Path) -> None:
     before = clip.encode_labels(["cat"], templates="photo")
     with torch.no_grad():
         clip.model.ln_final.bias.add_(0.5)
-    assert not torch.equal(clip.encode_labels(["cat"], templates="photo"), before)
+    middle = clip.encode_labels(["cat"], templates="photo")
+    assert not torch.equal(middle, before)
+    clip.model.ln_final.bias.data.add_(0.5)  # which torch's version counter does not see
+    assert not torch.equal(clip.encode_labels(["cat"], templates="photo"), middle)
+
+
+def test_another_model_at_the_same_address_is_not_taken_for_the_first(cache: Path) -> None:
+    """Freed memory is used again: a digest remembered by address alone would serve another model's features."""
+    found = []
+    for seed in (0, 1, 0):
+        clip = tiny_clip(seed)
+        found.append(clip.encode_labels(["cat"], templates="photo"))
+        del clip
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
 
 
 def test_the_image_tower_does_not_matter_to_the_cache(cache: Path) -> None:

@@ -248,7 +248,7 @@ class SurgeryPanel(W.VBox):
         ui.gallery.observe(self._turn, "page")
         ui.gallery.on_msg(self._on_message)
         ui.stop.on_click(self._on_stop)
-        ui.save_figure.on_click(lambda _: self.save_figure(ui.format.value))
+        ui.save_figure.on_click(lambda _: self.save_figure([ui.format.value]))
         ui.save_table.on_click(lambda _: self.save_table())
 
     def _on_value(self, name: str, change: dict[str, Any]) -> None:
@@ -311,24 +311,21 @@ class SurgeryPanel(W.VBox):
 
     # Saving ---------------------------------------------------------------------------------------------------------
 
-    def save_figure(self, format: str = "pdf") -> Path | None:
-        """Write the figure as "pdf", "png" or "svg" under `out`, with provenance; None where that fails, as is told."""
+    def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> list[Path] | None:
+        """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
+        view = self.view
+        save = partial(plots.save_figure, out=self.out, name=name or self._name(), formats=formats)
+        return self._save(lambda: save(view.figure(), provenance=view.provenance()))
 
-        def make() -> Path:
-            view = self.view
-            return plots.save_figure(view.figure(), self.out, self._name(), view.provenance(), formats=(format,))[0]
-
-        return self._save(make)
-
-    def save_table(self) -> Path | None:
+    def save_table(self, name: str | None = None) -> Path | None:
         """Write the table as CSV under `out`; None where that fails, as is told."""
-        return self._save(lambda: plots.save_table(self.table(), self.out, self._name()))
+        return self._save(lambda: plots.save_table(self.table(), self.out, name or self._name()))
 
-    def _save(self, make: Callable[[], Path]) -> Path | None:
+    def _save(self, make: Callable[[], Any]) -> Any:
         with self._told():
-            path = make()
-            self._ui.tell(f"Saved {path}", role="status")
-            return path
+            made = make()
+            self._ui.tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", role="status")
+            return made
         return None
 
     def _name(self) -> str:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image
 
 from clipsx import plots
+from clipsx.attention import coverage
 from clipsx.datasets import Sample
 from clipsx.methods import METHODS
 from clipsx.panels.code import recipe
@@ -88,15 +89,20 @@ class View:
         low, high = self.attention.min(), self.attention.max()
         return (self.attention - low) / (high - low if high > low else 1)
 
+    @cached_property
+    def covered(self) -> Float[np.ndarray, "h w"] | None:
+        """How much of each patch the true region of the label shown covers, 0 … 1; None where it is not known."""
+        mask = self.picture.sample.masks.get(self.state.shown or "")
+        if mask is None:
+            return None
+        return coverage(mask, self.raw.values.shape[1:])
+
     @property
     def inside(self) -> str:
         """In words, how much of the attention lies inside the true region of the label shown, and chance."""
-        mask = self.picture.sample.masks.get(self.state.shown or "")
-        if mask is None:
+        if self.covered is None:
             return ""
-        h, w = self.attention.shape
-        covered = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((w, h), Image.Resampling.BOX))  # (h, w)
-        return f"{100 * (self.attention * covered).sum():.0f} % inside (area {100 * covered.mean():.0f} %)"
+        return f"{100 * (self.attention * self.covered).sum():.0f} % inside (area {100 * self.covered.mean():.0f} %)"
 
     @property
     def titles(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
@@ -156,15 +162,13 @@ class View:
         figure = Figure(figsize=(11, 3.3), layout="constrained")
         axes = figure.subplots(1, 4)
         axes[0].imshow(sample.image)
-        axes[0].set(xticks=[], yticks=[], xlabel=sample.name)
-        axes[0].set_title(f"{s.shown or EMPTY}\nin the picture: {', '.join(sample.labels) or 'not known'}", fontsize=10)
+        axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
+        axes[0].set_title(f"{s.shown or EMPTY}\n{sample.name}", fontsize=10)
         for ax, title, values, under in zip(axes[1:], self.titles, pixels, [*words, self.inside], strict=True):
             plots.overlay(sample.image, values, ax=ax, opacity=s.opacity, outline=sample.masks.get(s.shown or ""))
             ax.set_title("\n".join(title), fontsize=10)
             ax.set_xlabel(under)
-        (row, column), (h, w), (height, width) = self.anchor, self.attention.shape, self.picture.size
-        centre = ((column + 0.5) * width / w - 0.5, (row + 0.5) * height / h - 0.5)
-        axes[3].plot(*centre, "o", markersize=10, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2)
+        plots.ring(self.anchor, self.attention.shape, self.picture.size, ax=axes[3])
         return figure
 
     def code(self) -> str:

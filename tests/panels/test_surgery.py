@@ -377,7 +377,7 @@ def test_saving_where_nothing_can_be_written(panel: SurgeryPanel, tmp_path: Path
     panel.out = tmp_path / "file"
     assert panel.save_table() is None
     assert said(panel) != ""
-    assert panel.save_figure("png") is None
+    assert panel.save_figure() is None
     panel.take(png(noise(8, 8)))
     assert "file" in said(panel)
     move(panel, "tau", 1.0)

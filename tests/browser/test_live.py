@@ -1,0 +1,252 @@
+"""A notebook's panel in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
+
+import os
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import noise
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+
+NOTEBOOKS = ("01_background_preference", "03_clip_surgery_live")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SECONDS = 0.15  # from a slider's event to the new picture
+
+# Presses a key on an element and gives the milliseconds until the pictures are drawn anew.
+PRESS = """([element, root, key]) => new Promise((resolve) => {
+    const start = performance.now();
+    const seen = new MutationObserver(() => { seen.disconnect(); resolve(performance.now() - start); });
+    seen.observe(root, { attributes: true, attributeFilter: ["data-drawn"] });
+    element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+})"""
+# Puts a file on an element as a paste from the clipboard does.
+PASTE = """([element, bytes, type]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type }));
+    element.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The notebook, run to its end, in a page of 1280 × 900."""
+    folder = tmp_path_factory.mktemp("lab")
+    name = next((n for n in NOTEBOOKS if (repo / "notebooks" / f"{n}.ipynb").is_file()), None)
+    if name is None:
+        pytest.skip("no notebook with a panel")
+    text = (repo / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+    (folder / "live.ipynb").write_text(text.replace("IMAGES = 200", "IMAGES = 8"), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {
+        name: str(folder / ".jupyter" / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": str(port),
+        "ServerApp.root_dir": str(folder),
+        "ServerApp.allow_root": "True",
+        "ServerApp.open_browser": "False",
+        "IdentityProvider.token": token,
+        "LabApp.news_url": "None",
+        "LabServerApp.workspaces_dir": str(folder / ".workspaces"),
+        "LabServerApp.user_settings_dir": str(folder / ".settings"),
+    }
+    log = (folder / "lab.log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())],
+        env=os.environ | own | {"PYTHONPATH": os.pathsep.join([str(repo), os.environ.get("PYTHONPATH", "")])},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _wait(f"http://127.0.0.1:{port}/api?token={token}", server)
+        with sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            page.set_default_timeout(300_000)
+            page.errors = []
+            page.on("pageerror", lambda error: page.errors.append(str(error)))
+            page.goto(f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token={token}")
+            page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+            page.get_by_text("Run", exact=True).first.click()
+            page.get_by_text("Run All Cells", exact=True).click()
+            page.locator(".clipsx-strip canvas").first.wait_for()
+            page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+            page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
+            yield page
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "JupyterLab ended"
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail("JupyterLab did not answer")
+
+
+@pytest.fixture
+def panel(page: Any) -> Any:
+    """The notebook's first panel."""
+    panel = page.locator(".clipsx-panel").first
+    panel.scroll_into_view_if_needed()
+    yield panel
+    assert panel.locator("[role=alert]").all_inner_texts() == []
+    assert page.errors == []
+
+
+def root(panel: Any) -> Any:
+    return panel.locator("[data-drawn]")
+
+
+def pixels(panel: Any, place: int) -> str:
+    """What a pane's canvas shows now, as a data URL."""
+    return panel.locator(".clipsx-frame canvas").nth(place).evaluate("canvas => canvas.toDataURL()")
+
+
+def handle(panel: Any, name: str) -> Any:
+    return panel.locator(".widget-slider", has_text=name).locator(".noUi-handle")
+
+
+def changed(panel: Any, place: int, before: str) -> str:
+    """The pane's pixels once they differ from `before`."""
+    for _ in range(300):
+        now = pixels(panel, place)
+        if now != before:
+            return now
+        panel.page.wait_for_timeout(50)
+    return pytest.fail(f"pane {place} did not change")
+
+
+def press(panel: Any, name: str, key: str) -> float:
+    """Seconds from a key on a slider to the new picture."""
+    pair = [handle(panel, name).element_handle(), root(panel).element_handle(), key]
+    return panel.page.evaluate(PRESS, pair) / 1000
+
+
+def test_a_slider_changes_the_picture(panel: Any) -> None:
+    shown = [pixels(panel, k) for k in range(4)]
+    for name in ("threshold", "opacity", "τ", "depth"):
+        before = pixels(panel, 2)
+        press(panel, name, "ArrowLeft")
+        changed(panel, 2, before)
+    assert pixels(panel, 0) == shown[0]  # the photo itself stays
+
+
+def test_the_picture_follows_a_slider_in_time(panel: Any, record_property: Any) -> None:
+    for name in ("opacity", "threshold", "τ"):
+        times = [press(panel, name, key) for key in ["ArrowRight", "ArrowLeft"] * 6]
+        panel.page.wait_for_timeout(300)
+        record_property(f"slider {name}", times)
+        print(f"{name}: median {1000 * statistics.median(times):.0f} ms, least {1000 * min(times):.0f} ms")
+        assert min(times) <= SECONDS
+
+
+def test_a_click_shows_the_patch(panel: Any) -> None:
+    before = pixels(panel, 3)
+    panel.locator(".clipsx-frame").nth(1).click(position={"x": 12, "y": 12})
+    after = changed(panel, 3, before)
+    panel.get_by_text("of patch 0, 0").wait_for()
+    panel.page.keyboard.press("ArrowDown")
+    panel.page.keyboard.press("ArrowRight")
+    panel.get_by_text("of patch 1, 1").wait_for()
+    changed(panel, 3, after)
+    assert panel.locator(".clipsx-ring").first.is_visible()
+
+
+def test_hovering_reads_values(panel: Any) -> None:
+    panel.locator(".clipsx-frame").nth(2).hover(position={"x": 5, "y": 5})
+    assert panel.locator(".clipsx-here").inner_text().startswith("patch 0, 0: raw ")
+    assert panel.locator(".clipsx-cell").nth(3).is_visible()
+
+
+def test_another_label_without_the_kernel(panel: Any) -> None:
+    panel.page.wait_for_timeout(300)
+    before = pixels(panel, 1)
+    panel.locator("[role=radio]").nth(1).click()
+    changed(panel, 1, before)
+    panel.page.keyboard.press("ArrowLeft")
+    panel.locator("[role=radio][aria-checked=true]").first.wait_for()
+    assert panel.locator("[role=radio]").first.get_attribute("aria-checked") == "true"
+
+
+def test_labels_are_added_refused_and_removed(panel: Any) -> None:
+    count = panel.locator("[role=radio]").count()
+    add = panel.get_by_label("add a label")
+    add.fill("sun hat")
+    add.press("Enter")
+    panel.get_by_role("radio", name="sun hat").wait_for()
+    add.fill("sun hat")
+    add.press("Enter")
+    panel.get_by_text("The label 'sun hat' is there already.").wait_for()
+    panel.get_by_role("radio", name="sun hat").press("Delete")
+    panel.page.wait_for_function(
+        "([panel, count]) => panel.querySelectorAll('[role=radio]').length === count",
+        arg=[panel.element_handle(), count],
+    )
+    panel.locator("[role=alert]").wait_for(state="detached")
+
+
+def test_pictures_from_the_gallery_and_the_clipboard(panel: Any, tmp_path: Path) -> None:
+    before = pixels(panel, 0)
+    panel.locator(".clipsx-thumb").nth(3).click()
+    before = changed(panel, 0, before)
+    noise(40, 60).save(tmp_path / "own.png")
+    panel.page.evaluate(
+        PASTE, [panel.locator(".clipsx-paste").element_handle(), list((tmp_path / "own.png").read_bytes()), "image/png"]
+    )
+    before = changed(panel, 0, before)
+    (tmp_path / "not.png").write_text("not a picture")
+    panel.locator("input[type=file]").set_input_files(tmp_path / "not.png")
+    panel.get_by_text("is not a picture that can be read").wait_for()
+    panel.locator("input[type=file]").set_input_files(
+        {"name": "large.png", "mimeType": "image/png", "buffer": b"0" * 8_100_000}
+    )
+    panel.get_by_text("large.png is 8.1 MB; at most 8.0 MB can be sent").wait_for()
+    panel.locator(".clipsx-thumb").nth(1).click()
+    changed(panel, 0, before)
+    panel.locator("[role=alert]").wait_for(state="detached")
+
+
+def test_code_is_copied(panel: Any) -> None:
+    panel.get_by_text("Copy code").click()
+    panel.get_by_text("copied", exact=True).wait_for()
+    code = panel.page.evaluate("navigator.clipboard.readText()")
+    compile(code, "copied", "exec")
+    assert "clipsx.upsample" in code
+
+
+def test_nothing_is_cut_off(panel: Any) -> None:
+    wide = panel.bounding_box()
+    for part in panel.locator("button, input, select, .clipsx-frame, .widget-slider").all():
+        box = part.bounding_box()
+        if box is not None and box["width"]:
+            assert box["x"] >= wide["x"]
+            assert box["x"] + box["width"] <= wide["x"] + wide["width"] + 1
+    for part in panel.locator(".widget-label, .jupyter-button").all():
+        assert part.evaluate("part => part.scrollWidth <= part.clientWidth + 1"), part.inner_text()

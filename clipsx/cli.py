@@ -5,6 +5,7 @@ directory or a file), ``--pretrained`` an open_clip tag. A mistake is answered i
 """
 
 import argparse
+import functools
 import os
 import shutil
 import sys
@@ -162,7 +163,9 @@ def _reproduce(options: argparse.Namespace) -> int:
     from clipsx.reproduce import reproduce
 
     names = options.notebooks or None
-    runs = reproduce(options.out, notebooks=names, timeout=options.timeout, images=options.count, **_choice(options))
+    say = functools.partial(print, flush=True)
+    given = _choice(options) | {"images": options.count, "timeout": options.timeout}
+    runs = reproduce(options.out, notebooks=names, on_progress=say, **given)
     return int(any(run.errors for run in runs))
 
 

@@ -10,7 +10,6 @@ __all__ = [
     "Clip",
     "DenseFeatures",
     "datasets",
-    "datasets",
     "feature_surgery",
     "is_constant",
     "load",

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from collections.abc import Callable
 
 import open_clip
 import pytest
@@ -28,7 +29,7 @@ def same(before: dict, after: dict) -> bool:
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
-def test_the_model_is_never_changed(make) -> None:
+def test_the_model_is_never_changed(make: Callable[[], clipsx.Clip]) -> None:
     clip = make()
     next(clip.model.visual.parameters()).requires_grad_(False)
     attention = [type(m) for m in clip.model.modules()]

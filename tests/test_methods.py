@@ -1,7 +1,10 @@
 """The table of methods, and the words about unknown names."""
 
+from collections.abc import Callable
+
 import pytest
 
+import clipsx
 from clipsx import methods
 from clipsx.messages import nearest
 from helpers import random_images, tiny_clip, tiny_resnet
@@ -16,7 +19,7 @@ def test_every_row_says_whose_it_is_and_who_can_do_it() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
-def test_every_method_of_a_tower_gives_features_of_its_own(make) -> None:  # noqa: ANN001
+def test_every_method_of_a_tower_gives_features_of_its_own(make: Callable[[], clipsx.Clip]) -> None:
     clip = make()
     images = random_images(1, *clip.image_size)
     found = [clip.encode_dense(images, method).patches for method in clip.methods]

@@ -1,12 +1,14 @@
 """Image towers: every supported variation gives the model's own class feature; what is not understood is refused."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import clipsx
 from clipsx import towers
 from clipsx.towers.shared import positions
 from helpers import VIT, random_images, tiny_clip, tiny_model, tiny_resnet
@@ -78,7 +80,7 @@ def test_resnet_class_feature_is_encode_image_and_batches_do_not_matter() -> Non
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
-def test_any_size_and_back_again(make) -> None:
+def test_any_size_and_back_again(make: Callable[[], clipsx.Clip]) -> None:
     """224 → 512 → 224 comes back: positions are interpolated for the call, never written."""
     clip = make()
     step = clip.patch_size[0]

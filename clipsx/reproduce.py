@@ -125,16 +125,13 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
 def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None = None) -> Run:
     """Execute one notebook with ``parameters`` injected, write its page to ``out`` and return what it left behind.
 
-    ``timeout`` is in seconds for each cell, None waits for ever. Errors are returned, not raised.
+    It runs in ``out``, which is its ``OUT``: installed notebooks may lie where nothing can be written. ``timeout`` is
+    in seconds for each cell, None waits for ever. Errors are returned, not raised.
     """
-    notebook = inject(nbformat.read(path, as_version=4), parameters)
-    heading = next(
-        (c.source for c in notebook.cells if c.cell_type == "markdown" and c.source.startswith("# ")), path.stem
-    )
-    result = Run(path.stem, heading.splitlines()[0].removeprefix("# "), out / f"{path.stem}.html")
-    client = StrictClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": path.parent}}
-    )
+    notebook = inject(nbformat.read(path, as_version=4), parameters | {"OUT": "."})
+    titles = [line for c in notebook.cells[:1] for line in c.source.splitlines() if line.startswith("# ")]
+    result = Run(path.stem, titles[0].removeprefix("# ") if titles else path.stem, out / f"{path.stem}.html")
+    client = StrictClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": out}})
     client.extra_arguments = ["--log-level=ERROR"]
     before, start = _files(out), time.perf_counter()
     try:

@@ -48,7 +48,7 @@ def test_parameters_files_and_page(tmp_path: Path) -> None:
         "d.display({'image/png': base64.b64encode(png).decode(), "
         "'application/vnd.jupyter.widget-view+json': {'model_id': 'x'}}, raw=True)\nprint(WORDS)",
     ]
-    result = run(write(tmp_path / "n.ipynb", *cells), tmp_path, {"OUT": str(tmp_path), "WORDS": "it's <b>"}, timeout=60)
+    result = run(write(tmp_path / "n.ipynb", *cells), tmp_path, {"WORDS": "it's <b>"}, timeout=60)
     assert result.errors == []
     assert result.title == "A title"
     assert [file.name for file in result.files] == ["new.csv"]

@@ -74,6 +74,7 @@ def _directory(
 ) -> Clip:
     if pretrained is not None:
         raise ValueError(f"{folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
+    folder = folder.resolve()  # so that "." has a name as well
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         cfg = dict(config["model_cfg"])
@@ -117,7 +118,9 @@ def _architecture(
         stated = bool(tag.get("quick_gelu", False))
         _agree(quickgelu, stated, f"the tag {str(pretrained)!r} of {name} was trained with quick_gelu={stated}")
         if named and not stated:
-            raise ValueError(f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {name[:-10]!r}.")
+            raise ValueError(
+                f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {name.removesuffix('-quickgelu')!r}."
+            )
         with _quiet(), _online(name, str(pretrained)):
             file = Path(open_clip.download_pretrained(tag))
             model = open_clip.create_model(
@@ -219,7 +222,7 @@ def _online(name: str, source: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ImportError(f"{name} needs a package that is not installed: {_brief(error)}.") from None
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise ConnectionError(
             f"{name} ({source}) could not be downloaded: {_brief(error)} Check the network, or give a local file: "
             f"load({name!r}, pretrained='path/to/weights', quickgelu=True or False). "

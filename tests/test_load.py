@@ -71,6 +71,7 @@ def test_directory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same = clipsx.load(str(directory / "open_clip_model.safetensors"), device="cpu")
     assert same.describe() == clip.describe()
     monkeypatch.chdir(directory)
+    assert clipsx.load(".", device="cpu").name == "tiny"
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{directory}")
     with torch.no_grad():
         expected = theirs.eval().encode_image(images, normalize=True)

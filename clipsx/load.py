@@ -118,9 +118,8 @@ def _architecture(
         stated = bool(tag.get("quick_gelu", False))
         _agree(quickgelu, stated, f"the tag {str(pretrained)!r} of {name} was trained with quick_gelu={stated}")
         if named and not stated:
-            raise ValueError(
-                f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {name.removesuffix('-quickgelu')!r}."
-            )
+            other = name.removesuffix("-quickgelu")
+            raise ValueError(f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {other!r}.")
         with _quiet(), _online(name, str(pretrained)):
             file = Path(open_clip.download_pretrained(tag))
             model = open_clip.create_model(

@@ -6,7 +6,7 @@ function render({ model, el }) {
   chips.className = "clipsx-chips";
   chips.setAttribute("role", "radiogroup");
   chips.setAttribute("aria-label", "labels; arrow keys choose the one shown, Delete removes it, F2 edits it");
-  const input = Object.assign(document.createElement("input"), { placeholder: "add a label", autocomplete: "off" });
+  const input = Object.assign(document.createElement("input"), { placeholder: "+ label", autocomplete: "off" });
   input.setAttribute("aria-label", "add a label; a comma separates several");
   const known = document.createElement("datalist");
   known.id = `clipsx-known-${Math.random().toString(36).slice(2)}`;

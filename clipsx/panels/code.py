@@ -38,6 +38,10 @@ def samples_code(samples: Any) -> str:
 def recipe(view: View) -> str:
     """Code that makes a view's `raw`, `maps` (both (1, H, W, N)) and `attention` (1, H, W, 1), and their figure."""
     clip, s, labels, (row, column) = view.session.clip, view.state, list(view.labels), view.anchor
+    samples, place = view.samples, s.image
+    while isinstance(samples, datasets.Subset) and isinstance(place, int):
+        samples, place = samples.samples, samples.indices[place]
+    sample = view.picture.code or f"samples[{place}]"
     size = "" if s.size is None else f", size={s.size}"
     depth = f", depth={s.depth}" if takes_depth(clip, s.method) else ""
     alone = ', redundant=clip.encode_labels([""])' if len(labels) == 1 else ""
@@ -49,8 +53,8 @@ from clipsx.attention import relation
 from clipsx.plots import overlay
 
 {clip_code(**view.session.about)}
-{samples_code(view.samples)}
-sample = {view.picture.code}
+{samples_code(samples)}
+sample = {sample}
 labels, shown = {labels!r}, {view.place}
 
 images = clip.prepare(sample.image{size})
@@ -76,5 +80,5 @@ for ax, title, values in zip(axes[1:], {[": ".join(title) for title in view.titl
 
 # The live panel in this state:
 # from clipsx.panels import SurgeryPanel
-# SurgeryPanel(clip, samples, **{s.as_dict()!r})
+# SurgeryPanel(clip, samples, **{s.as_dict() | {"image": place}!r})
 """

@@ -27,10 +27,10 @@ Numbers = tuple[float, Float[np.ndarray, "101"]] | None
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A sample, the code that opens it, and a key by which what was computed of it is found again."""
+    """A sample, a key by which what was computed of it is found again, and the code that opens one's own picture."""
 
     sample: Sample
-    code: str
+    code: str = ""
     key: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -154,7 +154,7 @@ class SurgeryPanel(W.VBox):
 
     def _open(self, image: int | str) -> Picture:
         if isinstance(image, int):
-            return Picture(self.samples[image], f"samples[{image}]")
+            return Picture(self.samples[image])
         if image not in self._own:
             name = Path(image).stem
             code = f"clipsx.datasets.Sample(clipsx.images.decode({image!r}), (), name={name!r})"

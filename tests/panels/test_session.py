@@ -22,7 +22,7 @@ STATE = State(labels=LABELS, shown="cat", depth=3)
 @pytest.fixture
 def picture() -> Picture:
     sample = Sketchbook(size=80, length=4)[1]
-    return Picture(sample, "samples[1]")
+    return Picture(sample)
 
 
 def _do(session: Session, picture: Picture, state: State) -> int:
@@ -118,9 +118,9 @@ def test_numbers_are_those_of_the_metrics(picture: Picture) -> None:
 def test_pictures_of_any_shape() -> None:
     clip = tiny_clip()
     for sample in (Sample(noise(1, 1), ()), Sample(noise(30, 90), ())):
-        maps = Session(clip).maps(Picture(sample, ""), LABELS, STATE)
+        maps = Session(clip).maps(Picture(sample), LABELS, STATE)
         assert maps.values.shape == (3, 4, 4)
-        assert maps.pixels(Picture(sample, "").size).shape == (3, sample.image.height, sample.image.width)
+        assert maps.pixels(Picture(sample).size).shape == (3, sample.image.height, sample.image.width)
 
 
 def test_kept_forgets_the_oldest() -> None:

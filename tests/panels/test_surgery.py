@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import clipsx
-from clipsx.datasets import Sample, Sketchbook
+from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, png
 from helpers import noise, tiny_clip, tiny_resnet, unchecked
@@ -436,3 +436,22 @@ def test_defaults_are_the_built_in_world() -> None:
     assert panel.wait(60)
     assert said(panel) == ""
     assert "clipsx.load('sketchbook')" in panel.code()
+
+
+def test_code_of_a_part_of_a_data_set(panel: SurgeryPanel, tmp_path: Path) -> None:
+    part = SurgeryPanel(panel.clip, Subset(SAMPLES, [9, 4, 2], "three"), out=tmp_path, image=1)
+    assert part.wait(60)
+    assert len(part._ui.gallery.thumbs) == 3
+    assert "three" in part.table().data[0]
+    names: dict[str, Any] = {"clip": panel.clip}
+    exec(part.code(), names)
+    assert names["sample"].name == SAMPLES[4].name == part.view.picture.sample.name
+
+
+def test_code_of_samples_on_disk(panel: SurgeryPanel, tmp_path: Path) -> None:
+    noise(20, 30).save(tmp_path / "one.png")
+    own = SurgeryPanel(panel.clip, Folder(tmp_path, labels=["cat", "dog"]), out=tmp_path)
+    assert own.wait(60)
+    names: dict[str, Any] = {"clip": panel.clip}
+    exec(own.code(), names)
+    assert names["sample"].image.size == (30, 20)

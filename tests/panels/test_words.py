@@ -17,7 +17,7 @@ from helpers import noise, tiny_clip
 def view() -> View:
     sample = Sketchbook(size=64, length=4)[1]
     state = State(labels=(*sample.labels, "nothing", ""), shown=sample.labels[0], depth=3)
-    return View(Session(tiny_clip()), [sample], Picture(sample, "samples[0]"), state)
+    return View(Session(tiny_clip()), [sample], Picture(sample), state)
 
 
 def test_sentence_states_what_was_measured(view: View) -> None:
@@ -35,7 +35,7 @@ def test_sentence_states_what_was_measured(view: View) -> None:
 
 def test_sentence_without_a_true_region(view: View) -> None:
     assert "nothing is measured" in sentence(replace(view, state=replace(view.state, shown="nothing")))
-    own = replace(view, picture=Picture(Sample(noise(9, 9), ()), ""))
+    own = replace(view, picture=Picture(Sample(noise(9, 9), ())))
     assert "this picture" in sentence(own)
 
 

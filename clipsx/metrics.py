@@ -83,7 +83,7 @@ def energy_outside(map: Map, objects: Mask, ignore: Mask | None = None) -> float
 
 
 def size_of(area: float) -> str:
-    """"small", "medium" or "large" (`SIZES`), by the object's percent of the picture."""
+    """An object's size in words (`SIZES`), from its percent of the picture."""
     return next(name for name, bound in SIZES.items() if area <= bound)
 
 
@@ -148,7 +148,7 @@ def bootstrap(
     def mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         present = counts > 0
         with np.errstate(invalid="ignore"):  # a draw without any pair is 0 / 0, NaN
-            return (sums / np.maximum(counts, 1)).sum(axis=-1) / present.sum(axis=-1)
+            return np.asarray((sums / np.maximum(counts, 1)).sum(axis=-1) / present.sum(axis=-1))
 
     point = float(mean(sums.sum(axis=0), counts.sum(axis=0)))
     if len(names) < 2:

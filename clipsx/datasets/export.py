@@ -27,7 +27,8 @@ def export_voc(samples: Sequence[Sample], labels: Sequence[str], root: str | Pat
         folder.mkdir(parents=True, exist_ok=True)
     value = {label: i for i, label in enumerate(labels, start=1)}
     names = []
-    for sample in (samples[i] for i in range(len(samples))):
+    for number, sample in enumerate(samples[i] for i in range(len(samples))):
+        name = "_".join(sample.name.replace("/", " ").split()) or f"{number:06d}"  # a line of the list, a file's name
         unknown = [label for label in sample.masks if label not in value]
         if unknown:
             raise ValueError(f"{sample.name} has the label {unknown[0]!r}, which is not among the labels.")
@@ -35,11 +36,11 @@ def export_voc(samples: Sequence[Sample], labels: Sequence[str], root: str | Pat
         for label, mask in sample.masks.items():
             classes[mask] = value[label]
         classes[sample.ignore] = IGNORE
-        indexed = Image.fromarray(classes, mode="L")
+        indexed = Image.fromarray(classes)
         indexed.putpalette([channel for colour in PALETTE for channel in colour])
-        indexed.save(masks / f"{sample.name}.png")
-        sample.image.save(pictures / f"{sample.name}.jpg", quality=95)
-        names.append(sample.name)
+        indexed.save(masks / f"{name}.png")
+        sample.image.save(pictures / f"{name}.jpg", quality=95)
+        names.append(name)
     (base / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     return base

@@ -19,8 +19,13 @@ def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
 
 def background(summary: pd.DataFrame) -> str:
     """Whether raw maps prefer the background, and which methods repair it; from `evaluate.summarise`."""
-    raw = summary[(summary["method"] == "clip") & (summary["surgery"] == "none")].iloc[0]
-    if raw["msc_high"] < 0:
+    found = summary[(summary["method"] == "clip") & (summary["surgery"] == "none")]
+    if not len(found):
+        return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
+    raw = found.iloc[0]
+    if not raw["msc_low"] <= raw["msc_high"]:
+        verdict = "was asked of too few images to say what it prefers"
+    elif raw["msc_high"] < 0:
         verdict = "prefers the background: the paper's opposite visualisation is there"
     elif raw["msc_low"] > 0:
         verdict = "prefers the object: the paper's opposite visualisation is not there on average"
@@ -34,9 +39,8 @@ def background(summary: pd.DataFrame) -> str:
         better = row["msc_low"] > raw["msc_high"]
         worse = row["msc_high"] < raw["msc_low"]
         change = "raises mSC" if better else "lowers mSC" if worse else "does not clearly move mSC"
-        end = (
-            "the object wins" if row["msc_low"] > 0 else "the background still wins" if row["msc_high"] < 0 else "a tie"
-        )
+        wins = "the object wins" if row["msc_low"] > 0 else "the background wins" if row["msc_high"] < 0 else ""
+        end = wins or "neither side clearly wins"
         said.append(
             f"{_name(row['method'], row['surgery'])} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
             f"opposite, mIoU {_span(row, 'miou')}."
@@ -63,10 +67,12 @@ def attention(shares: pd.DataFrame) -> str:
     for kind, rows in last.groupby("kind", sort=False):
         mean, low, high = _mean(rows, "share_others")
         parts.append(f"{kind} attention keeps {mean:.1f} % [{low:.1f}, {high:.1f}] inside the anchor's own object")
-    means = last.groupby("kind")["share_others"].mean()
-    order = "more" if means.get("vv", 0) > means.get("qk", 0) else "less"
     said.append(f"{' and '.join(parts)}, without the anchor's own cell; chance is {last['chance'].mean():.1f} %.")
-    said.append(f"v-v attention stays {order} on the object than q-k.")
+    if {"qk", "vv"} <= set(last["kind"]):
+        both = last[last["kind"] == "vv"].merge(last[last["kind"] == "qk"], on=["image", "label"])
+        _, low, high = _mean(both.assign(gap=both["share_others_x"] - both["share_others_y"]), "gap")
+        order = "more on the object than" if low > 0 else "less on the object than" if high < 0 else ""
+        said.append(f"v-v attention stays {order or 'on the object neither clearly more nor clearly less than'} q-k.")
     return " ".join(said)
 
 
@@ -89,12 +95,19 @@ def redundancy(table: pd.DataFrame) -> str:
     mean, low, high = _mean(raw, "correlation")
     shared, shared_low, shared_high = _mean(raw.drop_duplicates("image"), "shared")
     present, absent = (raw[raw["present"] == flag]["correlation"].mean() for flag in (True, False))
-    verdict = "lights the same places as the labels" if low > 0.5 else "resembles the labels' maps" if low > 0.1 else (
-        "does not resemble the labels' maps"
-    )  # fmt: skip
+    if low > 0.5:
+        verdict = "lights the same places as the labels"
+    elif low > 0.1:
+        verdict = "resembles the labels' maps"
+    else:
+        verdict = "does not resemble the labels' maps" if high < 0.1 else "may or may not resemble the labels' maps"
+    parts = [
+        f"{value:.2f} for {name}"
+        for value, name in ((present, "labels in the picture"), (absent, "the others"))
+        if value == value
+    ]
     return (
-        f"The empty label {verdict}: correlation {mean:.2f} [{low:.2f}, {high:.2f}] over patches "
-        f"({present:.2f} for labels in the picture, {absent:.2f} for the others). "
+        f"The empty label {verdict}: correlation {mean:.2f} [{low:.2f}, {high:.2f}] over patches ({', '.join(parts)}). "
         f"The mean over labels carries {shared:.0f} % [{shared_low:.0f}, {shared_high:.0f}] of the raw maps' variance."
     )
 
@@ -108,9 +121,9 @@ def repair(table: pd.DataFrame) -> str:
         both = before.merge(after, on=["image", "label"], suffixes=("", "_after"))
         parts = []
         for value, name in (("energy", "energy outside all objects"), ("msc", "mSC"), ("iou", "IoU")):
-            change = both.assign(change=both[f"{value}_after"] - both[value])
-            mean, low, high = _mean(change, "change")
-            to = f"{both[value].mean():.1f} → {both[f'{value}_after'].mean():.1f} %"
+            pairs = both.dropna(subset=[value, f"{value}_after"])
+            mean, low, high = _mean(pairs.assign(change=pairs[f"{value}_after"] - pairs[value]), "change")
+            to = f"{pairs[value].mean():.1f} → {pairs[f'{value}_after'].mean():.1f} %"
             parts.append(f"{name} {to} ({mean:+.1f} [{low:+.1f}, {high:+.1f}])")
         said.append(f'Form "{form}": {", ".join(parts)}.')
     return " ".join(said)

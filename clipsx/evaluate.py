@@ -12,12 +12,14 @@ from clipsx.datasets.sample import Sample
 from clipsx.features import DenseFeatures
 from clipsx.maps import feature_surgery, is_constant, minmax, similarity, upsample
 from clipsx.methods import METHODS
-from clipsx.metrics import THRESHOLDS, bootstrap, exceedance, interval, iou_curve, msc, size_of
+from clipsx.metrics import SIZES, THRESHOLDS, bootstrap, exceedance, interval, iou_curve, msc, size_of
 
 FIXED = 0.6  # the threshold reported beside the chosen one
 INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "out"))
 ROW = ["method", "surgery"]  # what tells the rows of a summary apart, beside model and weights
 MEASURES = {"msc": "mSC (%)", "opposite": "opposite pairs (%)", "miou": "mIoU (%)"}  # of a summary
+ABOUT = ("model", "weights", "data", "image_size", "templates", "labels", "method", "tau", "depth", "protocol")
+BOOTSTRAP = "95 % image bootstrap"
 Progress = Callable[[int, int], None]
 
 
@@ -60,19 +62,20 @@ def evaluate(
         raise ValueError("There is no image to evaluate on.")
     asked = queries(samples, labels)
     text = clip.encode_labels(asked, templates)  # (N, D)
-    about = clip.describe() | _data(samples) | {"templates": str(templates), "labels": len(asked)}
+    about = provenance(clip, samples, templates) | {"labels": len(asked)}
     rows: list[dict[str, Any]] = []
     for number, sample in enumerate(samples):
         present = [label for label in sample.labels if label in asked and label in sample.masks]
         images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
-        side = "×".join(str(n) for n in images.shape[-2:])
         for method in methods if present else ():
-            dense = clip.encode_dense(images, method=method, **_depth(clip, method, depth))
+            dense = clip.encode_dense(images, method=method, **deep(clip, method, depth))
             for form in surgery:
                 sim = similarities(dense, text, form, tau)[..., [asked.index(label) for label in present]]
                 setting = {"method": method, "surgery": form, "tau": None if form == "none" else tau}
-                setting |= {"depth": _depth(clip, method, depth).get("depth"), "image_size": side}
-                rows += [{"image": sample.name, **found, **setting} for found in _measure(sim, sample, present)]
+                setting |= {"depth": deep(clip, method, depth).get("depth"), "image_size": side(images)}
+                rows += [
+                    {"image": named(sample, number), **found, **setting} for found in _measure(sim, sample, present)
+                ]
         if on_progress:
             on_progress(number + 1, len(samples))
     if not rows:
@@ -94,14 +97,26 @@ def _measure(sim: torch.Tensor, sample: Sample, present: Sequence[str]) -> Itera
             yield found | dict(zip(INSIDE, inside, strict=True)) | dict(zip(OUTSIDE, outside, strict=True))
 
 
-def _depth(clip: Clip, method: str, depth: int) -> dict[str, int]:
-    """`depth` only for a method that has one, at most the tower's number of blocks."""
+def deep(clip: Clip, method: str, depth: int = 6) -> dict[str, int]:
+    """`depth=…` for `Clip.encode_dense`: only for a method that has one, at most the tower's number of blocks."""
     plan = getattr(METHODS[method], clip.tower.family) if method in METHODS else None
     return {"depth": min(depth, clip.tower.blocks)} if plan is not None and getattr(plan, "blocks", 0) is None else {}
 
 
-def _data(samples: Sequence[Sample]) -> dict[str, str]:
-    return samples.describe() if hasattr(samples, "describe") else {"data": f"{len(samples)} given samples"}
+def provenance(clip: Clip, samples: Sequence[Sample], templates: str | Sequence[str]) -> dict[str, str]:
+    """Columns that say what a table was made from: model, weights, data, templates."""
+    data = samples.describe() if hasattr(samples, "describe") else {"data": f"{len(samples)} given samples"}
+    return clip.describe() | data | {"templates": str(templates)}
+
+
+def side(images: torch.Tensor) -> str:
+    """What a table prints as the size that the model saw: "H×W"."""
+    return "×".join(str(n) for n in images.shape[-2:])
+
+
+def named(sample: Sample, number: int) -> str:
+    """A sample's name in a table; nameless ones are told apart by their number, as intervals draw whole images."""
+    return sample.name or f"#{number}"
 
 
 def iou_at(table: pd.DataFrame) -> np.ndarray:
@@ -123,9 +138,10 @@ def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_by(table: pd.DataFrame, column: str, value: str = "msc") -> pd.DataFrame:
-    """The mean of a measure with a row per method and surgery and a column per class, size, … of `column`."""
-    named = table.assign(map=table["method"] + table["surgery"].map(lambda s: "" if s == "none" else f" + {s}"))
-    return named.pivot_table(value, "map", column, sort=False)
+    """The mean of a measure: a row per method and surgery, a column per class, size (in order), … of `column`."""
+    shown = table.assign(map=table["method"] + table["surgery"].map(lambda s: "" if s == "none" else f" + {s}"))
+    wide = shown.pivot_table(value, "map", column, sort=False)
+    return wide[[size for size in SIZES if size in wide]] if column == "size" else wide
 
 
 def summarise(
@@ -133,24 +149,15 @@ def summarise(
 ) -> pd.DataFrame:
     """A row per group of `evaluate`'s rows: mSC, share of opposite pairs, mIoU, with 95 % image-bootstrap intervals.
 
-    tuning: rows of other images, on which each group's threshold is chosen (the best mIoU); without it the threshold is
-    `FIXED` for all. All in %; `left_out` counts pairs without a background, which have no mSC. mSC and mIoU are means
-    over images, then classes; the opposite share is over pairs.
+    tuning: rows of other images, on which each group's threshold is chosen (the best mIoU); without it, or for a group
+    that is not in it, the threshold is `FIXED`. All in %; `left_out` counts pairs without a background, which
+    have no mSC. mSC and mIoU are means over images, then classes; the opposite share is over pairs.
     """
-    found = []
+    found, best = [], {} if tuning is None else _best(tuning, by)
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
-        same = (
-            tuning
-            if tuning is None
-            else tuning[(tuning[list(by)].fillna("") == pd.Series(key, by).fillna("")).all(axis=1)]
-        )
-        best = curve(same, by) if same is not None and len(same) else None
-        threshold = FIXED if best is None else float(best.loc[best["miou"].idxmax(), "threshold"])
-        ious, at, fixed = (
-            iou_at(rows),
-            int(np.argmin(abs(THRESHOLDS - threshold))),
-            int(np.argmin(abs(THRESHOLDS - FIXED))),
-        )
+        chosen = tuple(map(str, key)) in best
+        threshold = best.get(tuple(map(str, key)), FIXED)
+        ious, at, fixed = iou_at(rows), *(int(np.argmin(abs(THRESHOLDS - t))) for t in (threshold, FIXED))
         images, labels, score = rows["image"].to_numpy(), rows["label"].to_numpy(), rows["msc"].to_numpy()
         opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
         row = dict(zip(by, key, strict=True))
@@ -162,22 +169,30 @@ def summarise(
             mean, draws = bootstrap(values, images, groups, resamples)
             low, high = interval(draws)
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-        row |= {"threshold": threshold, f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0]}
+        row |= {
+            "threshold": threshold,
+            "threshold_chosen": chosen,
+            f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0],
+        }
         row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
+        how = "chosen on other images" if chosen else "fixed"
+        row["protocol"] = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {how}; {BOOTSTRAP}"
         found.append(row)
-    chosen = "chosen on other images" if tuning is not None else "fixed"
-    protocol = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {chosen}; 95 % image bootstrap"
-    constant = {name: table[name].iloc[0] for name in _constant(table, by)}
-    return pd.DataFrame(found).assign(**constant, protocol=protocol)
+    return pd.DataFrame(found).assign(**constants(table, by))
 
 
-def _constant(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    about = ("model", "weights", "data", "image_size", "templates", "labels", "tau", "depth")
-    return [
-        name
-        for name in about
-        if name in table and name not in by and len(table[name].unique()) == 1 and table[name].notna().all()
-    ]
+def _best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:
+    """The threshold of the best mIoU for every group, by its key in words (NaN is not equal to itself)."""
+    curves = curve(tuning, by)
+    rows = curves.loc[curves.groupby(list(by), sort=False, dropna=False)["miou"].idxmax()]
+    keys = (tuple(map(str, key)) for key in rows[list(by)].itertuples(index=False))
+    return dict(zip(keys, rows["threshold"].astype(float), strict=True))
+
+
+def constants(table: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, Any]:
+    """Provenance columns with one value in the whole table, save those in `by`: what a table of means keeps."""
+    one = [name for name in ABOUT if name in table and name not in by and len(table[name].unique()) == 1]
+    return {name: table[name].iloc[0] for name in one if table[name].notna().all()}
 
 
 def joined(*summaries: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
+from clipsx.evaluate import constants, named, provenance, side
 from clipsx.maps import similarity
 from clipsx.messages import nearest
 from clipsx.towers.shared import Block
@@ -30,7 +31,7 @@ def _compare(block: Block, kind: str) -> Float[Tensor, "B L L"]:
 
 def able(clip: Clip) -> bool:
     """Whether the model has transformer blocks to look into."""
-    return hasattr(clip.tower, "trace")
+    return clip.tower.family == "vit"
 
 
 def _trace(clip: Clip, images: Tensor) -> Iterator[Block]:
@@ -54,9 +55,13 @@ def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind
 
 
 def coverage(mask: Bool[np.ndarray, "H W"], grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """How much of every patch a mask covers, 0…1."""
-    pixels = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]  # (1, 1, H, W)
-    return F.interpolate(pixels, size=grid, mode="area")[0, 0].numpy()
+    """How much of every patch a mask covers, 0…1, exactly: pixels on an edge count for both sides by their parts."""
+    parts = []
+    for pixels, patches in zip(mask.shape, grid, strict=True):
+        edges, pixel = np.linspace(0, pixels, patches + 1)[:, None], np.arange(pixels)[None]
+        ends = np.clip(edges - pixel, 0, 1)  # (patches + 1, pixels), how much of each pixel lies before each edge
+        parts.append(np.diff(ends, axis=0) * patches / pixels)  # (patches, pixels), rows sum to 1
+    return parts[0] @ mask @ parts[1].T  # (h, w)
 
 
 @torch.no_grad()
@@ -74,6 +79,7 @@ def share_inside(
     and the row renormalised. Columns, all in percent but the flag: `share` with the anchor's own cell, `share_others`
     without it (v-v favours the token itself by construction), `chance` (the object's share of the area), and
     `on_object`, whether the anchor lies on the object at all. Ignored pixels belong to no object.
+    Errors: ValueError for no mask at all, an unknown kind, a tower without blocks, and what `Clip` refuses.
     Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
     """
     rows = []
@@ -90,25 +96,20 @@ def share_inside(
                     attention = _compare(block, kind)[0, 1:, 1:].cpu().numpy()[anchors]  # (N, h·w)
                     others = attention.copy()
                     others[np.arange(len(anchors)), anchors] = 0
-                    share, share_others = (
-                        100 * (part * covered).sum(axis=1) / part.sum(axis=1) for part in (attention, others)
-                    )
-                    for n, label in enumerate(present):
-                        rows.append(
-                            {
-                                "image": sample.name,
-                                "label": label,
-                                "block": block.index,
-                                "kind": kind,
-                                "share": share[n],
-                                "share_others": share_others[n],
-                                "chance": 100 * covered[n].mean(),
-                                "on_object": bool(covered[n, anchors[n]] >= 0.5),
-                            }
+                    with np.errstate(invalid="ignore"):  # a grid of one patch has no others: NaN
+                        share, share_others = (
+                            100 * (part * covered).sum(axis=1) / part.sum(axis=1) for part in (attention, others)
                         )
+                    for n, label in enumerate(present):
+                        row = {"image": named(sample, number), "label": label, "block": block.index, "kind": kind}
+                        row |= {"share": share[n], "share_others": share_others[n], "chance": 100 * covered[n].mean()}
+                        row |= {"on_object": bool(covered[n, anchors[n]] >= 0.5), "image_size": side(images)}
+                        rows.append(row)
         if on_progress:
             on_progress(number + 1, len(samples))
-    return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates))
+    if not rows:
+        raise ValueError("No image has a mask: there is no object whose attention could be measured.")
+    return pd.DataFrame(rows).assign(**provenance(clip, samples, templates))
 
 
 @torch.no_grad()
@@ -133,18 +134,12 @@ def submodule_cosines(
         for block in _trace(clip, images):
             for part, added in (("attention", block.attention), ("ffn", block.ffn)):
                 feature = F.normalize(clip.tower.project(added[:, 0]).float(), dim=-1)[0]  # (D,)
-                rows.append(
-                    {
-                        "image": sample.name,
-                        "block": block.index,
-                        "part": part,
-                        "cosine": float(feature @ final),
-                        "cosine_text": float("nan") if text is None else float((text @ feature).mean()),
-                    }
-                )
+                words = float("nan") if text is None else float((text @ feature).mean())
+                row = {"image": named(sample, number), "block": block.index, "part": part}
+                rows.append(row | {"cosine": float(feature @ final), "cosine_text": words, "image_size": side(images)})
         if on_progress:
             on_progress(number + 1, len(samples))
-    return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates))
+    return pd.DataFrame(rows).assign(**provenance(clip, samples, templates))
 
 
 def by_block(shares: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +147,7 @@ def by_block(shares: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
     measures = ["share", "share_others", "chance"]
     on = shares[shares["on_object"]].groupby(["kind", "block"])[measures].mean().reset_index()
     near = cosines.groupby(["part", "block"])[["cosine", "cosine_text"]].mean().reset_index()
-    about = {name: shares[name].iloc[0] for name in ("model", "weights", "templates")}
     off = 100 * (1 - shares["on_object"].mean())
-    return pd.concat([on, near]).assign(**about, protocol=f"anchors off their object ({off:.1f} %) left out of shares")
+    return pd.concat([on, near]).assign(
+        **constants(shares), protocol=f"anchors off their object ({off:.1f} %) left out of shares"
+    )

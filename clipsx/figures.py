@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from clipsx.attention import relation
 from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
-from clipsx.evaluate import queries, similarities
+from clipsx.evaluate import deep, queries, similarities
 from clipsx.maps import minmax, similarity, upsample
 from clipsx.methods import METHODS
 from clipsx.plots import Cell
@@ -24,7 +25,7 @@ def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
     return sorted(found, key=lambda sample: len(sample.masks) < 2)[:count]
 
 
-def _pixels(sim: Float[Tensor, "1 h w N"], sample: Sample) -> list[Float[Tensor, "H W"]]:
+def _pixels(sim: Float[Tensor, "1 h w N"], sample: Sample) -> list[Float[np.ndarray, "H W"]]:
     maps = upsample(minmax(sim), sample.image.size[::-1])[0].float().cpu()  # (H, W, N)
     return [maps[..., n].numpy() for n in range(maps.shape[-1])]
 
@@ -44,7 +45,7 @@ def methods(
         for label in [label for label in sample.masks if label in asked][:2]:
             row = [Cell(sample.image, None, sample.masks[label], label)]
             for method, surgery in [choice for choice in choices if choice[0] in clip.methods]:
-                sim = similarities(clip.encode_dense(images, method=method), text, surgery, 2.0)
+                sim = similarities(clip.encode_dense(images, method=method, **deep(clip, method)), text, surgery, 2.0)
                 map = _pixels(sim[..., [asked.index(label)]], sample)[0]
                 title = METHODS[method].title + ("" if surgery == "none" else "\n+ feature surgery")
                 row.append(Cell(sample.image, map, sample.masks[label], title))

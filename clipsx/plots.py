@@ -1,6 +1,7 @@
 """Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`. Also how they are saved."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import seaborn as sns
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
@@ -83,7 +85,7 @@ def intervals(
         ax.errorbar(
             x,
             y,
-            xerr=[x - low, high - x],
+            xerr=np.clip([x - low, high - x], 0, None),
             fmt=marker,
             color=colour,
             capsize=3,
@@ -139,14 +141,22 @@ def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None =
     """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
     ax = _axes(ax)
     colours = COLOURS if centre is None else "PuOr_r"
-    return sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
+        sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+    ax.tick_params(axis="x", labelrotation=0)
+    ax.figure.draw_without_rendering()  # lays the axes out: only now is the room of a cell known
+    widest = max(label.get_window_extent().width for label in ax.get_xticklabels())
+    if widest > 0.8 * ax.bbox.width / matrix.shape[1]:  # axes drawn later may take a little more of the room
+        ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    return ax
 
 
 def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None) -> Axes:
     """How a column is distributed, each group of `hue` scaled to the same area."""
-    return sns.histplot(
-        table, x=value, hue=hue, bins=30, stat="density", common_norm=False, element="step", palette=PALETTE if hue else None, ax=_axes(ax)
-    )  # fmt: skip
+    shades = PALETTE if hue else None
+    options = {"bins": 30, "stat": "density", "common_norm": False, "element": "step"}
+    return sns.histplot(table, x=value, hue=hue, palette=shades, ax=_axes(ax), **options)
 
 
 def row(columns: int, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, Any]:
@@ -171,8 +181,11 @@ def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
     on = shares[shares["on_object"]]
     lines(on, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
     axes[0].axhline(on["chance"].mean(), color=STYLE["chance"], linestyle=":", label="chance")
+    axes[0].legend(fontsize=8)
     lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
     lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -188,7 +201,12 @@ class Cell:
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
-    """Rows of pictures, `side` inches each; a shorter row leaves its last places empty."""
+    """Rows of pictures, `side` inches each; a shorter row leaves its last places empty.
+
+    Errors: ValueError where there is no picture, as for data without a single mask.
+    """
+    if not any(rows):
+        raise ValueError("There is no picture to draw: no sample has a mask.")
     figure, axes = plt.subplots(
         len(rows), max(map(len, rows)), squeeze=False, layout="constrained",
         figsize=(side * max(map(len, rows)), (side + 0.25) * len(rows)),
@@ -201,7 +219,7 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
             overlay(
                 cell.image, blank if cell.map is None else cell.map, ax, 0.0 if cell.map is None else 0.65, cell.outline
             )
-            ax.set_title(cell.title, fontsize=7)
+            ax.set_title(cell.title, fontsize=7, parse_math=False)
             if cell.ring is not None:
                 ring(*cell.ring, cell.image.size[::-1], ax)
     return figure
@@ -220,7 +238,9 @@ def save_figure(
     """
     words = " · ".join(f"{key} {value}" for key, value in provenance.items() if value is not None and value == value)
     width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
-    note = figure.text(0.0, -0.01, _wrapped(words, width), fontsize=5.5, color="#555555", va="top", ha="left")
+    note = figure.text(
+        0.0, -0.01, _wrapped(words, width), fontsize=5.5, color="#555555", va="top", ha="left", parse_math=False
+    )
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     files = []

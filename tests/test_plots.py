@@ -1,0 +1,186 @@
+"""Pictures: what is drawn where, what is refused, and files that are whole, say where they come from, or are not."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from clipsx import plots
+from clipsx.metrics import THRESHOLDS
+from helpers import noise, unchecked
+
+ABOUT = {"model": "toy", "weights": "sha256:1a2b3c4d", "image_size": "64×48", "cost": "$5 or $6", "tau": None}
+TABLE = pd.DataFrame(
+    {
+        "method": ["clip", "maskclip"] * 2,
+        "surgery": ["none", "none", "code", "code"],
+        "msc": [1.0, 2.0, 3.0, 4.0],
+        "msc_low": [0.0, 1.0, 3.5, np.nan],  # an interval beside its mean, and one that is not known
+        "msc_high": [2.0, 3.0, 4.0, np.nan],
+        "block": [0, 1, 0, 1],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_functions_of_axes_draw_on_them_and_return_them() -> None:
+    half = np.linspace(1, 0, len(THRESHOLDS))
+    drawn = [
+        lambda ax: plots.overlay(noise(6, 8), np.zeros((6, 8)), ax),
+        lambda ax: plots.ring((1, 2), (3, 4), (6, 8), ax),
+        lambda ax: plots.intervals(TABLE, "msc", "method", ax, hue="surgery", zero=True),
+        lambda ax: plots.lines(TABLE, "block", "msc", "surgery", ax),
+        lambda ax: plots.distribution(THRESHOLDS, half, half**2, ax),
+        lambda ax: plots.heatmap(TABLE[["msc", "block"]], ax, centre=0),
+        lambda ax: plots.histogram(TABLE, "msc", ax, hue="surgery"),
+    ]
+    _, axes = plt.subplots(1, len(drawn) + 1)
+    plt.sca(axes[-1])  # the current axes stay empty
+    for draw, ax in zip(drawn, axes, strict=False):
+        assert draw(ax) is ax and ax.has_data()
+    assert not axes[-1].has_data() and plots.overlay(noise(6, 8), np.zeros((6, 8))) is axes[-1]
+
+
+def test_overlay_shows_the_map_as_it_is() -> None:
+    map = np.random.default_rng(0).random((6, 8))
+    ax = plots.overlay(noise(6, 8), map, opacity=0.3, title="cat")
+    picture, over = ax.images
+    np.testing.assert_array_equal(picture.get_array(), np.asarray(noise(6, 8)))
+    np.testing.assert_array_equal(over.get_array(), map)
+    assert over.get_clim() == (0, 1) and over.get_alpha() == 0.3 and ax.get_title() == "cat"
+
+
+def test_overlay_refuses_what_does_not_fit() -> None:
+    with unchecked():
+        with pytest.raises(ValueError, match=r"map is \(8, 6\), the picture \(6, 8\).*upsample"):
+            plots.overlay(noise(6, 8), np.zeros((8, 6)))
+        with pytest.raises(ValueError, match=r"outline is \(3, 4\)"):
+            plots.overlay(noise(6, 8), np.zeros((6, 8)), outline=np.zeros((3, 4), bool))
+    with pytest.raises(ValueError, match=r"0…1, not 1\.5"):
+        plots.overlay(noise(6, 8), np.zeros((6, 8)), opacity=1.5)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_outline_is_closed_at_the_border(full: bool) -> None:
+    region = np.zeros((6, 8), bool)
+    region[:3, :4] = True
+    ax = plots.overlay(noise(6, 8), np.zeros((6, 8)), outline=region | full)
+    assert len(ax.collections) == 2  # black under white
+    path = ax.collections[-1].get_paths()[0]
+    (x0, y0), (x1, y1) = path.vertices.min(axis=0), path.vertices.max(axis=0)
+    np.testing.assert_allclose([x0, y0, x1, y1], [-0.5, -0.5, 7.5, 5.5] if full else [-0.5, -0.5, 3.5, 2.5])
+    np.testing.assert_allclose(path.vertices[0], path.vertices[-1])
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, 7.5), (5.5, -0.5))
+    assert not plots.overlay(noise(6, 8), np.zeros((6, 8)), plt.figure().gca(), outline=region & False).collections
+
+
+def test_a_ring_is_round_the_middle_of_its_patch() -> None:
+    ax = plots.ring((1, 2), (3, 4), (6, 8))
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines] == [(4.5, 2.5)] * 2
+
+
+def test_distributions_have_the_area_one() -> None:
+    values = np.random.default_rng(0).random(500)
+    share = np.array([(values >= t).mean() for t in THRESHOLDS])
+    ax = plots.distribution(THRESHOLDS, share, share**2)
+    for patch in ax.patches:
+        heights, edges, _ = patch.get_data()
+        assert (heights * np.diff(edges)).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("names", "turned"), [(["a", "b", "c"], False), (["hot air balloon"] * 12, True)])
+def test_names_under_a_heatmap_turn_before_they_overlap(names: list[str], turned: bool) -> None:
+    _, ax = plt.subplots(figsize=(6, 3))
+    plots.heatmap(pd.DataFrame(np.eye(len(names)), columns=names), ax)
+    labels = ax.get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    assert {label.get_rotation() != 0 for label in labels} == {turned}
+
+
+def test_figures_made_of_tables() -> None:
+    floor = pd.DataFrame({"msc": [0.5]})
+    both = TABLE.assign(miou=TABLE["msc"], miou_low=TABLE["msc_low"], miou_high=TABLE["msc_high"])
+    figure = plots.measures(both, {"msc": "mSC (%)", "miou": "mIoU (%)"}, floor.assign(miou=0.5))
+    assert [ax.get_xlabel() for ax in figure.axes] == ["mSC (%)", "mIoU (%)"]
+    for ax in figure.axes:
+        assert {text.get_text() for text in ax.get_legend().get_texts()} == {"random weights", "none", "code"}
+
+
+def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:
+    shares = pd.DataFrame({"block": [0, 1] * 2, "kind": ["qk", "qk", "vv", "vv"], "share_others": [1.0, 2, 3, 4]})
+    cosines = pd.DataFrame({"block": [0, 1], "part": ["ffn"] * 2, "cosine": [0.1, 0.2], "cosine_text": [0.0, 0.1]})
+    figure = plots.blocks(shares.assign(on_object=True, chance=20.0), cosines)
+    assert "chance" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    for ax in figure.axes:
+        assert all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_a_sheet_has_a_place_for_every_cell() -> None:
+    cell = plots.Cell(noise(6, 8), np.ones((6, 8)), np.eye(6, 8) > 0, "$5 or $6", ((1, 2), (3, 4)))
+    figure = plots.sheet([[cell, plots.Cell(noise(5, 5))], [cell]], side=0.5)
+    figure.canvas.draw()
+    assert [len(ax.images) for ax in figure.axes] == [2, 2, 2, 0] and figure.axes[0].get_title() == "$5 or $6"
+    for rows in ([], [[], []]):
+        with pytest.raises(ValueError, match="no picture to draw"):
+            plots.sheet(rows)
+
+
+def small() -> Figure:
+    figure, ax = plt.subplots(figsize=(2, 1))
+    ax.plot([0, 1])
+    return figure
+
+
+def test_a_saved_figure_says_what_made_it(tmp_path: Path) -> None:
+    figure = small()
+    files = plots.save_figure(figure, tmp_path / "new", "maps", ABOUT)
+    assert [f.name for f in files] == ["maps.pdf", "maps.png"] == sorted(f.name for f in (tmp_path / "new").iterdir())
+    words = "model toy · weights sha256:1a2b3c4d · image_size 64×48 · cost $5 or $6"
+    with Image.open(files[1]) as png:
+        assert png.info["Description"] == words and png.info["Title"] == "maps"
+        with_footer = png.size
+    pdf = files[0].read_bytes()
+    assert pdf.startswith(b"%PDF") and b"%%EOF" in pdf[-8:]
+    assert b"sha256:1a2b3c4d" in pdf or "sha256:1a2b3c4d".encode("utf-16-be") in pdf
+    assert not figure.texts  # the footer is gone again
+    (bare,) = plots.save_figure(figure, tmp_path, "bare", {}, formats=["png"])
+    with Image.open(bare) as png:
+        assert png.height < with_footer[1]
+
+
+def test_nothing_half_written_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = small()
+    plots.save_figure(figure, tmp_path, "maps", ABOUT, formats=["png"])
+    before = (tmp_path / "maps.png").read_bytes()
+
+    def breaks(file: Path, **_: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", breaks)
+    with pytest.raises(OSError, match="disk full"):
+        plots.save_figure(figure, tmp_path, "maps", ABOUT, formats=["png"])
+    assert [f.name for f in tmp_path.iterdir()] == ["maps.png"] and (tmp_path / "maps.png").read_bytes() == before
+    assert not figure.texts
+    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda _, file, **__: breaks(file))
+    with pytest.raises(OSError, match="disk full"):
+        plots.save_table(TABLE, tmp_path, "table")
+    assert [f.name for f in tmp_path.iterdir()] == ["maps.png"]
+
+
+def test_a_saved_table_comes_back(tmp_path: Path) -> None:
+    table = TABLE.assign(name=["a, b", 'c "d"', "é", "f"])
+    file = plots.save_table(table, tmp_path / "new", "table")
+    assert file == tmp_path / "new" / "table.csv" and b"\r" not in file.read_bytes()
+    pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
+    plots.save_table(table.iloc[:1], tmp_path / "new", "table")  # over the old one
+    assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 1

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +80,6 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError(f"Unknown recipe {options.name!r}{nearest(options.name, RECIPES)}.")
     torch.set_num_threads(options.threads)
     out, work = options.out or Path(options.name), options.work or paths.cache() / "train" / options.name
-    command = shlex.join(["clipsx", "train", *argv])
+    command = f"clipsx train {options.name} --threads {options.threads}{' --compile' if options.compile else ''}"
     found = train(RECIPES[options.name], out, work, options.compile, command=command)
     print(f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})")

@@ -8,7 +8,7 @@ import torch
 
 from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
-from clipsx.evaluate import queries
+from clipsx.evaluate import constants, deep, named, provenance, queries, side
 from clipsx.maps import feature_surgery, minmax, similarity, upsample
 from clipsx.metrics import energy_outside, iou, msc
 
@@ -48,16 +48,21 @@ def redundancy(
     for number, sample in enumerate(samples):
         images = clip.prepare(sample.image, size=size)
         for method in methods:
-            maps = similarity(clip.encode_dense(images, method=method), text)[0].flatten(0, 1).float()  # (h·w, N + 1)
+            maps = (
+                similarity(clip.encode_dense(images, method=method, **deep(clip, method)), text)[0]
+                .flatten(0, 1)
+                .float()
+            )  # (h·w, N + 1)
             with np.errstate(invalid="ignore", divide="ignore"):
                 correlation = np.corrcoef(maps.T.cpu().numpy())[-1, :-1]  # (N,)
             shared = explained_by_mean(maps[:, :-1])
             for label, value in zip(asked, correlation, strict=True):
-                row = {"image": sample.name, "method": method, "label": label, "present": label in sample.labels}
-                rows.append(row | {"correlation": value, "shared": shared})
+                row = {"image": named(sample, number), "method": method, "label": label}
+                row |= {"present": label in sample.labels, "correlation": value, "shared": shared}
+                rows.append(row | {"image_size": side(images)})
         if on_progress:
             on_progress(number + 1, len(samples))
-    return pd.DataFrame(rows).assign(**clip.describe(), templates=str(templates), labels=len(asked))
+    return pd.DataFrame(rows).assign(**provenance(clip, samples, templates), labels=len(asked))
 
 
 @torch.no_grad()
@@ -80,6 +85,7 @@ def sweep(
     Every image is asked for its present labels and, up to the number, others drawn by `seed`; the maps of present
     labels are measured: `energy`, the share of a map's energy outside all objects (%), `msc` and `iou` at `threshold`.
     A row per image, label, form, number of labels and τ; `varied` says which of the two the row belongs to.
+    Errors: ValueError for fewer than two labels, no mask at all, and what `Clip` refuses.
     """
     asked = queries(samples, labels)
     text = clip.encode_labels(asked, templates)  # (N, D)
@@ -89,7 +95,8 @@ def sweep(
     for number, sample in enumerate(samples):
         present = [asked.index(label) for label in sample.masks if label in asked and sample.masks[label].any()]
         others = np.random.default_rng([seed, number]).permutation([n for n in range(len(asked)) if n not in present])
-        dense = clip.encode_dense(clip.prepare(sample.image, size=size), method=method)
+        images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
+        dense = clip.encode_dense(images, method=method, **deep(clip, method))
         objects = np.any([*sample.masks.values(), np.zeros(sample.image.size[::-1], bool)], axis=0)  # (H, W)
         for varied, count, tau in settings if present else ():
             chosen = [*present, *others.tolist()][: max(count, len(present))]
@@ -99,25 +106,25 @@ def sweep(
                 maps = upsample(minmax(sim[..., : len(present)]), sample.image.size[::-1])[0].float().cpu().numpy()
                 for n, place in enumerate(present):
                     mask, map = sample.masks[asked[place]], maps[..., n]
-                    row = {"image": sample.name, "label": asked[place], "varied": varied, "form": form}
+                    row = {"image": named(sample, number), "label": asked[place], "varied": varied, "form": form}
                     row |= {"labels": count, "tau": tau, "energy": energy_outside(map, objects, sample.ignore)}
                     row |= {"msc": msc(map, mask, sample.ignore), "iou": iou(map, mask, threshold, sample.ignore)}
-                    rows.append(row)
+                    rows.append(row | {"image_size": side(images)})
         if on_progress:
             on_progress(number + 1, len(samples))
-    about = {"method": method, "templates": str(templates), "protocol": f"min-max per map; IoU at {threshold}"}
-    return pd.DataFrame(rows).assign(**clip.describe(), **about)
+    if not rows:
+        raise ValueError("No image has a mask of any of the labels: there is nothing to measure.")
+    about = {"method": method, "protocol": f"min-max per map; IoU at {threshold}"}
+    return pd.DataFrame(rows).assign(**provenance(clip, samples, templates), **about)
 
 
 def by_label(table: pd.DataFrame) -> pd.DataFrame:
     """Means of `redundancy` by method, label and whether it is in the picture."""
     keys = ["method", "label", "present"]
-    about = {name: table[name].iloc[0] for name in ("model", "weights", "templates", "labels")}
-    return table.groupby(keys)[["correlation", "shared"]].mean().reset_index().assign(**about)
+    return table.groupby(keys)[["correlation", "shared"]].mean().reset_index().assign(**constants(table, keys))
 
 
 def averaged(table: pd.DataFrame) -> pd.DataFrame:
     """Means of `sweep` over images and labels, by form, number of labels and τ."""
     keys = ["varied", "form", "labels", "tau"]
-    about = {name: table[name].iloc[0] for name in ("model", "weights", "method", "templates", "protocol")}
-    return table.groupby(keys)[["energy", "msc", "iou"]].mean().reset_index().assign(**about)
+    return table.groupby(keys)[["energy", "msc", "iou"]].mean().reset_index().assign(**constants(table, keys))

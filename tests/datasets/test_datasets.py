@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from clipsx import datasets
-from clipsx.datasets import VOC, Folder
+from clipsx.datasets import VOC, Folder, Sample, Subset
+from clipsx.datasets.export import export_voc
 from helpers import noise
 
 
@@ -100,3 +101,38 @@ def test_load_errors():
     with pytest.raises(ValueError, match="length_"):
         datasets.load("sketchbook", length_=3)
     assert len(datasets.load("sketchbook", length=3)) == 3
+
+
+def test_two_parts_share_no_sample(devkit):
+    tuning, test = datasets.two("voc2012", devkit, images=5)
+    assert [s.name for s in tuning] == ["a"] and [s.name for s in test] == ["b"] and test.labels == VOC(devkit).labels
+    assert test.describe() == {"data": "VOC2012 val n=2, odd samples: 1"}
+    (devkit / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
+    with pytest.raises(ValueError, match="has 1 samples"):
+        datasets.two("voc2012", devkit)
+    tuning, test = datasets.two("sketchbook", images=3, size=16)
+    assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
+
+
+def test_part_of_a_plain_list():
+    samples = [Sample(noise(4, 4, n), (), name=str(n)) for n in range(4)]
+    part = Subset(samples, [3, 1], "some")
+    assert [s.name for s in part] == ["3", "1"] and part[-1].name == "1" and part.labels == ()
+    assert part.describe() == {"data": "given samples, some: 2"}
+    with pytest.raises(IndexError):
+        part[2]
+
+
+def test_export_writes_what_voc_reads(tmp_path):
+    masks = {"cat": np.eye(4, 6) > 0, "dog": np.arange(24).reshape(4, 6) > 20}
+    ignore = np.zeros((4, 6), bool)
+    ignore[0] = True
+    names = ["boats/my own.jpg", ""]
+    back = VOC(export_voc([Sample(noise(4, 6), (), masks, (), ignore, n) for n in names], ["cat", "dog"], tmp_path))
+    assert [s.name for s in back] == ["boats_my_own.jpg", "000001"] and back.labels == ("cat", "dog")
+    for sample in back:
+        assert sample.labels == ("cat", "dog") and (sample.ignore == ignore).all()
+        assert (sample.masks["dog"] == masks["dog"]).all()
+        assert (sample.masks["cat"] == (masks["cat"] & ~ignore & ~masks["dog"])).all()
+    with pytest.raises(ValueError, match="at most 254"):
+        export_voc([], [str(n) for n in range(255)], tmp_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import open_clip
 
 from clipsx import datasets
-from clipsx.load import built_in
+from clipsx.load import RANDOM, built_in
 from clipsx.panels.state import takes_depth
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ def clip_code(model: str, weights: str) -> str:
     """The call that loads a model by what tables call it; for a model object of the user's, a line that says so."""
     if model in built_in():
         return f"clip = clipsx.load({model!r})"
-    if model in open_clip.list_models():
-        return f"clip = clipsx.load({model!r}, pretrained={weights!r})"
+    tag = weights.partition(",")[0]  # "random, seed 0"
+    if tag in (RANDOM, *open_clip.list_pretrained_tags_by_model(model)):
+        return f"clip = clipsx.load({model!r}, pretrained={tag!r})"
     return f"# clip: the model given to the panel, {model} ({weights})"
 
 

@@ -159,7 +159,8 @@ class View:
         words = [f"mSC {row.msc:.1f} %, IoU {row.iou:.1f} %" for row in known.itertuples()] or ["", ""]
         grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread])
         pixels = Maps(grids.astype(np.float32), np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
-        figure = Figure(figsize=(11, 3.3), layout="constrained")
+        height, width = self.picture.size
+        figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
         axes = figure.subplots(1, 4)
         axes[0].imshow(sample.image)
         axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))

@@ -184,10 +184,10 @@ def test_a_click_shows_the_patch(panel: Any) -> None:
     before = pixels(panel, 3)
     panel.locator(".clipsx-frame").nth(1).click(position={"x": 12, "y": 12})
     after = changed(panel, 3, before)
-    panel.get_by_text("of patch 0, 0").wait_for()
+    panel.locator(".clipsx-under", has_text="of patch 0, 0").wait_for()
     panel.page.keyboard.press("ArrowDown")
     panel.page.keyboard.press("ArrowRight")
-    panel.get_by_text("of patch 1, 1").wait_for()
+    panel.locator(".clipsx-under", has_text="of patch 1, 1").wait_for()
     changed(panel, 3, after)
     assert panel.locator(".clipsx-ring").first.is_visible()
 

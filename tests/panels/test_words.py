@@ -7,6 +7,7 @@ import pytest
 
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.panels import Session, likeness, sentence
+from clipsx.panels.code import clip_code
 from clipsx.panels.session import Picture
 from clipsx.panels.state import State
 from clipsx.panels.view import View
@@ -45,3 +46,20 @@ def test_likeness_is_the_mean_correlation(view: View) -> None:
     among = replace(view, state=replace(view.state, labels=view.labels[:-1]))
     want = rows[:-1, :-1][np.triu_indices(len(rows) - 1, 1)].mean()
     assert f"one another's at {want:.2f} on average when raw" in likeness(among)
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "words"),
+    [
+        ("ViT-B-16", "openai", "clip = clipsx.load('ViT-B-16', pretrained='openai')"),
+        ("ViT-B-16", "random, seed 0", "clip = clipsx.load('ViT-B-16', pretrained='random')"),
+        (
+            "ViT-B-16",
+            "mine.pt sha256:12345678",
+            "# clip: the model given to the panel, ViT-B-16 (mine.pt sha256:12345678)",
+        ),
+        ("tiny", "seed 0", "# clip: the model given to the panel, tiny (seed 0)"),
+    ],
+)
+def test_code_that_loads_a_model(model: str, weights: str, words: str) -> None:
+    assert clip_code(model, weights) == words

@@ -141,7 +141,7 @@ def split_by(table: pd.DataFrame, column: str, value: str = "msc") -> pd.DataFra
     """The mean of a measure: a row per method and surgery, a column per class, size (in order), … of `column`."""
     shown = table.assign(map=table["method"] + table["surgery"].map(lambda s: "" if s == "none" else f" + {s}"))
     wide = shown.pivot_table(value, "map", column, sort=False)
-    return wide[[size for size in SIZES if size in wide]] if column == "size" else wide
+    return wide.reindex(columns=[size for size in SIZES if size in wide]) if column == "size" else wide
 
 
 def summarise(

@@ -177,8 +177,8 @@ def summarise(
         row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
         how = "chosen on other images" if chosen else "fixed"
         row["protocol"] = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {how}; {BOOTSTRAP}"
-        found.append(row)
-    return pd.DataFrame(found).assign(**constants(table, by))
+        found.append(row | constants(rows, by))
+    return pd.DataFrame(found)
 
 
 def _best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:

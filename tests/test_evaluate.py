@@ -91,6 +91,9 @@ def test_every_row_equals_the_loop(clip: clipsx.Clip, table: pd.DataFrame) -> No
 def test_summary_is_the_mean_over_images_then_classes(table: pd.DataFrame) -> None:
     summary = evaluate.summarise(table, resamples=20)
     assert list(zip(summary["method"], summary["surgery"], strict=True)) == ROWS
+    np.testing.assert_equal(summary["tau"].tolist(), [np.nan, 2, np.nan, 2])
+    np.testing.assert_equal(summary["depth"].tolist(), [np.nan, np.nan, 1, 1])
+    assert set(summary["model"]) == {"tiny"} and set(summary["templates"]) == {str(PROMPTS)}
     for _, row in summary.iterrows():
         rows = table[(table["method"] == row["method"]) & (table["surgery"] == row["surgery"])]
         assert row["threshold"] == evaluate.FIXED and not row["threshold_chosen"] and "fixed" in row["protocol"]

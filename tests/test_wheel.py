@@ -16,7 +16,8 @@ MOST_MEGABYTES = 40
 def call(*command: str | Path, cwd: Path) -> str:
     """Standard output of a command that knows nothing of this checkout."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    env["JUPYTER_PATH"] = f"{sys.prefix}/share/jupyter"  # the dependencies' own files, which a .pth does not bring
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

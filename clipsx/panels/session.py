@@ -86,7 +86,8 @@ class Session:
 
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
-        self._dense, self._relations, self._text, self._numbers = Kept(keep), Kept(keep), Kept(4096), Kept(keep)
+        self._dense, self._numbers, self._text = Kept(keep), Kept(keep), Kept(4096)
+        self._relations = Kept(max(1, keep // 4))  # P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
         """What a view of this state still needs, as (words, call); empty when all of it is kept."""

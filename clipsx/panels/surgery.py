@@ -228,7 +228,7 @@ class SurgeryPanel(W.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
+        bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
         with self._told():
             self.wait()
             buffer = io.BytesIO()

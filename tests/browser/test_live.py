@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from helpers import noise
@@ -43,13 +44,16 @@ PASTE = """([element, bytes, type]) => {
 
 @pytest.fixture(scope="module")
 def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The notebook, run to its end, in a page of 1280 × 900."""
+    """The notebook's set-up and its panels, run, in a page of 1280 × 900 (`test_notebooks` runs the rest of it)."""
     folder = tmp_path_factory.mktemp("lab")
     name = next((n for n in NOTEBOOKS if (repo / "notebooks" / f"{n}.ipynb").is_file()), None)
     if name is None:
         pytest.skip("no notebook with a panel")
-    text = (repo / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
-    (folder / "live.ipynb").write_text(text.replace("IMAGES = 200", "IMAGES = 8"), encoding="utf-8")
+    notebook = nbformat.read(repo / "notebooks" / f"{name}.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    kept = [*code[:2], *(cell for cell in code[2:] if "SurgeryPanel(" in cell.source)]
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell in kept]
+    nbformat.write(notebook, folder / "live.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -12,6 +12,7 @@ from clipsx.evaluate import constants, deep, named, provenance, queries, side
 from clipsx.maps import feature_surgery, minmax, similarity, upsample
 from clipsx.metrics import energy_outside, iou, msc
 
+MEASURES = {"energy": "energy outside all objects (%)", "msc": "mSC (%)", "iou": "IoU (%)"}  # of `sweep`
 Progress = Callable[[int, int], None]
 
 
@@ -127,4 +128,4 @@ def by_label(table: pd.DataFrame) -> pd.DataFrame:
 def averaged(table: pd.DataFrame) -> pd.DataFrame:
     """Means of `sweep` over images and labels, by form, number of labels and τ."""
     keys = ["varied", "form", "labels", "tau"]
-    return table.groupby(keys)[["energy", "msc", "iou"]].mean().reset_index().assign(**constants(table, keys))
+    return table.groupby(keys)[list(MEASURES)].mean().reset_index().assign(**constants(table, keys))

@@ -16,7 +16,7 @@ reproduce: .venv/installed
 	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE)
 
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
-test: .venv/installed-test chromium lint
+test: .venv/installed-test chromium
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: .venv/installed-test

@@ -123,9 +123,11 @@ def fit(
                 row |= {"loss": round(float(np.mean(losses)), 4), "scale": round(model.logit_scale.exp().item(), 2)}
                 row |= scores(model, tokenizer, check_scenes) | {"seconds": round(state["seconds"])}
                 state |= {"step": step + 1, "log": [*state["log"], row]}
-                _keep(state, model, optimizer, work / "checkpoint.pt", log)
+                _keep(state, model, optimizer, work / "checkpoint.pt")
+                _tabulate(state["log"], log)
                 print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
                 losses, began = [], time.perf_counter()
+    _tabulate(state["log"], log)  # also where the checkpoint was at the end already
     return state["log"]
 
 
@@ -143,13 +145,14 @@ def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
     return saved
 
 
-def _keep(
-    state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path, log: Path
-) -> None:
+def _keep(state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
     part = checkpoint.with_suffix(".part")
     torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
     os.replace(part, checkpoint)
+
+
+def _tabulate(rows: list[dict[str, Any]], log: Path) -> None:
     with log.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(state["log"][0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(state["log"])
+        writer.writerows(rows)

@@ -155,7 +155,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     summary = evaluate.summarise(table, tuning)
     print(plots.save_table(table, options.out, "evaluation"))
     print(plots.save_table(summary, options.out, "evaluation-summary"))
-    print(summary.to_string(index=False))
+    print(summary[["method", "surgery", "msc", "opposite", "miou", "threshold"]].round(2).to_string(index=False))
     return 0
 
 

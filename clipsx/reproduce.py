@@ -168,10 +168,10 @@ def reproduce(
 
     chosen = find(notebooks)
     out = Path(out).absolute()
-    out.mkdir(parents=True, exist_ok=True)
     root = None if root is None else str(Path(root).absolute())
     about = clipsx.load(model or "sketchbook", pretrained=pretrained).describe()
     about |= clipsx.datasets.load(dataset or "sketchbook", root=root).describe()
+    out.mkdir(parents=True, exist_ok=True)
     given = {
         "MODEL": model,
         "PRETRAINED": pretrained,

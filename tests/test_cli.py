@@ -89,7 +89,8 @@ def test_evaluate(tmp_path: Path) -> None:
     assert main(["evaluate", "--images", "4", "--methods", "clip, clip-surgery", "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "evaluation.csv")
     assert set(table.method) == {"clip", "clip-surgery"}
-    assert {"model", "weights", "data", "protocol"} <= set(table)
+    assert {"model", "weights", "data"} <= set(table)
+    assert "protocol" in pd.read_csv(tmp_path / "evaluation-summary.csv")
 
 
 def test_lab_copies_with_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,8 @@ def share_inside(
     The anchor is the patch whose plain CLIP feature is most like the label's text. The class token's column is dropped
     and the row renormalised. Columns, all in percent but the flag: `share` with the anchor's own cell, `share_others`
     without it (v-v favours the token itself by construction), `chance` (the object's share of the area), and
-    `on_object`, whether the anchor lies on the object at all. Ignored pixels belong to no object.
+    `on_object`, whether the anchor lies on the object at all. Ignored pixels count nowhere: a patch weighs by what is
+    seen of it.
     Errors: ValueError for no mask at all, an unknown kind, a tower without blocks, and what `Clip` refuses.
     Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
     """
@@ -90,20 +91,26 @@ def share_inside(
             sim = similarity(clip.encode_dense(images, method="clip"), clip.encode_labels(present, templates))
             grid = (sim.shape[1], sim.shape[2])
             anchors = sim[0].flatten(0, 1).argmax(dim=0).tolist()  # a patch per label
-            covered = np.stack([coverage(sample.masks[label], grid).ravel() for label in present])  # (N, h·w)
+            seen = coverage(~sample.ignore, grid).ravel()  # (h·w,), 1 where nothing is ignored
+            covered = np.stack([coverage(sample.masks[label] & ~sample.ignore, grid).ravel() for label in present])
+            with np.errstate(invalid="ignore"):
+                chance = 100 * covered.sum(axis=1) / seen.sum()  # (N,)
+            own, whole = covered[np.arange(len(anchors)), anchors], seen[anchors]  # (N,) both
+            on_object = (whole > 0) & (2 * own >= whole - 1e-9)  # half of the patch; the rest is rounding
             for block in _trace(clip, images):
                 for kind in kinds:
                     attention = _compare(block, kind)[0, 1:, 1:].cpu().numpy()[anchors]  # (N, h·w)
                     others = attention.copy()
                     others[np.arange(len(anchors)), anchors] = 0
-                    with np.errstate(invalid="ignore"):  # a grid of one patch has no others: NaN
+                    with np.errstate(invalid="ignore"):  # no other patch, or nothing seen: NaN
                         share, share_others = (
-                            100 * (part * covered).sum(axis=1) / part.sum(axis=1) for part in (attention, others)
+                            100 * (part * covered).sum(axis=1) / (part * seen).sum(axis=1)
+                            for part in (attention, others)
                         )
                     for n, label in enumerate(present):
                         row = {"image": named(sample, number), "label": label, "block": block.index, "kind": kind}
-                        row |= {"share": share[n], "share_others": share_others[n], "chance": 100 * covered[n].mean()}
-                        row |= {"on_object": bool(covered[n, anchors[n]] >= 0.5), "image_size": side(images)}
+                        row |= {"share": share[n], "share_others": share_others[n], "chance": chance[n]}
+                        row |= {"on_object": bool(on_object[n]), "image_size": side(images)}
                         rows.append(row)
         if on_progress:
             on_progress(number + 1, len(samples))

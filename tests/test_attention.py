@@ -97,6 +97,23 @@ def test_a_resnet_is_refused_in_words() -> None:
         attention.submodule_cosines(resnet, samples()[:1], templates=PROMPTS)
 
 
+def test_ignored_pixels_count_nowhere(clip: clipsx.Clip) -> None:
+    """Whatever a mask says there; and an object that fills all that is seen holds all of the attention."""
+    sample = samples()[0]
+    shape = sample.image.size[::-1]
+    mask, ignore = np.zeros(shape, bool), np.zeros(shape, bool)
+    mask[3:20, 5:17], ignore[:, 12:] = True, True
+    masks = (mask, mask ^ ignore, mask | ~ignore)
+    tables = [
+        attention.share_inside(clip, [Sample(sample.image, ("cat",), {"cat": m}, (), ignore)], templates=PROMPTS)
+        for m in masks
+    ]
+    for column in ("share", "share_others", "chance", "on_object"):
+        assert tables[0][column].tolist() == tables[1][column].tolist()
+    assert tables[0]["chance"].to_numpy() == pytest.approx(100 * mask[~ignore].mean())
+    assert tables[2]["share"].to_numpy() == pytest.approx(100)
+
+
 def test_share_inside_equals_the_loop(clip: clipsx.Clip) -> None:
     table = attention.share_inside(clip, samples(), templates=PROMPTS)
     assert len(table) == 2 * 2 * 2 * 2  # images, labels, blocks, kinds; the image without a mask has no row

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from clipsx.cli import main
+from clipsx.load import built_in
 from helpers import noise
 
 
@@ -49,6 +50,8 @@ def test_explain_one_label_and_options(options: list[str], photo: Path, tmp_path
 
 
 def test_explain_a_resnet(photo: Path, tmp_path: Path) -> None:
+    if "sketchbook-rn" not in built_in():
+        pytest.skip("no built-in ResNet in data/")
     call = ["explain", str(photo), "--labels", "cat, boat", "--model", "sketchbook-rn", "--out", str(tmp_path / "out")]
     assert main(call) == 0
 

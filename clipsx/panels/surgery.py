@@ -268,6 +268,8 @@ class SurgeryPanel(W.VBox):
         if not labels:
             labels, refused = self._state.labels, [*refused, NO_LABEL]
         wanted = offered[place].strip() if 0 <= place < len(offered) else None
+        if not refused and (labels, wanted) == (self._state.labels, self._state.shown):
+            return  # the other half of one message from the browser, which was heard already
         self.restore({"labels": labels, "shown": wanted if wanted in labels else self._state.shown})
         if refused:
             self._ui.tell(" ".join(refused))

@@ -47,6 +47,10 @@ def recipe(view: View) -> str:
     depth = f", depth={s.depth}" if takes_depth(clip, s.method) else ""
     alone = ', redundant=clip.encode_labels([""])' if len(labels) == 1 else ""
     surgery = f"clipsx.feature_surgery(dense, text, tau={s.tau}, form={s.surgery!r}{alone})"
+    rows = "rows = plain.patches.new_zeros([plain.patches[0, :, :, 0].numel()] * 2)  # no transformer blocks"
+    if view.attention.any():
+        rows = f"rows = relation(clip, images, block={s.block}, kind={s.attention!r})[0, 1:, 1:]\n"
+        rows += "rows = rows / rows.sum(-1, keepdim=True)"
     return f"""\
 import clipsx, clipsx.datasets, clipsx.images
 import matplotlib.pyplot as plt
@@ -63,8 +67,7 @@ text = clip.encode_labels(labels)
 plain = clip.encode_dense(images, method="clip")
 dense = clip.encode_dense(images, method={s.method!r}{depth})
 sim = {"clipsx.similarity(dense, text)" if s.surgery == "off" else surgery}
-rows = relation(clip, images, block={s.block}, kind={s.attention!r})[0, 1:, 1:]
-rows = rows / rows.sum(-1, keepdim=True)
+{rows}
 
 (h, w), pixels = dense.grid, sample.image.size[::-1]
 raw = clipsx.upsample(clipsx.minmax(clipsx.similarity(plain, text)), pixels)

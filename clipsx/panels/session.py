@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx.attention import relation
+from clipsx.attention import able, relation
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
@@ -123,10 +123,16 @@ class Session:
         return torch.cat([self._text.get(label, partial(encode, [label])) for label in labels])  # (N, D)
 
     def relation(self, picture: Picture, kind: str, block: int, size: int | None) -> Float[np.ndarray, "P P"]:
-        """Attention of every patch to every patch, P = h · w; the class token's column dropped, rows summing to 1."""
+        """Attention of every patch to every patch, P = h · w; the class token's column dropped, rows summing to 1.
+
+        Zeros for a tower without transformer blocks.
+        """
 
         def read() -> np.ndarray:
             images = self.clip.prepare(picture.sample.image, size=size)  # (1, 3, H, W)
+            if not able(self.clip):
+                cells = int(np.prod(self.clip.tower.grid(*images.shape[2:])))
+                return np.zeros((cells, cells), dtype=np.float32)
             rows = relation(self.clip, images, block=block, kind=kind)[0, 1:, 1:].float()  # (P, P)
             return (rows / rows.sum(-1, keepdim=True)).cpu().numpy()
 

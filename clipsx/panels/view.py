@@ -100,7 +100,7 @@ class View:
     @property
     def inside(self) -> str:
         """In words, how much of the attention lies inside the true region of the label shown, and chance."""
-        if self.covered is None:
+        if self.covered is None or not self.attention.any():
             return ""
         return f"{100 * (self.attention * self.covered).sum():.0f} % inside (area {100 * self.covered.mean():.0f} %)"
 
@@ -115,6 +115,8 @@ class View:
             surgery = f"feature surgery: {form}"
         block = "last block" if s.block in (-1, self.session.clip.tower.blocks - 1) else f"block {s.block}"
         attention = (f"{RELATIONS[s.attention]} attention", f"{block}, of patch {row}, {column}")
+        if not self.attention.any():
+            attention = ("no attention", "the tower has no transformer blocks")
         return ("CLIP", "raw cosine"), (METHODS[s.method].title, surgery), attention
 
     def provenance(self) -> dict[str, Any]:

@@ -17,8 +17,11 @@ def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
     return f"{row[value]:.1f}{unit} [{row[f'{value}_low']:.1f}, {row[f'{value}_high']:.1f}]"
 
 
-def background(summary: pd.DataFrame) -> str:
-    """Whether raw maps prefer the background, and which methods repair it; from `evaluate.summarise`."""
+def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
+    """Whether raw maps prefer the background, and which methods repair it; from `evaluate.summarise`.
+
+    floor: a summary of raw maps of a model with random weights; then it is said whether raw maps differ from them.
+    """
     found = summary[(summary["method"] == "clip") & (summary["surgery"] == "none")]
     if not len(found):
         return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
@@ -35,6 +38,11 @@ def background(summary: pd.DataFrame) -> str:
         f"Raw {raw['model']} {verdict} (mSC {_span(raw, 'msc')}; {_span(raw, 'opposite')} of {raw['pairs']:.0f} pairs "
         f"are opposite; mIoU {_span(raw, 'miou')})."
     ]
+    if floor is not None:
+        chance = floor.iloc[0]
+        apart = raw["msc_high"] < chance["msc_low"] or raw["msc_low"] > chance["msc_high"]
+        words = "differ from" if apart else "cannot be told from"
+        said.append(f"Its raw maps {words} those of random weights by mSC ({_span(chance, 'msc')}).")
     for _, row in summary.drop(raw.name).iterrows():
         better = row["msc_low"] > raw["msc_high"]
         worse = row["msc_high"] < raw["msc_low"]

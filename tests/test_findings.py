@@ -117,3 +117,18 @@ def test_repair_gives_every_form_its_change() -> None:
     assert "mSC 5.0 → 5.0 % (+0.0 [+0.0, +0.0])" in code and "60.0 → 71.5 % (+11.5 [" in paper
     table.loc[(table["form"] == "code") & (table["image"] == 0), "energy"] = NAN  # both sides over the same pairs
     assert "60.0 → 38.0 % (-22.0 [" in findings.repair(table)
+
+
+@pytest.mark.parametrize(("chance", "words"), [(-7.0, "cannot be told from"), (9.0, "differ from")])
+def test_raw_maps_are_compared_with_random_weights(chance, words):
+    def row(msc):
+        spans = {
+            f"{name}{end}": value
+            for name, value in (("msc", msc), ("opposite", 60.0), ("miou", 7.0))
+            for end, value in (("", value), ("_low", value - 1), ("_high", value + 1))
+        }
+        return pd.DataFrame([{"model": "m", "method": "clip", "surgery": "none", "pairs": 10, **spans}])
+
+    said = findings.background(row(-7.5), row(chance))
+    assert f"Its raw maps {words} those of random weights by mSC ({chance:.1f} %" in said
+    assert "random weights" not in findings.background(row(-7.5))

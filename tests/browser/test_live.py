@@ -89,7 +89,7 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             page.on("pageerror", lambda error: page.errors.append(str(error)))
             page.goto(f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token={token}")
             page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-            # A slow start makes JupyterLab ask for the kernel in a dialog over everything: the one it proposes is right.
+            # A slow start makes JupyterLab ask for the kernel in a dialog: the one it proposes is right.
             page.add_locator_handler(
                 page.locator(".jp-Dialog"), lambda: page.locator(".jp-Dialog .jp-mod-accept").first.click()
             )

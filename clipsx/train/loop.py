@@ -90,6 +90,8 @@ def fit(
 
     work: the folder of the checkpoint, from which a run that was cut off goes on; pools of scenes lie beside it.
     compiled: let torch compile the image tower (a fifth faster, needs a C++ compiler).
+    A stage with `restart` begins a new cycle (warm restarts, Loshchilov & Hutter 2017) from what would be shipped
+    before it: weights rounded to float16, a new optimizer, warm-up and cosine again.
     """
     ends = np.cumsum([s.images // recipe.batch for s in recipe.stages]).tolist()
     optimizer = _optimizer(model, recipe)
@@ -99,16 +101,20 @@ def fit(
     visual = torch.compile(model.visual) if compiled else model.visual
     stage, pool, losses, began = -1, None, [], time.perf_counter()
     with ProcessPoolExecutor(1) as painter:
-        drawn = [painter.submit(draw_pool, world, work.parent / "pools") for world in _worlds(recipe)]
+        left = [(n, world) for n, world in enumerate(_worlds(recipe)) if ends[n] > state["step"]]
+        drawn = {n: painter.submit(draw_pool, world, work.parent / "pools") for n, world in left}
         for step in range(state["step"], ends[-1]):
             if (now := int(np.searchsorted(ends, step, side="right"))) != stage:
                 stage, pool = now, Pool(drawn[now].result(), recipe.stages[now])
                 if isinstance(model.visual, open_clip.transformer.VisionTransformer):
                     model.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
+                if recipe.stages[now].restart and step == ends[now - 1]:
+                    model.load_state_dict({name: value.half() for name, value in model.state_dict().items()})
+                    optimizer = _optimizer(model, recipe)
             images, texts, which = pool.batch(np.random.default_rng([recipe.seed, step]), recipe.batch)
             torch.manual_seed(recipe.seed * 10**7 + step)  # patch dropout
             for group in optimizer.param_groups:
-                group["lr"] = _rate(recipe, step, ends[-1])
+                group["lr"] = _rate(recipe, ends, stage, step)
             image = F.normalize(visual(images), dim=1)  # (B, D)
             loss = contrastive_loss(image, encode_text(model, tokenizer, texts), which, model.logit_scale.exp())
             optimizer.zero_grad()
@@ -131,9 +137,15 @@ def fit(
     return state["log"]
 
 
-def _rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    return recipe.lr * min(1, (step + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def _rate(recipe: Recipe, ends: list[int], stage: int, step: int) -> float:
+    """Linear warm-up, then a cosine to zero, in each cycle; ends: the step at which each stage is over."""
+    starts = [n for n, s in enumerate(recipe.stages) if n == 0 or s.restart]
+    first = max(n for n in starts if n <= stage)
+    after = min([n for n in starts if n > stage], default=len(ends))
+    begin = ends[first - 1] if first else 0
+    done = (step - begin) / (ends[after - 1] - begin)  # 0 … 1, of the cycle
+    peak = recipe.stages[first].restart or recipe.lr
+    return peak * min(1, (step - begin + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Stage:
     patch_dropout: float = 0.0
     co_occurrence: float = 0.6
     background_bias: float = 0.6
+    restart: float | None = None  # a new cycle begins here, with this peak rate: see `loop.fit`
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ STAGES = (
     Stage(60_000, 24_000, (1, 1), alone=1.0, colours=0.0, ground=0.0, patch_dropout=0.6),
     Stage(90_000, 40_000, (1, 3), alone=0.6, colours=0.0, ground=0.3, patch_dropout=0.6),
     Stage(110_000, 40_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.5),
+    Stage(24_000, 40_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.2),
+    Stage(64_000, 40_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.5, restart=6e-4),
     Stage(24_000, 40_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.2),
 )
 RESNET_STAGES = (

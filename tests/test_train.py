@@ -103,6 +103,23 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     assert [row.split(",")[0] for row in rows] == ["step", "3", "6", "8"]
 
 
+def test_a_new_cycle_begins_from_what_would_be_shipped(tmp_path):
+    """Two cycles in one run, and a second cycle on the weights that the first one shipped, end in the same weights."""
+    cycle = Stage(16, 16, (1, 3), alone=0.5, colours=0.0, ground=0.0, patch_dropout=0.25, restart=5e-4)
+    both = dataclasses.replace(TINY, stages=(*TINY.stages, cycle))
+    train(both, tmp_path / "both", tmp_path / "work" / "a", test_length=10)
+    train(TINY, tmp_path / "first", tmp_path / "work" / "b", test_length=10)
+    kept = torch.load(tmp_path / "work" / "b" / "checkpoint.pt", weights_only=True)
+    shipped = clipsx.load(str(tmp_path / "first")).model.state_dict()
+    kept["model"] = {name: shipped[name] for name in kept["model"]}
+    torch.save(kept, tmp_path / "work" / "b" / "checkpoint.pt")
+    train(both, tmp_path / "second", tmp_path / "work" / "b", test_length=10)
+    one, two = (clipsx.load(str(tmp_path / name)).model.state_dict() for name in ("both", "second"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    rates = [loop._rate(both, [4, 8, 10], stage, step) for step, stage in ((7, 1), (8, 2), (9, 2))]
+    assert rates == pytest.approx([1e-3 * 0.5 * (1 + np.cos(np.pi * 7 / 8)), 2.5e-4, 2.5e-4])
+
+
 def _interrupt_at(function, call):
     calls = []
 

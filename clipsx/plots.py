@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+from scipy.cluster.hierarchy import leaves_list, linkage
 
 COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
 PALETTE = "colorblind"  # of lines and bars
@@ -149,6 +150,38 @@ def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None =
     widest = max(label.get_window_extent().width for label in ax.get_xticklabels())
     if widest > 0.8 * ax.bbox.width / matrix.shape[1]:  # axes drawn later may take a little more of the room
         ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def leaf_order(matrix: Float[np.ndarray, "N N"]) -> list[int]:
+    """An order that puts like rows side by side: leaves of average linkage on 1 − similarity, optimally ordered.
+
+    Asymmetric matrices are symmetrised for the order, and what is not finite counts as the least value.
+    """
+    known = np.nan_to_num((matrix + matrix.T) / 2, nan=np.nanmin(matrix) if np.isfinite(matrix).any() else 0.0)
+    apart = known.max() - known  # (N, N), the distance of the most alike is 0
+    if len(apart) < 3:
+        return list(range(len(apart)))
+    condensed = apart[np.triu_indices(len(apart), 1)]  # (N (N − 1) / 2,)
+    return leaves_list(linkage(condensed, "average", optimal_ordering=True)).tolist()
+
+
+def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, name: str = "cosine") -> Axes:
+    """A class × class table as colours with its scale; the diagonal is left blank, so that it does not set the scale.
+
+    centre: the value of the neutral colour, for differences; name: what the scale measures.
+    """
+    ax = _axes(ax)
+    same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
+        sns.heatmap(
+            table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, mask=same, square=True, ax=ax,
+            xticklabels=True, yticklabels=True, cbar_kws={"label": name, "shrink": 0.7},
+        )  # fmt: skip
+    ax.set_facecolor("#dddddd")
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)
     return ax
 
 

@@ -42,6 +42,7 @@ def test_functions_of_axes_draw_on_them_and_return_them() -> None:
         lambda ax: plots.distribution(THRESHOLDS, half, half**2, ax),
         lambda ax: plots.heatmap(TABLE[["msc", "block"]], ax, centre=0),
         lambda ax: plots.histogram(TABLE, "msc", ax, hue="surgery"),
+        lambda ax: plots.matrix(pd.DataFrame(np.eye(3) + 0.1, list("abc"), list("abc")), ax, centre=0),
     ]
     _, axes = plt.subplots(1, len(drawn) + 1)
     plt.sca(axes[-1])  # the current axes stay empty
@@ -184,3 +185,21 @@ def test_a_saved_table_comes_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
     plots.save_table(table.iloc[:1], tmp_path / "new", "table")  # over the old one
     assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 1
+
+
+def test_like_classes_stand_side_by_side() -> None:
+    rng = np.random.default_rng(0)
+    group = np.array([0, 1, 0, 2, 1, 2, 0])
+    order = plots.leaf_order(np.equal.outer(group, group) + 0.01 * rng.random((7, 7)))
+    assert sorted(order) == list(range(7))
+    assert (np.diff(group[order]) != 0).sum() == 2  # each group is one run
+    assert plots.leaf_order(np.eye(2)) == [0, 1]
+    assert sorted(plots.leaf_order(np.full((4, 4), np.nan))) == [0, 1, 2, 3]
+
+
+def test_the_diagonal_of_a_matrix_does_not_set_its_colours() -> None:
+    table = pd.DataFrame(
+        np.full((3, 3), 0.5) + 0.01 * np.arange(9).reshape(3, 3) + 9 * np.eye(3), list("abc"), list("abc")
+    )
+    ax = plots.matrix(table)
+    assert ax.collections[0].get_clim()[1] < 1

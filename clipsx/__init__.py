@@ -1,6 +1,6 @@
 """clipsx shows, measures and repairs what is wrong inside CLIP."""
 
-from clipsx import datasets, maps
+from clipsx import datasets, maps, mfi
 from clipsx.clip import Clip
 from clipsx.features import DenseFeatures
 from clipsx.load import load
@@ -14,6 +14,7 @@ __all__ = [
     "is_constant",
     "load",
     "maps",
+    "mfi",
     "minmax",
     "points_from_map",
     "similarity",

@@ -135,3 +135,21 @@ def repair(table: pd.DataFrame) -> str:
             parts.append(f"{name} {to} ({mean:+.1f} [{low:+.1f}, {high:+.1f}])")
         said.append(f'Form "{form}": {", ".join(parts)}.')
     return " ".join(said)
+
+
+def company(table: pd.DataFrame) -> str:
+    """Whether classes that keep company are more alike; from rows of `mfi.company` with `model` and `measure`."""
+    said = []
+    for _, row in table.iterrows():
+        if row["p"] != row["p"]:
+            verdict = "cannot be told from company: nothing varies"
+        elif row["p"] < 0.05:
+            verdict = "rises with company" if row["rank"] > 0 else "falls with company: the opposite of what is claimed"
+        else:
+            verdict = "does not follow company: the effect is not there, or too small for these classes"
+        said.append(
+            f"{row['model']}, {row['measure']}: {verdict} (rank correlation {row['rank']:.2f} "
+            f"[{row['rank_low']:.2f}, {row['rank_high']:.2f}], Mantel p {row['p']:.3f}; "
+            f"companions {row['companions']:.3f}, other pairs {row['rest']:.3f}, AUC {row['auc']:.2f})."
+        )
+    return " ".join(said)

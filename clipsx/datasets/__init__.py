@@ -8,8 +8,8 @@ from clipsx.datasets.folder import Folder
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.sketchbook import Sketchbook
 from clipsx.datasets.subset import Subset
-from clipsx.datasets.vocabularies import VOCABULARIES, vocabulary
 from clipsx.datasets.voc import VOC
+from clipsx.datasets.vocabularies import VOCABULARIES, vocabulary
 from clipsx.messages import nearest
 
 __all__ = ["VOC", "VOCABULARIES", "Folder", "Sample", "Sketchbook", "Subset", "load", "two", "vocabulary"]

@@ -1,8 +1,9 @@
 """The widgets: state and layout; what they show is computed by the rest of the package."""
 
+from clipsx.panels.matrices import MatrixPanel
 from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.words import likeness, sentence
 
-__all__ = ["Session", "SurgeryPanel", "likeness", "progress", "sentence"]
+__all__ = ["MatrixPanel", "Session", "SurgeryPanel", "likeness", "progress", "sentence"]

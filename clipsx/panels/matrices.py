@@ -1,0 +1,252 @@
+"""The live panel of similarity matrices: two readings of one label set side by side, and their difference."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from clipsx import mfi, plots
+from clipsx.datasets import VOCABULARIES, vocabulary
+from clipsx.messages import nearest
+from clipsx.panels.code import clip_code
+from clipsx.panels.elements import Code
+from clipsx.panels.worker import Worker
+from clipsx.text import TEMPLATES
+
+OWN = "typed below"
+MOST = 200  # labels: more cannot be read in a matrix
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """What the panel shows: labels as the name of a set or a text with commas, and how each side reads them."""
+
+    labels: str = "sketchbook"
+    left: str = ""
+    left_templates: str = "clip-surgery"
+    right: str = ""
+    right_templates: str = "photo"
+
+
+class MatrixPanel(W.VBox):
+    """Cosines of class text features: any model × label set × templates, twice, and what lies between.
+
+    Args:
+        models: name → `Clip`, or anything that has its `encode_labels` and `describe`.
+        out: where figures and tables are written.
+        state: entries of `Matrices`; `MatrixPanel(models, **panel.state)` shows the same again.
+
+    Errors: ValueError for no model, and for a state that cannot be shown; later ones are told in the panel.
+    """
+
+    def __init__(self, models: Mapping[str, Any], *, out: str | Path = "out", **state: Any) -> None:
+        if not models:
+            raise ValueError("Give at least one model: MatrixPanel({'sketchbook': clip}).")
+        self.models, self.out = dict(models), Path(out)
+        first, last = next(iter(self.models)), list(self.models)[-1]
+        self._state = self._checked(replace(Matrices(left=first, right=last), **state))
+        self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
+        self._quiet, self._layout = False, W.Layout(width="300px")
+        self._worker = Worker(self._on_progress, self._on_error, lambda: None)
+        options = [*VOCABULARIES, OWN]
+        self._set = W.Dropdown(description="labels", options=options, layout=self._layout)
+        self._typed = W.Textarea(
+            description="typed", placeholder="cat, red boat, …", layout=W.Layout(width="620px", height="54px")
+        )
+        self._typed.continuous_update = False
+        self._sides = {
+            name: W.Dropdown(description=name.replace("_", " "), options=list(choices), layout=self._layout)
+            for name, choices in (
+                ("left", self.models), ("left_templates", TEMPLATES),
+                ("right", self.models), ("right_templates", TEMPLATES),
+            )
+        }  # fmt: skip
+        for control in self._sides.values():
+            control.style.description_width = "110px"
+        self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
+        self._words, self._line = W.HTML(), W.HTML()
+        self._format = W.Dropdown(options=[("PDF", "pdf"), ("PNG", "png"), ("SVG", "svg")], layout={"width": "70px"})
+        self._figure = W.Button(description="Save figure", icon="image")
+        self._table = W.Button(description="Save table", icon="table")
+        self._code = Code(layout=W.Layout(flex="1 1 0"))
+        sides = [W.HBox([self._sides[f"{side}"], self._sides[f"{side}_templates"]]) for side in ("left", "right")]
+        tools = W.HBox([self._format, self._figure, self._table, self._code])
+        rows = [W.HTML("<b>Similarity matrices</b>"), self._set, self._typed, *sides]
+        super().__init__([*rows, self._picture, self._words, tools, self._line])
+        self.add_class("clipsx-panel")
+        self._fill()
+        for control in (self._set, self._typed, *self._sides.values()):
+            control.observe(self._on_change, "value")
+        self._figure.on_click(lambda _: self.save_figure([self._format.value]))
+        self._table.on_click(lambda _: self.save_table())
+        self._adopt(self._state)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that the panel shows, as plain values that JSON holds and a call takes."""
+        return asdict(self._state)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the present state."""
+        return vocabulary(self._state.labels)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
+        try:
+            self._adopt(self._checked(replace(self._state, **state)))
+        except (ValueError, TypeError) as error:
+            self._on_error(error)
+            self._fill()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the present state is shown; False when `seconds` are over first."""
+        return self._worker.wait(seconds)
+
+    def matrix(self, side: str = "left") -> pd.DataFrame:
+        """A side's cosines, (N, N), by label. Side "left", "right", or "difference": right minus left."""
+        if side == "difference":
+            return self.matrix("right") - self.matrix("left")
+        name, templates = getattr(self._state, side), getattr(self._state, f"{side}_templates")
+        key = (self._state.labels, name, templates)
+        if key not in self._known:
+            text = self.models[name].encode_labels(self.labels, templates)  # (N, D)
+            self._known[key] = np.asarray(mfi.similarity_matrix(text).cpu().float())
+        return pd.DataFrame(self._known[key], self.labels, self.labels)
+
+    def figure(self) -> Figure:
+        """Left, right and difference, all in the clustered order of the left one."""
+        left, order = self.matrix("left"), plots.leaf_order(self.matrix("left").to_numpy())
+        figure, axes = plots.row(3, height=4.4)
+        for ax, (side, centre) in zip(axes, {"left": None, "right": None, "difference": 0.0}.items(), strict=True):
+            shown = left if side == "left" else self.matrix(side)
+            plots.matrix(shown.iloc[order, order], ax, centre, "right − left" if centre == 0 else "cosine")
+            reading = "" if side == "difference" else f": {getattr(self._state, side)}"
+            mean = mfi.mean_off_diagonal(shown.to_numpy())
+            ax.set_title(f"{side}{reading}\nmean off-diagonal {mean:.3f}", fontsize=9)
+        return figure
+
+    def table(self) -> pd.DataFrame:
+        """A row per pair of labels: both cosines and their difference, with what made them."""
+        left, right = self.matrix("left").to_numpy(), self.matrix("right").to_numpy()
+        a, b = np.triu_indices(len(left), 1)
+        names = np.array(self.labels)
+        table = pd.DataFrame({"a": names[a], "b": names[b], "left": left[a, b], "right": right[a, b]})
+        return table.assign(difference=table["right"] - table["left"], **self.provenance())
+
+    def provenance(self) -> dict[str, str]:
+        """Model, weights and templates of both sides, and the label set."""
+        about = {"labels": f"{self._state.labels} ({len(self.labels)})"}
+        for side in ("left", "right"):
+            for key, value in self.models[getattr(self._state, side)].describe().items():
+                about[f"{side} {key}"] = value
+            about[f"{side} templates"] = getattr(self._state, f"{side}_templates")
+        return about
+
+    def code(self) -> str:
+        """Code that makes both matrices again, without a panel."""
+        lines = ["import clipsx, clipsx.datasets", "", f"labels = clipsx.datasets.vocabulary({self._state.labels!r})"]
+        for side in ("left", "right"):
+            about = self.models[getattr(self._state, side)].describe()
+            lines += [clip_code(about["model"], about["weights"])]
+            lines += [f"text = clip.encode_labels(labels, templates={getattr(self._state, f'{side}_templates')!r})"]
+            lines += [f"{side} = clipsx.mfi.similarity_matrix(text)"]
+        return "\n".join([*lines, "print(clipsx.mfi.mean_off_diagonal(left), clipsx.mfi.mean_off_diagonal(right))", ""])
+
+    def save_figure(self, formats: tuple[str, ...] | list[str] = ("pdf", "png"), name: str = "matrices") -> Any:
+        """Write the figure under `out` in all formats; None where that fails, as is told."""
+        return self._save(lambda: plots.save_figure(self.figure(), self.out, name, self.provenance(), formats))
+
+    def save_table(self, name: str = "matrices") -> Any:
+        """Write the table as CSV under `out`; None where that fails, as is told."""
+        return self._save(lambda: plots.save_table(self.table(), self.out, name))
+
+    def _save(self, make: Any) -> Any:
+        try:
+            made = make()
+            self._tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", "status")
+            return made
+        except (ValueError, OSError) as error:
+            return self._on_error(error)
+
+    def _checked(self, state: Matrices) -> Matrices:
+        labels = vocabulary(state.labels)
+        if len(labels) > MOST:
+            raise ValueError(f"{len(labels)} labels: at most {MOST} can be read in a matrix.")
+        for name, known in (("left", self.models), ("right", self.models)):
+            if getattr(state, name) not in known:
+                raise ValueError(f"Unknown model {getattr(state, name)!r}{nearest(getattr(state, name), known)}.")
+            templates = getattr(state, f"{name}_templates")
+            if templates not in TEMPLATES:
+                raise ValueError(f"Unknown templates {templates!r}{nearest(templates, TEMPLATES)}.")
+        return state
+
+    def _adopt(self, state: Matrices) -> None:
+        self._state = state
+        self._tell("")
+        self._fill()
+        steps = [(f"reading labels, {side}", lambda side=side: self.matrix(side)) for side in ("left", "right")]
+        self._worker.start(steps, self._show)
+
+    def _show(self) -> None:
+        figure = self.figure()
+        try:
+            self._picture.value = _png(figure)
+        finally:
+            plt.close(figure)
+        rows = mfi.pairs(self.matrix("left").to_numpy(), list(self.labels), 5)
+        alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())
+        self._words.value = f'<div aria-live="polite">Most alike on the left: {html.escape(alike)}.</div>'
+        self._code.code = self.code()
+        self._tell("")
+
+    def _fill(self) -> None:
+        """Put the state into the controls, without hearing them."""
+        self._quiet = True
+        with suppress(KeyError):
+            known = self._state.labels in VOCABULARIES
+            self._set.value = self._state.labels if known else OWN
+            self._typed.value = ", ".join(self.labels)
+            for name, control in self._sides.items():
+                control.value = getattr(self._state, name)
+        self._quiet = False
+
+    def _on_change(self, change: dict[str, Any]) -> None:
+        if self._quiet or (change["owner"] is self._set and change["new"] == OWN):
+            return
+        labels = self._set.value if change["owner"] is self._set else self._state.labels
+        if change["owner"] is self._typed:
+            labels = change["new"]
+        self.restore({"labels": labels, **{name: control.value for name, control in self._sides.items()}})
+
+    def _on_progress(self, done: int, total: int, words: str) -> None:
+        self._tell(f"{words} ({done + 1} of {total})", "status")
+
+    def _on_error(self, error: Exception) -> None:
+        self._tell(str(error))
+
+    def _tell(self, words: str, role: str = "alert") -> None:
+        self._line.value = f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>' if words else ""
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The live view, and a picture of the state for pages without a kernel."""
+        self.wait()
+        bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
+        return bundle | {"image/png": base64.b64encode(self._picture.value).decode()}
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

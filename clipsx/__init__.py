@@ -1,6 +1,6 @@
 """clipsx shows, measures and repairs what is wrong inside CLIP."""
 
-from clipsx import datasets, maps, mfi
+from clipsx import datasets, maps, mfi, unmix
 from clipsx.clip import Clip
 from clipsx.features import DenseFeatures
 from clipsx.load import load
@@ -19,5 +19,6 @@ __all__ = [
     "points_from_map",
     "similarity",
     "surgery_scores",
+    "unmix",
     "upsample",
 ]

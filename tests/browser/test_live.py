@@ -91,7 +91,9 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
             # A slow start makes JupyterLab ask for the kernel in a dialog: the one it proposes is right.
             page.add_locator_handler(
-                page.locator(".jp-Dialog"), lambda: page.locator(".jp-Dialog .jp-mod-accept").first.click()
+                page.locator(".jp-Dialog"),
+                lambda: page.locator(".jp-Dialog .jp-mod-accept").last.click(force=True),
+                no_wait_after=True,  # one dialog may follow another
             )
             _run_all(page)
             page.locator(".clipsx-strip canvas").first.wait_for()

@@ -2,5 +2,6 @@
 
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
 from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
+from clipsx.unmix.training import Config, fit
 
-__all__ = ["PROMPTS", "Projectors", "asymmetric_loss", "mfi_loss", "spatial_head"]
+__all__ = ["PROMPTS", "Config", "Projectors", "asymmetric_loss", "fit", "mfi_loss", "spatial_head"]

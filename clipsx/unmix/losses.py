@@ -1,7 +1,7 @@
 """The losses of Unmix-CLIP: class features pushed apart, and the asymmetric loss of multi-label recognition."""
 
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,11 +33,11 @@ def mfi_loss(features: Float[Tensor, "M D"], weight: float = 0.2, form: str = "c
 
 def asymmetric_loss(
     probability: Float[Tensor, "B N"],
-    target: Num[Tensor, "B N"],
+    target: Shaped[Tensor, "B N"],
     gamma_negative: float = 2.0,
     gamma_positive: float = 1.0,
     clip: float = 0.05,
-    mask: Num[Tensor, " N"] | None = None,
+    mask: Shaped[Tensor, " N"] | None = None,
 ) -> Float[Tensor, ""]:
     """Asymmetric loss (Ridnik et al. 2021) of probabilities 0 … 1: summed over classes, mean over the batch.
 

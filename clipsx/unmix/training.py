@@ -1,0 +1,170 @@
+"""Training of the projectors on features that were computed once: seeded, resumable, interruptible, streamed."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from clipsx.metrics import mean_average_precision
+from clipsx.mfi import mean_off_diagonal, similarity_matrix
+from clipsx.unmix.losses import asymmetric_loss, mfi_loss
+from clipsx.unmix.projectors import Projectors, spatial_head
+
+VERSION = 1  # of a checkpoint
+
+
+@dataclass(frozen=True)
+class Config:
+    """What decides a run; the published values, but for epochs, which are for small data."""
+
+    epochs: int = 10
+    batch: int = 32
+    lr: float = 0.002
+    momentum: float = 0.9
+    alpha: float = 7e-5  # of the MFI loss, beside a batch mean of the asymmetric loss
+    weight: float = 0.2  # λ, of the pairs inside it
+    form: str = "class"
+    negative: bool = True  # with negative prompts
+    seed: int = 0
+
+
+def fit(
+    features: Any,
+    labels: Shaped[np.ndarray, "n N"],
+    text: Float[Tensor, "2 N D"],
+    names: Sequence[str],
+    config: Config | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    checkpoint: Path | None = None,
+) -> tuple[Projectors, list[dict[str, float]]]:
+    """Train projectors with CLIP frozen; return them in eval mode, and a log with a row per epoch.
+
+    features: (n, P, D) positions of every image, an array or memory map, read batch by batch; P = 1 for class tokens.
+    labels: 0 / 1; text: features of the negative and the positive prompts; names: of the classes, in order.
+    on_epoch gets each row: epoch, loss, asymmetric, mfi, mAP (training images, as the epoch saw them), off_diagonal.
+    stop is asked at every batch; it and Ctrl-C leave the projectors as they are, usable. checkpoint: written whole or
+    not at all after every epoch; a run goes on from there as if it had not stopped. Classes without a positive image
+    are left out of the asymmetric loss. Features are not augmented, unlike the paper's.
+    Errors: ValueError that names what does not fit, holds NaN, is twice or empty, and for another run's checkpoint.
+    Source: Unmix-CLIP, L = ASL + α·L_MFI; SGD with momentum, cosine.
+    """
+    config = config or Config()
+    _check(features, labels, text, names)
+    projectors = Projectors(text.shape[-1], config.seed).train()
+    optimizer = torch.optim.SGD(projectors.parameters(), config.lr, config.momentum)
+    log = _resume(checkpoint, projectors, optimizer, config, names)
+    steps = math.ceil(len(labels) / config.batch)
+    mask = torch.from_numpy(labels.any(axis=0))  # (N,)
+    try:
+        for epoch in range(len(log), config.epochs):
+            order = np.random.default_rng([config.seed, epoch]).permutation(len(labels))
+            sums, seen = np.zeros(3), np.zeros((len(labels), len(names)), np.float32)
+            for step in range(steps):
+                if stop and stop():
+                    return projectors.eval(), log
+                chosen = np.sort(order[step * config.batch : (step + 1) * config.batch])
+                done = (epoch * steps + step) / (config.epochs * steps)  # 0 … 1
+                for group in optimizer.param_groups:
+                    group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * done))
+                positions = _batch(features, chosen)  # (B, P, D)
+                classes = projectors.project_text(text)  # (2, N, d)
+                p = spatial_head(projectors.project_image(positions), classes, config.negative)  # (B, N)
+                asymmetric = asymmetric_loss(p, torch.from_numpy(labels[chosen]), mask=mask)
+                mixed = mfi_loss(
+                    (classes if config.negative else classes[1:]).flatten(0, 1), config.weight, config.form
+                )
+                loss = asymmetric + config.alpha * mixed
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                seen[chosen] = p.detach().numpy()
+                sums += np.array([loss.item(), asymmetric.item(), mixed.item()]) / steps
+            row = {"epoch": epoch + 1, **dict(zip(("loss", "asymmetric", "mfi"), sums.tolist(), strict=True))}
+            row |= {"mAP": mean_average_precision(seen, labels), "off_diagonal": off_diagonal(projectors, text)}
+            log.append(row)
+            if checkpoint is not None:
+                _keep(checkpoint, projectors, optimizer, config, names, log)
+            if on_epoch:
+                on_epoch(row)
+    except KeyboardInterrupt:
+        pass  # as `stop`: what was learned so far is returned
+    return projectors.eval(), log
+
+
+@torch.no_grad()
+def off_diagonal(projectors: Projectors, text: Float[Tensor, "2 N D"]) -> float:
+    """Mean off-diagonal cosine of the projected positive prompts, BatchNorm as in use."""
+    training = projectors.training
+    found = mean_off_diagonal(similarity_matrix(projectors.eval().project_text(text[1])))
+    projectors.train(training)
+    return found
+
+
+def _batch(features: Any, chosen: Shaped[np.ndarray, " B"]) -> Float[Tensor, "B P D"]:
+    rows = torch.from_numpy(np.asarray(features[chosen], dtype=np.float32))
+    finite = torch.isfinite(rows).flatten(1).all(dim=1)  # (B,)
+    if not finite.all():
+        raise ValueError(f"The features of image {int(chosen[int((~finite).nonzero()[0])])} hold NaN or infinity.")
+    return rows
+
+
+def _check(features: Any, labels: np.ndarray, text: Tensor, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if len(names) < 2 or twice:
+        raise ValueError(f"Labels twice: {', '.join(twice)}." if twice else "Give at least two different labels.")
+    if not len(labels):
+        raise ValueError("The split is empty: there is no image to train on.")
+    if len(features.shape) != 3 or len(features) != len(labels):
+        raise ValueError(
+            f"The features are {tuple(features.shape)}: (images, positions, width) for {len(labels)} images."
+        )
+    if tuple(text.shape) != (2, len(names), features.shape[2]):
+        raise ValueError(
+            f"The text is {tuple(text.shape)}, not {(2, len(names), features.shape[2])} as the features ask."
+        )
+    if labels.shape[1] != len(names):
+        raise ValueError(f"{labels.shape[1]} columns of labels for {len(names)} names.")
+    if not labels.any():
+        raise ValueError("No label has a positive image: there is nothing to learn from.")
+    if not bool(torch.isfinite(text).all()):
+        raise ValueError("The text features hold NaN or infinity.")
+
+
+def _keep(file: Path, projectors: Projectors, optimizer: Any, config: Config, names: Sequence[str], log: list) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {"version": VERSION, "config": asdict(config), "names": list(names), "log": log}
+    try:
+        torch.save(state | {"projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}, part)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _resume(
+    file: Path | None, projectors: Projectors, optimizer: Any, config: Config, names: Sequence[str]
+) -> list[dict[str, float]]:
+    """Put a checkpoint's state into place and return its log; an empty one where there is none."""
+    if file is None or not file.exists():
+        return []
+    try:
+        state = torch.load(file, weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
+        ) from None
+    wanted = {"version": VERSION, "config": asdict(config), "names": list(names)}
+    for name, value in wanted.items():
+        if not isinstance(state, dict) or state.get(name) != value:
+            raise ValueError(f"{file} is of a run with another {name}: take another file, or the same {name}.")
+    projectors.load_state_dict(state["projectors"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["log"]

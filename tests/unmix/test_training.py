@@ -1,0 +1,86 @@
+"""Training of the projectors: it learns, goes on where it was cut off, stops when asked, says what is wrong."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clipsx.unmix import Config, fit
+from clipsx.unmix.training import off_diagonal
+from helpers import unchecked
+
+NAMES = ["cat", "dog", "boat", "tree"]
+CONFIG = Config(epochs=4, batch=8, lr=0.05, alpha=0.01)
+
+
+def toy(n=48, width=16):
+    """Features that hold their classes, and texts that are nearly alike."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((n, 4)) < 0.4).astype(np.int64)
+    labels[0] = 1
+    classes = rng.normal(size=(4, width))
+    features = labels @ classes + 0.3 * rng.normal(size=(n, width))
+    text = F.normalize(torch.from_numpy(classes + 5).float(), dim=-1)
+    return features[:, None].repeat(3, 1).astype(np.float32), labels, torch.stack([-text, text])
+
+
+def weights(projectors):
+    return torch.cat([value.flatten().double() for value in projectors.state_dict().values()])
+
+
+def test_it_learns_and_classes_come_apart():
+    features, labels, text = toy()
+    rows = []
+    projectors, log = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=0.05, alpha=0.05), rows.append)
+    assert rows == log and [row["epoch"] for row in log] == list(range(1, 26)) and not projectors.training
+    assert log[-1]["asymmetric"] < log[0]["asymmetric"] and log[-1]["mAP"] > log[0]["mAP"]
+    without, other = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=0.05, alpha=0.0))
+    assert log[-1]["mfi"] < other[-1]["mfi"]
+    assert off_diagonal(projectors, text) == log[-1]["off_diagonal"] < off_diagonal(without, text)
+
+
+def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path):
+    features, labels, text = toy()
+    whole, log = fit(features, labels, text, NAMES, CONFIG)
+    np.save(tmp_path / "features.npy", features)
+    streamed = np.load(tmp_path / "features.npy", mmap_mode="r")
+
+    def cut(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    half, short = fit(streamed, labels, text, NAMES, CONFIG, cut, checkpoint=tmp_path / "run.pt")
+    assert len(short) == 2 and not half.training
+    rest, again = fit(streamed, labels, text, NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
+    assert torch.equal(weights(rest), weights(whole)) and again == log
+    with pytest.raises(ValueError, match="another names"):
+        fit(features, labels, text, NAMES[::-1], CONFIG, checkpoint=tmp_path / "run.pt")
+    (tmp_path / "run.pt").write_bytes((tmp_path / "run.pt").read_bytes()[:400])
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        fit(features, labels, text, NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
+
+
+def test_stop_is_heard_at_the_next_batch():
+    features, labels, text = toy()
+    asked = []
+    _, log = fit(features, labels, text, NAMES, CONFIG, stop=lambda: asked.append(1) or len(asked) > 8)
+    assert len(log) == 1 and len(asked) == 9
+
+
+def test_bad_input_is_told_in_words():
+    features, labels, text = toy()
+    broken = features.copy()
+    broken[7, 1, 2] = np.nan
+    wrong = {
+        "at least two": (features, labels, text, ["cat"]),
+        "twice: cat": (features, labels, text, ["cat", "dog", "cat", "tree"]),
+        "split is empty": (features[:0], labels[:0], text, NAMES),
+        "No label has a positive": (features, 0 * labels, text, NAMES),
+        "as the features ask": (features[..., :8], labels, text, NAMES),
+        "image 7 hold": (broken, labels, text, NAMES),
+        "for 48 images": (features[1:], labels, text, NAMES),
+    }
+    with unchecked():
+        for words, arguments in wrong.items():
+            with pytest.raises(ValueError, match=words):
+                fit(*arguments, CONFIG)

@@ -46,7 +46,7 @@ def asymmetric_loss(
     """
     target = target.to(probability)
     absent = (probability - clip).clamp(min=0)  # (B, N), of the negatives
-    tiny = torch.finfo(probability.dtype).eps
+    tiny = 1e-8  # as in the released code of the loss
     positive = target * (1 - probability) ** gamma_positive * probability.clamp(min=tiny).log()
     negative = (1 - target) * absent**gamma_negative * (1 - absent).clamp(min=tiny).log()
     each = -(positive + negative)  # (B, N)

@@ -20,8 +20,8 @@ def toy(n=48, width=16):
     labels[0] = 1
     classes = rng.normal(size=(4, width))
     features = labels @ classes + 0.3 * rng.normal(size=(n, width))
-    text = F.normalize(torch.from_numpy(classes + 5).float(), dim=-1)
-    return features[:, None].repeat(3, 1).astype(np.float32), labels, torch.stack([-text, text])
+    text = F.normalize(torch.from_numpy(np.stack([classes + 4, classes + 5])).float(), dim=-1)  # (2, N, D)
+    return features[:, None].repeat(3, 1).astype(np.float32), labels, text
 
 
 def weights(projectors):
@@ -31,10 +31,10 @@ def weights(projectors):
 def test_it_learns_and_classes_come_apart():
     features, labels, text = toy()
     rows = []
-    projectors, log = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=0.05, alpha=0.05), rows.append)
+    projectors, log = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=5e-4, alpha=0.3), rows.append)
     assert rows == log and [row["epoch"] for row in log] == list(range(1, 26)) and not projectors.training
     assert log[-1]["asymmetric"] < log[0]["asymmetric"] and log[-1]["mAP"] > log[0]["mAP"]
-    without, other = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=0.05, alpha=0.0))
+    without, other = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=5e-4, alpha=0.0))
     assert log[-1]["mfi"] < other[-1]["mfi"]
     assert off_diagonal(projectors, text) == log[-1]["off_diagonal"] < off_diagonal(without, text)
 

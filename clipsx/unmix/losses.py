@@ -1,6 +1,5 @@
 """The losses of Unmix-CLIP: class features pushed apart, and the asymmetric loss of multi-label recognition."""
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F

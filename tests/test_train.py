@@ -101,6 +101,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "whole" / "scores.json").read_text())["mAP"] == found["mAP"]
     rows = (tmp_path / "whole" / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "3", "6", "8"]
+    assert [file.name for file in (tmp_path / "work" / "a").glob("after-*")] == ["after-32.safetensors"]
 
 
 def test_a_new_cycle_begins_from_what_would_be_shipped(tmp_path):

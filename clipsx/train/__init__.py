@@ -18,7 +18,9 @@ from safetensors.torch import save_file
 
 from clipsx import paths
 from clipsx.messages import nearest
-from clipsx.train.loop import fit, scores
+from clipsx.train.grid import cells
+from clipsx.train.grid import recipe as cell_recipe
+from clipsx.train.loop import fit, halved, scores
 from clipsx.train.pools import exam
 from clipsx.train.recipes import MEAN, RECIPES, STD, Recipe
 from clipsx.train.vocabulary import write_vocabulary
@@ -47,7 +49,7 @@ def train(
     config = recipe.model | {"text_cfg": text_cfg | {"tokenizer_kwargs": {"bpe_path": "bpe.txt.gz"}}}
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
     _write(out / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
-    half = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    half = halved(model)
     save_file(half, out / "open_clip_model.safetensors")
     model.load_state_dict(half)  # what is scored is what is shipped
     size = recipe.model["vision_cfg"]["image_size"]
@@ -70,16 +72,17 @@ def _write(file: Path, content: dict[str, Any]) -> None:
 def main(argv: Sequence[str]) -> None:
     """`clipsx train NAME [--out FOLDER] [--threads N] [--compile]`. Errors: ValueError for an unknown recipe."""
     parser = argparse.ArgumentParser(prog="clipsx train", description="Train a built-in CLIP again, on the CPU.")
-    parser.add_argument("name", help=", ".join(RECIPES))
+    parser.add_argument("name", help=f"{', '.join(RECIPES)}, or a cell of the laboratory's grid: {', '.join(cells())}")
     parser.add_argument("--out", type=Path, help="folder of the model (default: ./NAME)")
     parser.add_argument("--work", type=Path, help="folder of checkpoint and scenes (default: in the cache)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: all cores)")
     parser.add_argument("--compile", action="store_true", help="compile the image tower: faster, needs a C++ compiler")
     options = parser.parse_args(argv)
-    if options.name not in RECIPES:
-        raise ValueError(f"Unknown recipe {options.name!r}{nearest(options.name, RECIPES)}.")
+    if options.name not in [*RECIPES, *cells()]:
+        raise ValueError(f"Unknown recipe {options.name!r}{nearest(options.name, [*RECIPES, *cells()])}.")
+    recipe = RECIPES.get(options.name) or cell_recipe(options.name)
     torch.set_num_threads(options.threads)
     out, work = options.out or Path(options.name), options.work or paths.cache() / "train" / options.name
     command = f"clipsx train {options.name} --threads {options.threads}{' --compile' if options.compile else ''}"
-    found = train(RECIPES[options.name], out, work, options.compile, command=command)
+    found = train(recipe, out, work, options.compile, command=command)
     print(f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})")

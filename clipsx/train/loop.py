@@ -14,6 +14,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from safetensors.torch import save_file
 from torch import Tensor
 
 from clipsx.datasets.sketchbook import Sketchbook
@@ -66,6 +67,11 @@ def scores(model: open_clip.CLIP, tokenizer: Tokenizer, questions: list[tuple[Te
     return {"top1": round(top1, 2), "mAP": round(mean_average_precision(several, present), 2)}
 
 
+def halved(model: torch.nn.Module) -> dict[str, Tensor]:
+    """The weights as they are shipped, in float16."""
+    return {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
+
+
 def _optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
@@ -88,7 +94,8 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train `model` in place; return the log, also written to the CSV `log`.
 
-    work: the folder of the checkpoint, from which a run that was cut off goes on; pools of scenes lie beside it.
+    work: the folder of the checkpoint, from which a run that was cut off goes on; pools of scenes lie beside it. The
+    weights after each stage stay there too, as `after-IMAGES.safetensors`.
     compiled: let torch compile the image tower (a fifth faster, needs a C++ compiler).
     A stage with `restart` begins a new cycle (warm restarts, Loshchilov & Hutter 2017) from what would be shipped
     before it: weights rounded to float16, a new optimizer, warm-up and cosine again.
@@ -109,7 +116,7 @@ def fit(
                 if isinstance(model.visual, open_clip.transformer.VisionTransformer):
                     model.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
                 if recipe.stages[now].restart and step == ends[now - 1]:
-                    model.load_state_dict({name: value.half() for name, value in model.state_dict().items()})
+                    model.load_state_dict(halved(model))
                     optimizer = _optimizer(model, recipe)
             images, texts, which = pool.batch(np.random.default_rng([recipe.seed, step]), recipe.batch)
             torch.manual_seed(recipe.seed * 10**7 + step)  # patch dropout
@@ -121,7 +128,7 @@ def fit(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            model.logit_scale.data.clamp_(0, math.log(100))
+            model.logit_scale.data.clamp_(0, math.log(recipe.largest_scale))
             losses.append(loss.item())
             if (step + 1) % REPORT == 0 or step + 1 == ends[-1]:
                 state["seconds"] += time.perf_counter() - began
@@ -133,6 +140,8 @@ def fit(
                 _tabulate(state["log"], log)
                 print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
                 losses, began = [], time.perf_counter()
+            if step + 1 in ends[:-1]:  # a checkpoint to look into: how long must one train for what?
+                save_file(halved(model), work / f"after-{(step + 1) * recipe.batch}.safetensors")
     _tabulate(state["log"], log)  # also where the checkpoint was at the end already
     return state["log"]
 

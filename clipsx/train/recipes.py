@@ -33,6 +33,7 @@ class Recipe:
     lr: float = 1e-3
     warmup: int = 300
     weight_decay: float = 0.05
+    largest_scale: float = 100.0  # the logit scale is clamped here, as CLIP's is at 100
 
 
 TEXT = {"context_length": 32, "width": 128, "heads": 4, "layers": 3}

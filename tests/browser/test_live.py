@@ -1,5 +1,6 @@
 """A notebook's panel in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
 
+import json
 import os
 import secrets
 import shutil
@@ -80,6 +81,7 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     )
     try:
         _wait(f"http://127.0.0.1:{port}/api?token={token}", server)
+        _start_kernel(f"http://127.0.0.1:{port}", token)
         with sync_api.sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
             page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -96,8 +98,6 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
                 no_wait_after=True,  # one dialog may follow another
             )
             _run_all(page)
-            page.locator(".clipsx-strip canvas").first.wait_for()
-            page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
             page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
             page.set_default_timeout(60_000)
             yield page
@@ -108,16 +108,29 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         log.close()
 
 
+def _start_kernel(url: str, token: str) -> None:
+    """Give the notebook its kernel before the page opens, so that JupyterLab joins it and asks nothing."""
+    session = {"path": "live.ipynb", "name": "live.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
+    headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/sessions", json.dumps(session).encode(), headers)
+    urllib.request.urlopen(request, timeout=120).close()
+
+
 def _run_all(page: Any) -> None:
-    """Run the notebook; again when the kernel was not yet listening and nothing began."""
-    for _ in range(10):
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    """Run the notebook until its panel stands there; again when the kernel was not yet listening and nothing began."""
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    for _ in range(5):
+        idle.wait_for()
         page.get_by_text("Run", exact=True).first.click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.wait_for_timeout(4000)
-        if page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text().strip() != "[ ]:":
+        idle.wait_for()
+        try:
+            page.locator(".clipsx-strip canvas").first.wait_for(timeout=30_000)
             return
-    pytest.fail("the notebook did not begin to run")
+        except sync_api.TimeoutError:
+            continue
+    pytest.fail(f"the panel did not appear: {page.locator('.jp-Notebook').inner_text()[-3000:]}")
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

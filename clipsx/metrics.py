@@ -116,6 +116,27 @@ def mean_average_precision(scores: Float[np.ndarray, "B N"], targets: Shaped[np.
     return float(100 * present.mean()) if present.size else float("nan")
 
 
+def f1_scores(predicted: Bool[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B N"]) -> dict[str, float]:
+    """CF1 (of the means of precision and of recall over classes) and OF1 (over all pairs), 0 … 100.
+
+    Classes without a positive image are masked; a class that is never predicted has precision 0. NaN without a class.
+    Source: the multi-label protocol of DualCoOp and Unmix-CLIP.
+    """
+    if predicted.shape != targets.shape:
+        raise ValueError(f"predictions are {predicted.shape}, targets {targets.shape}: both must be (images, labels)")
+    there = targets.astype(bool).any(axis=0)
+    if not there.any():
+        return {"CF1": float("nan"), "OF1": float("nan")}
+    predicted, targets = predicted[:, there], targets[:, there].astype(bool)
+    hits, said, true = ((m).sum(axis=0) for m in (predicted & targets, predicted, targets))  # (N,) each
+    precision, recall = (hits / np.maximum(said, 1)).mean(), (hits / true).mean()
+    both = precision + recall
+    return {
+        "CF1": float(200 * precision * recall / both) if both else 0.0,
+        "OF1": float(200 * hits.sum() / (said.sum() + true.sum())),
+    }
+
+
 def bootstrap(
     values: Num[np.ndarray, " P"],
     images: Shaped[np.ndarray, " P"],

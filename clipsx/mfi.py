@@ -15,8 +15,10 @@ from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
 from clipsx.evaluate import deep, named, provenance, queries, side, similarities
 from clipsx.maps import minmax, upsample
+from clipsx.messages import nearest
 from clipsx.metrics import interval
 
+REGIONS = ("mask", "map")
 Matrix = Num[np.ndarray, "N N"] | Float[Tensor, "N N"]
 
 
@@ -117,9 +119,13 @@ def coactivation(
     threshold: float = 0.6,
     templates: str | Sequence[str] = "clip-surgery",
     size: int | None = None,
+    region: str = "mask",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """What label b's map does inside object a: a row per image, object a and other label b.
+
+    region "mask": object a is its mask. "map", for data with labels alone: object a, in an image that has the label,
+    is where its own map reaches `threshold`, the model's own idea of it; `others` is then not known.
 
     `score`: mean of b's min-max map inside a's mask, 0 … 1; `fires`: share of a's pixels at or above `threshold`, in %;
     `companion`: whether b is in the image as well; `others`: for b present, the share of its map's sum that falls on
@@ -127,25 +133,29 @@ def coactivation(
     Errors: ValueError for fewer than two labels, no mask at all, and what `Clip` refuses. Source: Unmix-CLIP, unrelated
     objects lighting up for one class; the measure is ours, over exact masks.
     """
+    if region not in REGIONS:
+        raise ValueError(f"Unknown region {region!r}{nearest(region, REGIONS)}.")
     asked = queries(samples, labels)
     text = clip.encode_labels(asked, templates)  # (N, D)
     parts = []
     for number, sample in enumerate(samples):
-        inside = {a: mask & ~sample.ignore for a, mask in sample.masks.items() if a in asked}
-        inside = {a: mask for a, mask in inside.items() if mask.any()}
-        if inside:
+        masks = {a: mask for a, mask in sample.masks.items() if a in asked} if region == "mask" else {}
+        there = list(masks) if region == "mask" else [a for a in sample.labels if a in asked]
+        if there:
             images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
             dense = clip.encode_dense(images, method=method, **deep(clip, method))
             sim = similarities(dense, text, surgery, 2.0)  # (1, h, w, N)
             maps = upsample(minmax(sim), sample.image.size[::-1])[0].float().cpu().numpy()  # (H, W, N)
             whole = maps[~sample.ignore].sum(axis=0)  # (N,)
-            for a, mask in inside.items():
+            own = masks or {a: maps[..., asked.index(a)] >= threshold for a in there}
+            inside = {a: mask & ~sample.ignore for a, mask in own.items()}
+            for a, mask in ((a, mask) for a, mask in inside.items() if mask.any()):
                 on = maps[mask]  # (pixels, N)
                 rows = pd.DataFrame(
                     {"b": asked, "score": on.mean(axis=0), "fires": 100 * (on >= threshold).mean(axis=0)}
                 )
                 elsewhere = [
-                    100 * maps[..., n][mask & ~sample.masks[b]].sum() / whole[n] if b in inside and whole[n] else np.nan
+                    100 * maps[..., n][mask & ~masks[b]].sum() / whole[n] if b in masks and whole[n] else np.nan
                     for n, b in enumerate(asked)
                 ]
                 rows = rows.assign(image=named(sample, number), a=a, others=elsewhere, image_size=side(images))
@@ -154,7 +164,8 @@ def coactivation(
             on_progress(number + 1, len(samples))
     if not parts:
         raise ValueError("No image has a mask of any of the labels: there is nothing to measure.")
-    about: dict[str, Any] = {"method": method, "surgery": surgery, "protocol": f"min-max per map; fires at {threshold}"}
+    protocol = f"min-max per map; object a by its {region}; fires at {threshold}"
+    about: dict[str, Any] = {"method": method, "surgery": surgery, "protocol": protocol}
     return pd.concat(parts, ignore_index=True).assign(**provenance(clip, samples, templates), **about)
 
 

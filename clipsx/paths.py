@@ -1,6 +1,7 @@
 """Where the package's own files and its cache are: the one place that knows a checkout from a wheel."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -27,3 +28,16 @@ def cache() -> Path:
     """The folder for what can be computed again: $CLIPSX_CACHE, else the user's cache folder. Not created here."""
     stated = os.environ.get("CLIPSX_CACHE")
     return Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(part, file)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise

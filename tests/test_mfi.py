@@ -109,6 +109,13 @@ def test_coactivation_reads_maps_inside_masks():
     assert row["others"] == pytest.approx(100 * on[sample.masks[a]].sum() / on.sum(), abs=1e-3)
     wide = mfi.as_matrix(table, world.labels)
     assert wide.shape == (len(world.labels),) * 2 and np.isnan(np.diag(wide)).all()
+    alone = mfi.coactivation(clip, world, threshold=0.5, region="map")  # no mask is read
+    row = alone[(alone["image"] == sample.name) & (alone["a"] == a) & (alone["b"] == b)].iloc[0]
+    own = maps[..., world.labels.index(a)] >= 0.5
+    assert row["companion"] and row["score"] == pytest.approx(on[own].mean(), abs=1e-5)
+    assert alone["others"].isna().all() and alone["protocol"].str.contains("by its map").all()
+    with unchecked(), pytest.raises(ValueError, match="Unknown region 'mas'"):
+        mfi.coactivation(clip, world, region="mas")
     assert mfi.presence(world, world.labels).sum() == sum(len(s.labels) for s in world)
 
 

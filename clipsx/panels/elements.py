@@ -1,10 +1,7 @@
 """The parts of a panel that the browser draws. What they show is in their traits; how, in the .js files."""
 
 import io
-import os
-import tempfile
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -108,11 +105,3 @@ def pane(short: str, title: tuple[str, str], maps: Maps, numbers: list[Numbers])
         "msc": [None if np.isnan(score) else score for score in scores],
         "iou": np.stack(curves).astype(np.float32).tobytes(),  # (N, 101)
     }
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as part:
-        part.write(data)
-    os.replace(part.name, path)

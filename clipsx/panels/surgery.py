@@ -22,12 +22,13 @@ from clipsx import images, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.load import load
-from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb, write
+from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
 from clipsx.panels.layout import Layout
 from clipsx.panels.session import Picture, Session
 from clipsx.panels.state import NO_LABEL, State, accepted, takes_depth
 from clipsx.panels.view import View
 from clipsx.panels.worker import Worker
+from clipsx.paths import write_whole
 
 PAGE = 8  # thumbnails at a time
 LABELS = 6  # labels that a panel starts with, the sample's own first
@@ -173,7 +174,7 @@ class SurgeryPanel(W.VBox):
                 )
             kept = png(images.decode(data), LONGEST)
             path = self.out / "pictures" / f"own-{sha256(kept).hexdigest()[:8]}.png"
-            write(path, kept)
+            write_whole(path, kept)
             self._open(str(path))
             self._turn()
             self._choose(str(path))

@@ -8,8 +8,9 @@ import pytest
 from matplotlib.path import Path as Curve
 from PIL import Image
 
+from clipsx import paths
 from clipsx.datasets import Sample
-from clipsx.panels.elements import Chips, Code, Gallery, Pictures, outline, thumb, write
+from clipsx.panels.elements import Chips, Code, Gallery, Pictures, outline, thumb
 from helpers import noise
 
 
@@ -39,10 +40,10 @@ def test_thumbnails_are_small_pictures() -> None:
 
 
 def test_write_leaves_nothing_half_done(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "file.bin", b"whole")
+    paths.write_whole(tmp_path / "new" / "file.bin", b"whole")
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["file.bin"]
     with pytest.raises(OSError, match=r"exists|directory"):
-        write(tmp_path / "new" / "file.bin" / "below", b"")
+        paths.write_whole(tmp_path / "new" / "file.bin" / "below", b"")
 
 
 @pytest.mark.parametrize("kind", [Gallery, Chips, Pictures, Code])

@@ -1,5 +1,6 @@
 # make lab | reproduce | test | bench | lint | clean.  Real models and data, the same way everywhere:
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
+#   make reproduce FULL=1   trains with five seeds where one serves otherwise
 PYTHON ?= python3
 OUT ?= out
 BIN := .venv/bin
@@ -13,7 +14,7 @@ lab: .venv/installed
 	@$(BIN)/clipsx lab $(CHOICE) -- $(ARGS)
 
 reproduce: .venv/installed
-	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE)
+	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE) $(if $(FULL),--full)
 
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
 test: .venv/installed-test chromium

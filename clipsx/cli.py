@@ -164,7 +164,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     names = options.notebooks or None
     say = functools.partial(print, flush=True)
-    given = _choice(options) | {"images": options.count, "timeout": options.timeout}
+    given = _choice(options) | {"images": options.count, "timeout": options.timeout, "full": options.full}
     runs = reproduce(options.out, notebooks=names, on_progress=say, **given)
     return int(any(run.errors for run in runs))
 
@@ -261,6 +261,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser("reproduce", parents=[model, data, out], help="run the notebooks: figures, tables, pages")
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
+    sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
     sub.add_argument("--timeout", type=float, help="seconds for each cell (default: none)")
     sub.set_defaults(command=_reproduce)
 

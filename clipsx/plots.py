@@ -208,6 +208,23 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
     return figure
 
 
+def ablation(table: pd.DataFrame) -> Figure:
+    """Settings of `unmix.ablate`, a point per seed: mAP, and the mean off-diagonal of labels trained and not."""
+    figure, axes = row(2, sharey=True)
+    names = {"after": "labels trained on", "held after": "labels not trained on"}
+    shown = [name for name in names if name in table]
+    alike = table.melt(["setting"], shown, "which", "value").replace({"which": names})
+    sns.stripplot(table, x="mAP", y="setting", jitter=False, color="#0173b2", ax=axes[0])
+    sns.stripplot(alike, x="value", y="setting", hue="which", jitter=False, dodge=True, palette=PALETTE, ax=axes[1])
+    axes[0].set(xlabel="mAP (%)", ylabel="")
+    axes[1].set(xlabel="mean off-diagonal cosine after training")
+    axes[1].axvline(float(table["before"].iloc[0]), color=STYLE["chance"], linestyle=":", linewidth=1)
+    axes[1].legend(title="", fontsize=8)
+    for ax in axes:
+        ax.grid(axis="y", linewidth=0.4)
+    return figure
+
+
 def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
     """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block."""
     figure, axes = row(3)

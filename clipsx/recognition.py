@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,8 +38,9 @@ RULES: dict[str, Callable[[Float[Tensor, "n D"], Float[Tensor, "N D"]], Float[Te
 Centring is feature surgery with all weights 1: what is left of its gain when the weights say nothing."""
 
 
-def ruled(cls: Float[Tensor, "n D"], text: Float[Tensor, "N D"]) -> dict[str, Scores]:
+def ruled(cls: Float[Tensor, "n D"] | Float[np.ndarray, "n D"], text: Float[Tensor, "N D"]) -> dict[str, Scores]:
     """The scores of every one of `RULES`; rows are brought to unit length first."""
+    cls = cls if isinstance(cls, Tensor) else torch.from_numpy(np.asarray(cls, dtype=np.float32))
     cls, text = F.normalize(cls.float(), dim=1), F.normalize(text.float(), dim=1)
     return {name: rule(cls, text).numpy() for name, rule in RULES.items()}
 

@@ -154,13 +154,15 @@ def reproduce(
     dataset: str | None = None,
     root: str | Path | None = None,
     images: int | None = None,
+    full: bool = False,
     notebooks: Sequence[str] | None = None,
     timeout: float | None = None,
     on_progress: Callable[[str], None] = print,
 ) -> list[Run]:
     """Run the notebooks, each with the given model and data, and write ``out/index.html`` over all that they made.
 
-    Parameters left at None keep the notebook's own value; ``images`` is the number of samples that the analyses read.
+    Parameters left at None keep the notebook's own value; ``images`` is the number of samples that the analyses read;
+    ``full`` asks for five seeds where a notebook trains something.
     All notebooks run, also after one has failed; look at ``Run.errors``. Raises ValueError or OSError before the first
     one starts when the model, the data set or a notebook's name is wrong.
     """
@@ -178,6 +180,7 @@ def reproduce(
         "DATASET": dataset,
         "ROOT": root,
         "IMAGES": images,
+        "FULL": full or None,
         "OUT": str(out),
     }
     parameters = {name: value for name, value in given.items() if value is not None}

@@ -4,6 +4,7 @@ from clipsx.panels.matrices import MatrixPanel
 from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
+from clipsx.panels.unmix import UnmixPanel
 from clipsx.panels.words import likeness, sentence
 
-__all__ = ["MatrixPanel", "Session", "SurgeryPanel", "likeness", "progress", "sentence"]
+__all__ = ["MatrixPanel", "Session", "SurgeryPanel", "UnmixPanel", "likeness", "progress", "sentence"]

@@ -1,8 +1,6 @@
 """The live panel of similarity matrices: two readings of one label set side by side, and their difference."""
 
-import base64
 import html
-import io
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -10,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -19,9 +16,8 @@ from matplotlib.figure import Figure
 from clipsx import mfi, plots
 from clipsx.datasets import VOCABULARIES, vocabulary
 from clipsx.messages import nearest
+from clipsx.panels.base import FigurePanel, png_of
 from clipsx.panels.code import clip_code
-from clipsx.panels.elements import Code
-from clipsx.panels.worker import Worker
 from clipsx.text import TEMPLATES
 
 OWN = "typed below"
@@ -39,7 +35,7 @@ class Matrices:
     right_templates: str = "photo"
 
 
-class MatrixPanel(W.VBox):
+class MatrixPanel(FigurePanel):
     """Cosines of class text features: any model × label set × templates, twice, and what lies between.
 
     Args:
@@ -50,23 +46,24 @@ class MatrixPanel(W.VBox):
     Errors: ValueError for no model, and for a state that cannot be shown; later ones are told in the panel.
     """
 
+    stem = "matrices"
+
     def __init__(self, models: Mapping[str, Any], *, out: str | Path = "out", **state: Any) -> None:
         if not models:
             raise ValueError("Give at least one model: MatrixPanel({'sketchbook': clip}).")
-        self.models, self.out = dict(models), Path(out)
+        super().__init__(out)
+        self.models = dict(models)
         first, last = next(iter(self.models)), list(self.models)[-1]
         self._state = self._checked(replace(Matrices(left=first, right=last), **state))
         self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
-        self._quiet, self._layout = False, W.Layout(width="300px")
-        self._worker = Worker(self._on_progress, self._on_error, lambda: None)
-        options = [*VOCABULARIES, OWN]
-        self._set = W.Dropdown(description="labels", options=options, layout=self._layout)
+        layout = W.Layout(width="300px")
+        self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], layout=layout)
         self._typed = W.Textarea(
             description="typed", placeholder="cat, red boat, …", layout=W.Layout(width="620px", height="54px")
         )
         self._typed.continuous_update = False
         self._sides = {
-            name: W.Dropdown(description=name.replace("_", " "), options=list(choices), layout=self._layout)
+            name: W.Dropdown(description=name.replace("_", " "), options=list(choices), layout=layout)
             for name, choices in (
                 ("left", self.models), ("left_templates", TEMPLATES),
                 ("right", self.models), ("right_templates", TEMPLATES),
@@ -75,21 +72,13 @@ class MatrixPanel(W.VBox):
         for control in self._sides.values():
             control.style.description_width = "110px"
         self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
-        self._words, self._line = W.HTML(), W.HTML()
-        self._format = W.Dropdown(options=[("PDF", "pdf"), ("PNG", "png"), ("SVG", "svg")], layout={"width": "70px"})
-        self._figure = W.Button(description="Save figure", icon="image")
-        self._table = W.Button(description="Save table", icon="table")
-        self._code = Code(layout=W.Layout(flex="1 1 0"))
+        self._words = W.HTML()
         sides = [W.HBox([self._sides[f"{side}"], self._sides[f"{side}_templates"]]) for side in ("left", "right")]
-        tools = W.HBox([self._format, self._figure, self._table, self._code])
         rows = [W.HTML("<b>Similarity matrices</b>"), self._set, self._typed, *sides]
-        super().__init__([*rows, self._picture, self._words, tools, self._line])
-        self.add_class("clipsx-panel")
+        self.children = [*rows, self._picture, self._words, self._tools, self._line]
         self._fill()
         for control in (self._set, self._typed, *self._sides.values()):
             control.observe(self._on_change, "value")
-        self._figure.on_click(lambda _: self.save_figure([self._format.value]))
-        self._table.on_click(lambda _: self.save_table())
         self._adopt(self._state)
 
     @property
@@ -109,10 +98,6 @@ class MatrixPanel(W.VBox):
         except (ValueError, TypeError) as error:
             self._on_error(error)
             self._fill()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the present state is shown; False when `seconds` are over first."""
-        return self._worker.wait(seconds)
 
     def matrix(self, side: str = "left") -> pd.DataFrame:
         """A side's cosines, (N, N), by label. Side "left", "right", or "difference": right minus left."""
@@ -164,22 +149,6 @@ class MatrixPanel(W.VBox):
             lines += [f"{side} = clipsx.mfi.similarity_matrix(text)"]
         return "\n".join([*lines, "print(clipsx.mfi.mean_off_diagonal(left), clipsx.mfi.mean_off_diagonal(right))", ""])
 
-    def save_figure(self, formats: tuple[str, ...] | list[str] = ("pdf", "png"), name: str = "matrices") -> Any:
-        """Write the figure under `out` in all formats; None where that fails, as is told."""
-        return self._save(lambda: plots.save_figure(self.figure(), self.out, name, self.provenance(), formats))
-
-    def save_table(self, name: str = "matrices") -> Any:
-        """Write the table as CSV under `out`; None where that fails, as is told."""
-        return self._save(lambda: plots.save_table(self.table(), self.out, name))
-
-    def _save(self, make: Any) -> Any:
-        try:
-            made = make()
-            self._tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", "status")
-            return made
-        except (ValueError, OSError) as error:
-            return self._on_error(error)
-
     def _checked(self, state: Matrices) -> Matrices:
         labels = vocabulary(state.labels)
         if len(labels) > MOST:
@@ -200,11 +169,7 @@ class MatrixPanel(W.VBox):
         self._worker.start(steps, self._show)
 
     def _show(self) -> None:
-        figure = self.figure()
-        try:
-            self._picture.value = _png(figure)
-        finally:
-            plt.close(figure)
+        self._picture.value = png_of(self.figure())
         rows = mfi.pairs(self.matrix("left").to_numpy(), list(self.labels), 5)
         alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())
         self._words.value = f'<div aria-live="polite">Most alike on the left: {html.escape(alike)}.</div>'
@@ -229,24 +194,3 @@ class MatrixPanel(W.VBox):
         if change["owner"] is self._typed:
             labels = change["new"]
         self.restore({"labels": labels, **{name: control.value for name, control in self._sides.items()}})
-
-    def _on_progress(self, done: int, total: int, words: str) -> None:
-        self._tell(f"{words} ({done + 1} of {total})", "status")
-
-    def _on_error(self, error: Exception) -> None:
-        self._tell(str(error))
-
-    def _tell(self, words: str, role: str = "alert") -> None:
-        self._line.value = f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>' if words else ""
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The live view, and a picture of the state for pages without a kernel."""
-        self.wait()
-        bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
-        return bundle | {"image/png": base64.b64encode(self._picture.value).decode()}
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.mfi import mean_off_diagonal, similarity_matrix
 from clipsx.unmix.model import probabilities
-from clipsx.unmix.projectors import Projectors
-from clipsx.unmix.training import Config, fit
+from clipsx.unmix.training import Config, fit, projected_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +43,6 @@ SETTINGS: dict[str, Setting] = {
     "pooling kept, without MFI loss": Setting(alpha=0.0, pooled=True),
     "positive prompts only": Setting(negative=False),
 }
-
-
-@torch.no_grad()
-def projected_mean(projectors: Projectors, text: Float[Tensor, "M D"]) -> float:
-    """Mean off-diagonal cosine of label features after projection."""
-    return mean_off_diagonal(similarity_matrix(projectors.eval().project_text(text)))
 
 
 def ablate(
@@ -86,10 +78,10 @@ def ablate(
                 "alpha·lambda": changed.alpha * changed.weight,
             }
             row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
-            row |= {"before": before, "after": projected_mean(projectors, text[1])}
+            row |= {"before": before, "after": mean_off_diagonal(projected_matrix(projectors, text[1]))}
             if held is not None:
                 row["held before"] = mean_off_diagonal(similarity_matrix(held))
-                row["held after"] = projected_mean(projectors, held)
+                row["held after"] = mean_off_diagonal(projected_matrix(projectors, held))
             rows.append(row)
             scores[name, seed] = p
             if on_progress:

@@ -1,5 +1,6 @@
 """Training of the projectors on features that were computed once: seeded, resumable, interruptible, streamed."""
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ def fit(
     text: Float[Tensor, "2 N D"],
     names: Sequence[str],
     config: Config | None = None,
-    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_epoch: Callable[[dict[str, float], Projectors], None] | None = None,
     stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[Projectors, list[dict[str, float]]]:
@@ -49,7 +50,8 @@ def fit(
 
     features: (n, P, D) positions of every image, an array or memory map, read batch by batch; P = 1 for class tokens.
     labels: 0 / 1; text: features of the negative and the positive prompts; names: of the classes, in order.
-    on_epoch gets each row: epoch, loss, asymmetric, mfi, mAP (training images, as the epoch saw them), off_diagonal.
+    on_epoch gets each row (epoch, loss, asymmetric, mfi, mAP of training images as the epoch saw them, off_diagonal)
+    and the projectors as they stand.
     stop is asked at every batch; it and Ctrl-C leave the projectors as they are, usable. checkpoint: written whole or
     not at all after every epoch; a run goes on from there as if it had not stopped. Classes without a positive image
     are left out of the asymmetric loss. Features are not augmented, unlike the paper's.
@@ -60,7 +62,8 @@ def fit(
     _check(features, labels, text, names)
     projectors = Projectors(text.shape[-1], config.seed).train()
     optimizer = torch.optim.SGD(projectors.parameters(), config.lr, config.momentum)
-    log = _resume(checkpoint, projectors, optimizer, config, names)
+    run = {"version": VERSION, "config": asdict(config), "labels": list(names), "text": _fingerprint(text)}
+    log = _resume(checkpoint, projectors, optimizer, run)
     steps = math.ceil(len(labels) / config.batch)
     mask = torch.from_numpy(labels.any(axis=0))  # (N,)
     try:
@@ -88,24 +91,25 @@ def fit(
                 seen[chosen] = p.detach().numpy()
                 sums += np.array([loss.item(), asymmetric.item(), mixed.item()]) / steps
             row = {"epoch": epoch + 1, **dict(zip(("loss", "asymmetric", "mfi"), sums.tolist(), strict=True))}
-            row |= {"mAP": mean_average_precision(seen, labels), "off_diagonal": off_diagonal(projectors, text)}
+            off_diagonal = mean_off_diagonal(projected_matrix(projectors, text[1]))
+            row |= {"mAP": mean_average_precision(seen, labels), "off_diagonal": off_diagonal}
             log.append(row)
             if checkpoint is not None:
-                _keep(checkpoint, projectors, optimizer, config, names, log)
+                _keep(checkpoint, projectors, optimizer, run, log)
             if on_epoch:
-                on_epoch(row)
+                on_epoch(row, projectors)
     except KeyboardInterrupt:
         pass  # as `stop`: what was learned so far is returned
     return projectors.eval(), log
 
 
 @torch.no_grad()
-def off_diagonal(projectors: Projectors, text: Float[Tensor, "2 N D"]) -> float:
-    """Mean off-diagonal cosine of the projected positive prompts, BatchNorm as in use."""
+def projected_matrix(projectors: Projectors, text: Float[Tensor, "M D"]) -> Float[Tensor, "M M"]:
+    """Cosines of label features after projection, BatchNorm as in use; the projectors' mode is left as it was."""
     training = projectors.training
-    found = mean_off_diagonal(similarity_matrix(projectors.eval().project_text(text[1])))
+    matrix = similarity_matrix(projectors.eval().project_text(text))
     projectors.train(training)
-    return found
+    return matrix
 
 
 def _batch(features: Any, chosen: Shaped[np.ndarray, " B"]) -> Float[Tensor, "B P D"]:
@@ -138,20 +142,22 @@ def _check(features: Any, labels: np.ndarray, text: Tensor, names: Sequence[str]
         raise ValueError("The text features hold NaN or infinity.")
 
 
-def _keep(file: Path, projectors: Projectors, optimizer: Any, config: Config, names: Sequence[str], log: list) -> None:
+def _fingerprint(text: Float[Tensor, "2 N D"]) -> str:
+    """Tells one CLIP's text features from another's."""
+    return hashlib.sha256(text.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _keep(file: Path, projectors: Projectors, optimizer: Any, run: dict[str, Any], log: list) -> None:
     part = file.with_name(f".{file.name}.{os.getpid()}")
     file.parent.mkdir(parents=True, exist_ok=True)
-    state = {"version": VERSION, "config": asdict(config), "names": list(names), "log": log}
     try:
-        torch.save(state | {"projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}, part)
+        torch.save(run | {"log": log, "projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}, part)
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _resume(
-    file: Path | None, projectors: Projectors, optimizer: Any, config: Config, names: Sequence[str]
-) -> list[dict[str, float]]:
+def _resume(file: Path | None, projectors: Projectors, optimizer: Any, run: dict[str, Any]) -> list[dict[str, float]]:
     """Put a checkpoint's state into place and return its log; an empty one where there is none."""
     if file is None or not file.exists():
         return []
@@ -161,8 +167,7 @@ def _resume(
         raise ValueError(
             f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
         ) from None
-    wanted = {"version": VERSION, "config": asdict(config), "names": list(names)}
-    for name, value in wanted.items():
+    for name, value in run.items():
         if not isinstance(state, dict) or state.get(name) != value:
             raise ValueError(f"{file} is of a run with another {name}: take another file, or the same {name}.")
     projectors.load_state_dict(state["projectors"])

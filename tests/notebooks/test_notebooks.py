@@ -42,7 +42,7 @@ def test_thin_and_clean(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path) -> None:
-    result = run(path, tmp_path, {"IMAGES": IMAGES}, timeout=300)
+    result = run(path, tmp_path, {"IMAGES": IMAGES, "TRAIN": 48}, timeout=300)
     assert result.errors == []
     page = result.page.read_text(encoding="utf-8")
     assert re.search(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//", page) is None

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clipsx.mfi import mean_off_diagonal
 from clipsx.unmix import Config, fit
-from clipsx.unmix.training import off_diagonal
+from clipsx.unmix.training import projected_matrix
 from helpers import unchecked
 
 NAMES = ["cat", "dog", "boat", "tree"]
@@ -28,15 +29,21 @@ def weights(projectors):
     return torch.cat([value.flatten().double() for value in projectors.state_dict().values()])
 
 
+def off_diagonal(projectors):
+    return mean_off_diagonal(projected_matrix(projectors, toy()[2][1]))
+
+
 def test_it_learns_and_classes_come_apart():
     features, labels, text = toy()
     rows = []
-    projectors, log = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=5e-4, alpha=0.3), rows.append)
+    projectors, log = fit(
+        features, labels, text, NAMES, Config(epochs=25, batch=8, lr=5e-4, alpha=0.3), lambda row, _: rows.append(row)
+    )
     assert rows == log and [row["epoch"] for row in log] == list(range(1, 26)) and not projectors.training
     assert log[-1]["asymmetric"] < log[0]["asymmetric"] and log[-1]["mAP"] > log[0]["mAP"]
     without, other = fit(features, labels, text, NAMES, Config(epochs=25, batch=8, lr=5e-4, alpha=0.0))
     assert log[-1]["mfi"] < other[-1]["mfi"]
-    assert off_diagonal(projectors, text) == log[-1]["off_diagonal"] < off_diagonal(without, text)
+    assert off_diagonal(projectors) == log[-1]["off_diagonal"] < off_diagonal(without)
 
 
 def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path):
@@ -45,7 +52,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path):
     np.save(tmp_path / "features.npy", features)
     streamed = np.load(tmp_path / "features.npy", mmap_mode="r")
 
-    def cut(row):
+    def cut(row, projectors):
         if row["epoch"] == 2:
             raise KeyboardInterrupt
 
@@ -53,8 +60,10 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path):
     assert len(short) == 2 and not half.training
     rest, again = fit(streamed, labels, text, NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
     assert torch.equal(weights(rest), weights(whole)) and again == log
-    with pytest.raises(ValueError, match="another names"):
+    with pytest.raises(ValueError, match="another labels"):
         fit(features, labels, text, NAMES[::-1], CONFIG, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="another text"):
+        fit(features, labels, text.flip(0), NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
     (tmp_path / "run.pt").write_bytes((tmp_path / "run.pt").read_bytes()[:400])
     with pytest.raises(ValueError, match="not a whole checkpoint"):
         fit(features, labels, text, NAMES, CONFIG, checkpoint=tmp_path / "run.pt")

@@ -1,0 +1,93 @@
+"""The panel of Unmix-CLIP: it trains, stops, goes on, forgets, and what it shows is what the functions give."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+import clipsx
+from clipsx import mfi, unmix
+from clipsx.datasets import Sketchbook
+from clipsx.panels import UnmixPanel
+
+DIALS = {"epochs": 3, "lr": 1e-3, "seed": 4}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=9, length=16)
+    got = unmix.gather(clip, world, folder=tmp_path_factory.mktemp("features"))
+    return clip, got, got, world
+
+
+@pytest.fixture
+def panel(parts, tmp_path):
+    panel = UnmixPanel(*parts, out=tmp_path, **DIALS)
+    assert panel.wait(60)
+    yield panel
+    panel.reset()
+    assert panel.wait(60)
+    plt.close("all")
+
+
+def test_what_it_trains_is_what_fit_trains(panel, parts):
+    panel.start()
+    assert panel.wait(120) and panel._line.value == "" and len(panel.rows) == 3
+    clip, got, _, world = parts
+    projectors, log = unmix.fit(got.positions, got.present, panel.text, got.labels, panel._state.config)
+    assert log == panel.rows
+    assert all(torch.equal(a, b) for a, b in zip(projectors.parameters(), panel.projectors.parameters(), strict=True))
+    matrix = unmix.projected_matrix(projectors, panel.text[1])
+    assert np.allclose(panel._matrix, matrix, atol=1e-6)
+    assert f"{mfi.mean_off_diagonal(matrix):.3f}" in panel._words.value
+    assert panel._bar.value == 3 and not panel._go.disabled and panel._halt.disabled
+    label = world.labels.index(panel.state["label"])
+    sim = clipsx.similarity(
+        panel.unmixed.encode_dense(clip.prepare(world[0].image), method="clip"),
+        panel.unmixed.encode_labels(got.labels, [unmix.PROMPTS[1]]),
+    )
+    shown = panel._map(panel.unmixed, world[0], "clip", "none", label)
+    assert np.allclose(shown, clipsx.upsample(clipsx.minmax(sim), (96, 96))[0, ..., label], atol=1e-5)
+
+
+def test_stop_and_go_on_ends_in_the_same_weights(panel):
+    panel.start()
+    assert panel.wait(120)
+    whole = panel.projectors.state_dict()
+    panel.reset()
+    assert panel.projectors is None and panel.rows == []
+    on_epoch = panel._on_epoch
+    panel._on_epoch = lambda row, projectors: (on_epoch(row, projectors), panel.stop())
+    panel.start()
+    assert panel.wait(120) and len(panel.rows) == 1 and panel._go.description == "Resume"
+    panel._on_epoch = on_epoch
+    panel.start()
+    assert panel.wait(120) and len(panel.rows) == 3
+    assert all(torch.equal(whole[name], value) for name, value in panel.projectors.state_dict().items())
+
+
+def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
+    kept = panel.state
+    panel.restore({"image": 99})
+    assert "There are 16 pictures" in panel._line.value and panel.state == kept
+    panel.restore({"lr": 0.0})
+    assert "learning rate must be above 0" in panel._line.value and panel.state == kept
+    panel.save_projectors()
+    assert "press Train first" in panel._line.value
+    panel._controls["image"].value = 2
+    assert panel.wait(60) and panel.state["label"] in panel.samples[2].labels
+    assert panel._line.value == ""
+
+
+def test_what_is_on_screen_can_be_taken_away(panel, parts):
+    panel.start()
+    assert panel.wait(120)
+    panel.save_figure(("png", "pdf"))
+    panel.save_table()
+    panel.save_projectors()
+    assert {f.name for f in panel.out.iterdir()} == {"unmix.png", "unmix.pdf", "unmix.csv", "unmixed"}
+    again = unmix.UnmixedClip.load(panel.out / "unmixed", parts[0], parts[1].labels)
+    assert again.describe() == panel.unmixed.describe()
+    assert "image/png" in panel._repr_mimebundle_()
+    compile(panel.code(), "code", "exec")
+    assert repr(panel._state.config) in panel.code()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from clipsx import DenseFeatures, datasets, evaluate, metrics, surgery_scores
+from clipsx import DenseFeatures, datasets, evaluate, metrics, recognition, surgery_scores, unmix
 from helpers import tiny_clip
 
 Ranking = tuple[dict[str, np.ndarray], np.ndarray]
@@ -49,6 +49,28 @@ def test_intervals_over_images_of_real_features(ranking: Ranking) -> None:
     gain, rest = (metrics.interval(np.array(found)) for found in zip(*draws, strict=True))
     assert gain == pytest.approx((1.9, 7.9), abs=0.9)
     assert rest == pytest.approx((-0.2, 5.3), abs=0.9)
+
+
+def test_projectors_on_real_features(clip_features: Path) -> None:
+    """Class tokens and positive prompts only, half the images to learn from: similarity falls, the ranking is told."""
+    images, texts = (np.load(next(clip_features.glob(f"{name}*.npz"))) for name in ("coco250", "coco80_text"))
+    cls = F.normalize(torch.as_tensor(images["image_features"]).float(), dim=-1).numpy()  # (250, 512)
+    text = F.normalize(torch.as_tensor(texts["text_features"]).float(), dim=-1)  # (80, 512)
+    labels, names = images["labels"].astype(np.int64), texts["label_names"].tolist()
+    known = np.arange(0, 80, 2)  # every other label is trained on, the rest are held out
+    train, test = (unmix.Split(cls[half::2, None], cls[half::2], labels[half::2][:, known]) for half in (0, 1))
+    config = unmix.Config(epochs=40, batch=8, lr=2e-4, alpha=0.1)
+    settings = {"unmix": unmix.Setting(negative=False), "without": unmix.Setting(alpha=0.0, negative=False)}
+    twice = torch.stack([text[known], text[known]])  # there are no negative prompts: the same text stands in, unread
+    table, scores = unmix.ablate(
+        train, test, twice, [names[k] for k in known], config, settings, held=text[np.setdiff1d(np.arange(80), known)]
+    )
+    rows = table.set_index("setting")
+    assert rows["before"].between(0.7, 0.8).all() and rows.loc["unmix", "after"] < 0.4 < rows.loc["without", "after"]
+    assert rows.loc["unmix", "held after"] < rows.loc["unmix", "held before"]
+    plain = recognition.ruled(test.cls, text[known])
+    ranking = recognition.recognise(plain | {"unmix": scores["unmix", 0]}, test.present, resamples=20).set_index("rule")
+    assert ranking["mAP"].between(10, 90).all() and (ranking["images"] == 125).all()
 
 
 def test_photographs_are_read_with_their_labels(voc: Path) -> None:

@@ -96,5 +96,5 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     measured = [name for name in ("mAP", "CF1", "OF1", "after", "held after") if name in table]
     groups = table.groupby("setting", sort=False)
     spread = groups[measured].std().add_suffix(" std")
-    fixed = groups[[name for name in ("alpha", "before", "held before") if name in table]].first()
+    fixed = groups[[name for name in ("alpha·lambda", "before", "held before") if name in table]].first()
     return pd.concat([fixed, groups[measured].mean(), spread], axis=1).assign(seeds=groups.size()).reset_index()

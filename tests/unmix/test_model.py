@@ -117,7 +117,8 @@ def test_the_ablation_is_one_table(tmp_path) -> None:
     table, scores = unmix.ablate(got, got, text, LABELS, config, seeds=(0, 1), held=held)
     assert len(table) == 2 * len(unmix.SETTINGS) == len(scores)
     one = table[table["seed"] == 0].set_index("setting")
-    assert one.loc["without MFI loss", "alpha"] == 0 and one.loc["α·λ × 10", "alpha"] == pytest.approx(0.1)
+    assert one.loc["without MFI loss", "alpha·lambda"] == 0
+    assert one.loc["α·λ × 10", "alpha·lambda"] == pytest.approx(0.02)
     assert (table["before"] == mfi.mean_off_diagonal(mfi.similarity_matrix(text[1]))).all()
     assert table["held after"].notna().all() and table["mAP"].between(0, 100).all()
     alone, _ = unmix.ablate(got, got, text, LABELS, config, {"unmix": unmix.Setting()}, seeds=(0,))

@@ -1,5 +1,6 @@
 """The widgets: state and layout; what they show is computed by the rest of the package."""
 
+from clipsx.panels.company import CompanyPanel
 from clipsx.panels.matrices import MatrixPanel
 from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
@@ -7,4 +8,4 @@ from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.unmix import UnmixPanel
 from clipsx.panels.words import likeness, sentence
 
-__all__ = ["MatrixPanel", "Session", "SurgeryPanel", "UnmixPanel", "likeness", "progress", "sentence"]
+__all__ = ["CompanyPanel", "MatrixPanel", "Session", "SurgeryPanel", "UnmixPanel", "likeness", "progress", "sentence"]

@@ -9,10 +9,12 @@ import contourpy
 import numpy as np
 import traitlets as t
 from jaxtyping import Bool
+from matplotlib import colormaps
 from PIL import Image
 
 from clipsx.datasets import Sample
 from clipsx.panels.session import THRESHOLDS, Maps, Numbers
+from clipsx.plots import COLOURS
 
 THUMB = 112  # pixels, twice what the page shows
 UPLOAD_LIMIT = 8_000_000  # bytes; Jupyter's websocket closes on messages of 10 MiB
@@ -63,11 +65,27 @@ class Pictures(anywidget.AnyWidget):
     colours = t.Bytes().tag(sync=True)  # 256 × RGB
 
 
+class Cells(anywidget.AnyWidget):
+    """A class × class matrix of which one cell, (row, column), is chosen by a click or the arrow keys."""
+
+    _esm, _css = _own("cells.js"), _STYLE
+    labels = t.List(t.Unicode()).tag(sync=True)
+    name = t.Unicode().tag(sync=True)  # what the values measure
+    values = t.Bytes().tag(sync=True)  # (N, N) float32, NaN where not measured
+    chosen = t.List(t.Int(), [0, 1]).tag(sync=True)
+    colours = t.Bytes().tag(sync=True)  # 256 × RGB
+
+
 class Code(anywidget.AnyWidget):
     """A button that shows `code` and puts it on the clipboard."""
 
     _esm, _css = _own("code.js"), _STYLE
     code = t.Unicode().tag(sync=True)
+
+
+def colours() -> bytes:
+    """The colours of maps as the browser reads them, 256 × RGB."""
+    return (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
 
 
 def png(image: Image.Image, side: int | None = None) -> bytes:

@@ -3,13 +3,10 @@
 import html
 
 import ipywidgets as W
-import numpy as np
-from matplotlib import colormaps
 
-from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.methods import METHODS
-from clipsx.panels.elements import Chips, Code, Gallery, Pictures
+from clipsx.panels.elements import Chips, Code, Gallery, Pictures, colours
 from clipsx.panels.state import RELATIONS, SURGERIES
 
 FORMATS = ("pdf", "png", "svg")
@@ -36,10 +33,9 @@ class Layout:
             "attention": W.ToggleButtons(description="attention", options=relations, **few),
             "block": W.IntSlider(description="block", max=blocks - 1, **wide),
         }
-        colours = (colormaps[plots.COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)  # (256, 3)
         self.gallery, self.chips = Gallery(), Chips(known=known)
         self.code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
-        self.pictures = Pictures(colours=colours.tobytes(), layout=W.Layout(margin="4px 0 8px"))
+        self.pictures = Pictures(colours=colours(), layout=W.Layout(margin="4px 0 8px"))
         self.links = [  # straight to the canvas, in the browser
             W.jslink((self.controls["threshold"], "value"), (self.pictures, "threshold")),
             W.jslink((self.controls["opacity"], "value"), (self.pictures, "opacity")),

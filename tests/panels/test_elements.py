@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipsx import paths
 from clipsx.datasets import Sample
-from clipsx.panels.elements import Chips, Code, Gallery, Pictures, outline, thumb
+from clipsx.panels.elements import Cells, Chips, Code, Gallery, Pictures, outline, thumb
 from helpers import noise
 
 
@@ -46,7 +46,7 @@ def test_write_leaves_nothing_half_done(tmp_path: Path) -> None:
         paths.write_whole(tmp_path / "new" / "file.bin" / "below", b"")
 
 
-@pytest.mark.parametrize("kind", [Gallery, Chips, Pictures, Code])
+@pytest.mark.parametrize("kind", [Gallery, Chips, Pictures, Code, Cells])
 def test_widgets_carry_their_own_script_and_style(kind: type) -> None:
     widget = kind()
     assert "export default" in widget._esm

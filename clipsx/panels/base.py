@@ -23,6 +23,7 @@ class FigurePanel(W.VBox):
     """A panel around a figure. Heirs give `figure`, `table`, `provenance` and `code`, and put their rows in place."""
 
     stem = "figure"  # of what is saved
+    patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
     def __init__(self, out: str | Path) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class FigurePanel(W.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""
-        self.wait()
+        self._worker.wait(self.patience)
         bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
         return bundle | {"image/png": base64.b64encode(png_of(self.figure())).decode()}
 

@@ -71,7 +71,7 @@ class CompanyPanel(FigurePanel):
         a, b = best.idxmax() if len(best) else self.labels[:2]
         self._state = self._checked(replace(Company(first, str(a), str(b)), **state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
-        self._cells = Cells(labels=self.labels, colours=colours())
+        self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
         self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
         self._words = W.HTML()
         right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))

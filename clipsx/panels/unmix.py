@@ -62,6 +62,7 @@ class UnmixPanel(FigurePanel):
     """
 
     stem = "unmix"
+    patience = 5.0  # a panel that trains is shown while it trains
 
     def __init__(
         self,
@@ -198,6 +199,14 @@ class UnmixPanel(FigurePanel):
         self._bar.max, self._bar.value, self._began = self._state.epochs, 0, (0.0, 0)
         self._tell("")
         self._worker.start([("training", self._train)], self._finish)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end of training; False when `seconds` are over first. An interrupt stops it, nothing is lost."""
+        try:
+            return self._worker.wait(seconds)
+        except KeyboardInterrupt:
+            self.stop()
+            return self._worker.wait()
 
     def stop(self) -> None:
         """Stop after the present batch; what was learned is shown, and the run can go on from its last epoch."""

@@ -66,6 +66,20 @@ def test_stop_and_go_on_ends_in_the_same_weights(panel):
     assert all(torch.equal(whole[name], value) for name, value in panel.projectors.state_dict().items())
 
 
+def test_an_interrupt_stops_and_nothing_is_lost(panel, monkeypatch):
+    wait, asked = panel._worker.wait, []
+
+    def interrupted(seconds=None):
+        asked.append(seconds)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return wait(seconds)
+
+    panel.start()
+    monkeypatch.setattr(panel._worker, "wait", interrupted)
+    assert panel.wait(120) and len(panel.rows) < 3 and panel.projectors is not None and not panel._go.disabled
+
+
 def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     kept = panel.state
     panel.restore({"image": 99})

@@ -192,9 +192,9 @@ def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str 
     return sns.histplot(table, x=value, hue=hue, palette=shades, ax=_axes(ax), **options)
 
 
-def row(columns: int, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, Any]:
-    """A figure as wide as a page with its axes, side by side."""
-    return plt.subplots(rows, columns, figsize=(13, height), layout="constrained", **options)
+def row(columns: int, rows: int = 1, height: float = 3.2, width: float = 13, **options: Any) -> tuple[Figure, Any]:
+    """A figure as wide as a page with its axes, side by side; sizes in inches."""
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
 
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:

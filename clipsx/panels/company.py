@@ -101,7 +101,8 @@ class CompanyPanel(FigurePanel):
     def figure(self) -> Figure:
         """The scenes of `behind`, at most four: b's map over each, a outlined."""
         s, shown = self._state, self.behind().head(SCENES)
-        figure, axes = plots.row(SCENES, height=3.4)
+        figure, grid = plots.row(SCENES // 2, 2, height=6.4, width=6.4)
+        axes = grid.ravel()
         for ax in axes:
             ax.set_axis_off()
         known = {named(sample, number): sample for number, sample in enumerate(self.samples)} if len(shown) else {}
@@ -157,7 +158,7 @@ class CompanyPanel(FigurePanel):
             if len(rows)
             else "no scene has it, or it is one class with itself."
         )
-        self._words.value = f'<div aria-live="polite">{html.escape(words)}</div>'
+        self._words.value = f'<div aria-live="polite" class="clipsx-words">{html.escape(words)}</div>'
 
     def _on_cell(self, change: dict[str, Any]) -> None:
         a, b = change["new"]

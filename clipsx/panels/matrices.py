@@ -172,7 +172,9 @@ class MatrixPanel(FigurePanel):
         self._picture.value = png_of(self.figure())
         rows = mfi.pairs(self.matrix("left").to_numpy(), list(self.labels), 5)
         alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())
-        self._words.value = f'<div aria-live="polite">Most alike on the left: {html.escape(alike)}.</div>'
+        self._words.value = (
+            f'<div aria-live="polite" class="clipsx-words">Most alike on the left: {html.escape(alike)}.</div>'
+        )
         self._code.code = self.code()
         self._tell("")
 

@@ -90,7 +90,7 @@ class UnmixPanel(FigurePanel):
 
     def _build(self) -> None:
         wide, style = W.Layout(width="330px"), {"description_width": "96px"}
-        log = {"base": 10, "step": 0.25, "readout_format": ".1e", "continuous_update": False}
+        log = {"base": 10, "step": 0.25, "readout_format": ".0e", "continuous_update": False}
         self._controls = {
             "weight": W.FloatSlider(description="λ, of pairs", min=0, max=1, step=0.05, continuous_update=False),
             "alpha": W.FloatLogSlider(description="α, of MFI", min=-5, max=1, **log),
@@ -252,7 +252,7 @@ class UnmixPanel(FigurePanel):
         self._eta.value = f"{len(self.rows)} of {self._state.epochs} epochs"
         self._draw_curves()
         self._draw_maps()
-        self._words.value = f'<div aria-live="polite">{self.sentence()}</div>'
+        self._words.value = f'<div aria-live="polite" class="clipsx-words">{self.sentence()}</div>'
         self._tell("")
 
     def sentence(self) -> str:

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from clipsx import DenseFeatures, datasets, evaluate, metrics, recognition, surgery_scores, unmix
 from helpers import tiny_clip
 
+pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
+
 Ranking = tuple[dict[str, np.ndarray], np.ndarray]
 
 

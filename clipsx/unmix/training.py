@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def fit(
     and the projectors as they stand.
     stop is asked at every batch; it and Ctrl-C leave the projectors as they are, usable. checkpoint: written whole or
     not at all after every epoch; a run goes on from there as if it had not stopped. Classes without a positive image
-    are left out of the asymmetric loss. Features are not augmented, unlike the paper's.
+    are named in a warning and left out of the asymmetric loss. Features are not augmented, unlike the paper's.
     Errors: ValueError that names what does not fit, holds NaN, is twice or empty, and for another run's checkpoint.
     Source: Unmix-CLIP, L = ASL + α·L_MFI; SGD with momentum, cosine.
     """
@@ -66,6 +67,8 @@ def fit(
     log = _resume(checkpoint, projectors, optimizer, run)
     steps = math.ceil(len(labels) / config.batch)
     mask = torch.from_numpy(labels.any(axis=0))  # (N,)
+    if absent := [name for name, there in zip(names, mask.tolist(), strict=True) if not there]:
+        warnings.warn(f"No positive image, left out of the asymmetric loss: {', '.join(absent)}.", stacklevel=2)
     try:
         for epoch in range(len(log), config.epochs):
             order = np.random.default_rng([config.seed, epoch]).permutation(len(labels))

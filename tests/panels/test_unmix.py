@@ -10,6 +10,8 @@ from clipsx import mfi, unmix
 from clipsx.datasets import Sketchbook
 from clipsx.panels import UnmixPanel
 
+pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
+
 DIALS = {"epochs": 3, "lr": 1e-3, "seed": 4}
 
 

@@ -76,6 +76,14 @@ def test_stop_is_heard_at_the_next_batch():
     assert len(log) == 1 and len(asked) == 9
 
 
+def test_a_label_without_a_positive_is_named_and_masked():
+    features, labels, text = toy()
+    labels[:, 2] = 0
+    with pytest.warns(UserWarning, match="left out of the asymmetric loss: boat"):
+        _, log = fit(features, labels, text, NAMES, CONFIG)
+    assert np.isfinite(log[-1]["loss"]) and np.isfinite(log[-1]["mAP"])
+
+
 def test_bad_input_is_told_in_words():
     features, labels, text = toy()
     broken = features.copy()

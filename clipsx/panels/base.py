@@ -4,15 +4,20 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from clipsx import plots
+from clipsx.maps import minmax, upsample
 from clipsx.panels.elements import Code
 from clipsx.panels.worker import Worker
 
@@ -20,8 +25,16 @@ FORMATS = ("pdf", "png", "svg")
 
 
 class FigurePanel(W.VBox):
-    """A panel around a figure. Heirs give `figure`, `table`, `provenance` and `code`, and put their rows in place."""
+    """A panel around a figure.
 
+    Heirs hold a frozen dataclass in `_state`, give `figure`, `table`, `provenance` and `code`, put their rows in place,
+    check a state (`_checked`), show it (`_adopt`), and put it into the controls unheard (`_fill`).
+    """
+
+    _state: Any
+    _checked: Callable[[Any], Any]
+    _adopt: Callable[[Any], None]
+    _fill: Callable[[], None]
     stem = "figure"  # of what is saved
     patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
@@ -39,6 +52,19 @@ class FigurePanel(W.VBox):
         self._figure.on_click(lambda _: self.save_figure([self._format.value]))
         self._table.on_click(lambda _: self.save_table())
         self.add_class("clipsx-panel")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that the panel shows, as plain values that JSON holds and a call takes."""
+        return asdict(self._state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
+        try:
+            self._adopt(self._checked(replace(self._state, **state)))
+        except (ValueError, TypeError) as error:
+            self._on_error(error)
+        self._fill()
 
     def figure(self) -> Figure:
         """What is on screen, as a figure for a page."""
@@ -102,3 +128,8 @@ def png_of(figure: Figure) -> bytes:
     finally:
         plt.close(figure)
     return buffer.getvalue()
+
+
+def map_at_pixels(sim: Float[Tensor, "1 h w 1"], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
+    """One label's similarities stretched to 0 … 1, at an image's (H, W)."""
+    return upsample(minmax(sim), size)[0, ..., 0].float().cpu().numpy()

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluate import deep, named, similarities
-from clipsx.maps import minmax, upsample
 from clipsx.messages import nearest
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import FigurePanel, map_at_pixels, png_of
 from clipsx.panels.code import clip_code, samples_code
 from clipsx.panels.elements import Cells, colours
 
@@ -81,18 +80,6 @@ class CompanyPanel(FigurePanel):
         self._cells.observe(self._on_cell, "chosen")
         self._adopt(self._state)
 
-    @property
-    def state(self) -> dict[str, Any]:
-        """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return asdict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
-        try:
-            self._adopt(self._checked(replace(self._state, **state)))
-        except (ValueError, TypeError) as error:
-            self._on_error(error)
-
     def behind(self) -> pd.DataFrame:
         """The rows of `mfi.coactivation` behind the cell, brightest first."""
         mine = self.rows[(self.rows["a"] == self._state.a) & (self.rows["b"] == self._state.b)]
@@ -140,14 +127,19 @@ class CompanyPanel(FigurePanel):
         return state
 
     def _adopt(self, state: Company) -> None:
-        self._state, self._quiet = state, True
-        self._measure.value = self._cells.name = state.measure
-        values = np.asarray(self.matrices[state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
-        self._cells.values = np.ascontiguousarray(values).tobytes()
-        self._cells.chosen = [self.labels.index(state.a), self.labels.index(state.b)]
-        self._quiet = False
+        self._state = state
+        self._fill()
         self._code.code = self.code()
         self._worker.start([("reading the scenes", self._draw)], lambda: self._tell(""))
+
+    def _fill(self) -> None:
+        """Put the state into the controls, without hearing them."""
+        self._quiet = True
+        self._measure.value = self._cells.name = self._state.measure
+        values = np.asarray(self.matrices[self._state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
+        self._cells.values = np.ascontiguousarray(values).tobytes()
+        self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
+        self._quiet = False
 
     def _draw(self) -> None:
         self._picture.value = png_of(self.figure())
@@ -174,4 +166,4 @@ class CompanyPanel(FigurePanel):
         images = self.clip.prepare(sample.image, size=(height, width))  # (1, 3, H, W)
         dense = self.clip.encode_dense(images, about["method"], **deep(self.clip, about["method"]))
         sim = similarities(dense, self._text, about["surgery"], 2.0)[..., [self.labels.index(self._state.b)]]
-        return upsample(minmax(sim), sample.image.size[::-1])[0, ..., 0].float().cpu().numpy()
+        return map_at_pixels(sim, sample.image.size[::-1])

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +82,9 @@ class MatrixPanel(FigurePanel):
         self._adopt(self._state)
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return asdict(self._state)
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """The labels of the present state."""
         return vocabulary(self._state.labels)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
-        try:
-            self._adopt(self._checked(replace(self._state, **state)))
-        except (ValueError, TypeError) as error:
-            self._on_error(error)
-            self._fill()
 
     def matrix(self, side: str = "left") -> pd.DataFrame:
         """A side's cosines, (N, N), by label. Side "left", "right", or "difference": right minus left."""

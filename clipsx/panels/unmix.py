@@ -19,9 +19,8 @@ from clipsx import mfi, paths, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluate import deep, similarities
-from clipsx.maps import minmax, upsample
 from clipsx.metrics import mean_average_precision, msc
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import FigurePanel, map_at_pixels, png_of
 from clipsx.panels.code import clip_code, samples_code
 from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, UnmixedClip, fit, projected_matrix
 
@@ -84,6 +83,7 @@ class UnmixPanel(FigurePanel):
         self._before = mfi.mean_off_diagonal(self._matrix)
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
         self._state = self._checked(replace(Unmixing(), **state))
+        self.run = self._state.config  # what the projectors were trained with: the dials may have moved since
         self._build()
         self._fill()
         self._adopt(self._state)
@@ -126,23 +126,11 @@ class UnmixPanel(FigurePanel):
     # State ----------------------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return asdict(self._state)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
-        try:
-            self._adopt(self._checked(replace(self._state, **state)))
-        except (ValueError, TypeError) as error:
-            self._on_error(error)
-        self._fill()
-
-    @property
     def unmixed(self) -> UnmixedClip | None:
         """The trained model; None before the first epoch."""
-        run = self._state.config
-        return None if self.projectors is None else UnmixedClip(self.clip, self.projectors, self.train.labels, run)
+        if self.projectors is None:
+            return None
+        return UnmixedClip(self.clip, self.projectors, self.train.labels, self.run)
 
     def _checked(self, state: Unmixing) -> Unmixing:
         if not 0 <= state.image < len(self.samples):
@@ -222,10 +210,10 @@ class UnmixPanel(FigurePanel):
         self._adopt(self._state)
 
     def _train(self) -> None:
-        self.rows = []
+        self.rows, self.run = [], self._state.config
         try:
             self.projectors, self.rows = fit(
-                self.train.positions, self.train.present, self.text, self.train.labels, self._state.config,
+                self.train.positions, self.train.present, self.text, self.train.labels, self.run,
                 self._on_epoch, self._stopped.is_set, self._file,
             )  # fmt: skip
         finally:
@@ -323,7 +311,7 @@ class UnmixPanel(FigurePanel):
     def _map(self, clip: Clip, sample: Sample, method: str, surgery: str, label: int) -> Float[np.ndarray, "H W"]:
         dense = clip.encode_dense(clip.prepare(sample.image), method, **deep(clip, method))
         sim = similarities(dense, clip.encode_labels(self.train.labels, [PROMPTS[1]]), surgery, 2.0)[..., [label]]
-        return upsample(minmax(sim), sample.image.size[::-1])[0, ..., 0].float().cpu().numpy()
+        return map_at_pixels(sim, sample.image.size[::-1])
 
     # To take away ---------------------------------------------------------------------------------------------------
 
@@ -332,8 +320,8 @@ class UnmixPanel(FigurePanel):
         return pd.DataFrame(self.rows).assign(**self.provenance())
 
     def provenance(self) -> dict[str, Any]:
-        """CLIP, data, and the run's configuration."""
-        return self.train.about | asdict(self._state.config) | {"prompts": " / ".join(PROMPTS)}
+        """CLIP, data, and the configuration of the run that is shown."""
+        return self.train.about | asdict(self.run) | {"prompts": " / ".join(PROMPTS)}
 
     def code(self) -> str:
         """Code that trains the same projectors, without a panel."""

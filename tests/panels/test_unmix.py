@@ -106,4 +106,8 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     assert again.describe() == panel.unmixed.describe()
     assert "image/png" in panel._repr_mimebundle_()
     compile(panel.code(), "code", "exec")
+    panel.restore({"lr": 1e-4})  # dials for the next run do not change what was trained
+    assert panel.wait(60) and panel.unmixed.config.lr == 1e-3 and set(panel.table()["lr"]) == {1e-3}
+    panel.restore({"lr": 1e-3})
+    assert panel.wait(60)
     assert repr(panel._state.config) in panel.code()

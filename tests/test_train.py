@@ -94,14 +94,50 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "scores", _interrupt_at(loop.scores, 2))
         with pytest.raises(KeyboardInterrupt):
-            train(TINY, tmp_path / "cut", tmp_path / "work" / "b", test_length=20)
-    train(TINY, tmp_path / "cut", tmp_path / "work" / "b", test_length=20)
+            train(TINY, tmp_path / "cut", tmp_path / "other" / "b", test_length=20)
+    train(TINY, tmp_path / "cut", tmp_path / "other" / "b", test_length=20)
     whole, cut = (clipsx.load(str(tmp_path / name)).model.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     assert json.loads((tmp_path / "whole" / "scores.json").read_text())["mAP"] == found["mAP"]
     rows = (tmp_path / "whole" / "log.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["step", "3", "6", "8"]
-    assert [file.name for file in (tmp_path / "work" / "a").glob("after-*")] == ["after-32.safetensors"]
+    assert [row.split(",")[0] for row in rows] == ["step", "3", "4", "6", "8"]
+    after = sorted(file.name for file in (tmp_path / "work" / "a").glob("after-*"))
+    assert after == ["after-32.safetensors", "after-64.safetensors"]
+
+
+def test_a_recipe_that_begins_as_another_goes_on_from_there(tmp_path, monkeypatch):
+    other = dataclasses.replace(TINY, stages=(TINY.stages[0], dataclasses.replace(TINY.stages[1], colours=0.0)))
+    assert loop._beginning(TINY, 1) == loop._beginning(other, 1) != loop._beginning(TINY, 2)
+    assert loop._beginning(TINY, 2) != loop._beginning(other, 2)
+    train(TINY, tmp_path / "first", tmp_path / "work" / "a", test_length=20)
+    train(other, tmp_path / "alone", tmp_path / "apart" / "b", test_length=20)
+    seen: list[int] = []
+    monkeypatch.setattr(Pool, "batch", lambda *a, own=Pool.batch: (seen.append(1), own(*a))[1])
+    train(other, tmp_path / "shared", tmp_path / "work" / "b", test_length=20)
+    assert len(seen) == 4  # the second stage alone
+    alone, shared = (clipsx.load(str(tmp_path / name)).model.state_dict() for name in ("alone", "shared"))
+    assert all(torch.equal(alone[key], shared[key]) for key in alone)
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+def test_bfloat16_computes_and_float32_learns(tmp_path, tower):
+    """The same run in both precisions ends close by; a weight moves by less than bfloat16 could hold."""
+    vision = TINY.model["vision_cfg"]
+    if tower == "resnet":
+        vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16}
+    plain = dataclasses.replace(TINY, model=TINY.model | {"vision_cfg": vision}, lr=1e-4)
+    ends = []
+    for name, half in (("plain", False), ("half", True)):
+        train(dataclasses.replace(plain, bfloat16=half), tmp_path / name, tmp_path / f"w{name}" / "a", test_length=10)
+        saved = torch.load(tmp_path / f"w{name}" / "a" / "checkpoint.pt", weights_only=True)["model"]
+        ends.append(saved)
+    torch.manual_seed(plain.seed)
+    for key, one in ends[0].items():
+        assert ends[1][key].dtype == one.dtype
+        if one.is_floating_point() and torch.isfinite(one).all() and one.ndim > 1:
+            assert torch.allclose(one, ends[1][key], atol=2e-3), key
+    moved = ends[1]["text_projection"]
+    assert not torch.equal(moved, moved.bfloat16().float())
 
 
 def test_a_new_cycle_begins_from_what_would_be_shipped(tmp_path):
@@ -109,12 +145,12 @@ def test_a_new_cycle_begins_from_what_would_be_shipped(tmp_path):
     cycle = Stage(16, 16, (1, 3), alone=0.5, colours=0.0, ground=0.0, patch_dropout=0.25, restart=5e-4)
     both = dataclasses.replace(TINY, stages=(*TINY.stages, cycle))
     train(both, tmp_path / "both", tmp_path / "work" / "a", test_length=10)
-    train(TINY, tmp_path / "first", tmp_path / "work" / "b", test_length=10)
-    kept = torch.load(tmp_path / "work" / "b" / "checkpoint.pt", weights_only=True)
+    train(TINY, tmp_path / "first", tmp_path / "other" / "b", test_length=10)
+    kept = torch.load(tmp_path / "other" / "b" / "checkpoint.pt", weights_only=True)
     shipped = clipsx.load(str(tmp_path / "first")).model.state_dict()
     kept["model"] = {name: shipped[name] for name in kept["model"]}
-    torch.save(kept, tmp_path / "work" / "b" / "checkpoint.pt")
-    train(both, tmp_path / "second", tmp_path / "work" / "b", test_length=10)
+    torch.save(kept, tmp_path / "other" / "b" / "checkpoint.pt")
+    train(both, tmp_path / "second", tmp_path / "other" / "b", test_length=10)
     one, two = (clipsx.load(str(tmp_path / name)).model.state_dict() for name in ("both", "second"))
     assert all(torch.equal(one[key], two[key]) for key in one)
     rates = [loop._rate(both, [4, 8, 10], stage, step) for step, stage in ((7, 1), (8, 2), (9, 2))]

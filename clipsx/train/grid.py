@@ -1,6 +1,7 @@
 """The laboratory's grid: `data/laboratory/grid.toml` as recipes, one factor at a time around a centre."""
 
 import tomllib
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -36,11 +37,22 @@ def recipe(name: str) -> Recipe:
         vision |= {"layers": dials["blocks"], "pool_type": dials["pooling"]}
     few, several, many, last = dials["images"]
     world = {"co_occurrence": dials["co_occurrence"], "background_bias": dials["background_bias"]}
-    named, pools, dropout = dials["named"], dials["scenes"], dials["patch_dropout"]
+    # One object keeps no company: where only company differs, the first stage is the same run.
+    alone = world | {"co_occurrence": 0.5}
+    named, colours, pools, dropout = dials["named"], dials["colours"], dials["scenes"], dials["patch_dropout"]
+
+    def stage(kind: int, images: int, objects: tuple[int, int], alone: float, dropout: float, world: Any) -> Stage:
+        words = {"alone": alone, "colours": colours[kind], "ground": named[kind]}
+        return Stage(images, pools[kind], objects, **words, patch_dropout=dropout, **world)
+
     stages = (
-        Stage(few, pools[0], (1, 1), alone=1.0, colours=0.0, ground=named[0], patch_dropout=dropout, **world),
-        Stage(several, pools[1], (1, 3), alone=0.6, colours=0.0, ground=named[1], patch_dropout=dropout, **world),
-        Stage(many, pools[2], (1, 4), alone=0.5, colours=0.3, ground=named[2], patch_dropout=dropout, **world),
-        Stage(last, pools[2], (1, 4), alone=0.5, colours=0.3, ground=named[2], patch_dropout=dials["lifted"], **world),
+        stage(0, few, (1, 1), 1.0, dropout, alone),
+        stage(1, several, (1, 3), 0.6, dropout, world),
+        stage(2, many, (1, 4), 0.5, dropout, world),
+        stage(2, last, (1, 4), 0.5, dials["lifted"], world),
     )
-    return Recipe(model | {"vision_cfg": vision}, stages, cell["seed"], largest_scale=dials["largest_scale"])
+    if dials["again"]:  # a second cycle of the last two, at six tenths of the first one's peak rate
+        many, last = dials["again"]
+        stages += (replace(stages[2], images=many, restart=6e-4), replace(stages[3], images=last))
+    own = {"largest_scale": dials["largest_scale"], "bfloat16": dials["bfloat16"]}
+    return Recipe(model | {"vision_cfg": vision}, stages, cell["seed"], **own)

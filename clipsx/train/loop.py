@@ -1,11 +1,15 @@
 """CLIP's contrastive training on the sketchbook: seeded by step, checkpointed, continued as if it had not stopped."""
 
+import copy
 import csv
+import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clipsx.datasets.sketchbook import Sketchbook
 from clipsx.metrics import mean_average_precision
 from clipsx.train.pools import Pool, draw_pool, exam, normalise
 from clipsx.train.recipes import Recipe
 
-REPORT = 200  # steps between two lines of the log
+REPORT = 400  # steps between two lines of the log
 CHECK_SEED = 1000  # a world that no recipe draws from, for the log
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -48,7 +53,7 @@ def encode_text(model: open_clip.CLIP, tokenizer: Tokenizer, texts: list[str]) -
     x = model.token_embedding(ids) + model.positional_embedding[:length]  # (T, L, C)
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
     last = x[torch.arange(len(x)), ids.argmax(dim=1)]  # (T, C): the end token has the highest id
-    return F.normalize(last @ model.text_projection, dim=1)
+    return F.normalize((last @ model.text_projection).float(), dim=1)
 
 
 @torch.no_grad()
@@ -94,18 +99,24 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train `model` in place; return the log, also written to the CSV `log`.
 
-    work: the folder of the checkpoint, from which a run that was cut off goes on; pools of scenes lie beside it. The
-    weights after each stage stay there too, as `after-IMAGES.safetensors`.
+    work: the folder of the checkpoint, from which a run that was cut off goes on; pools of scenes lie beside it, and
+    checkpoints after each stage: a recipe that begins as another one did goes on from there. The weights after each
+    stage stay in `work` too, as `after-IMAGES.safetensors`.
     compiled: let torch compile the image tower (a fifth faster, needs a C++ compiler).
     A stage with `restart` begins a new cycle (warm restarts, Loshchilov & Hutter 2017) from what would be shipped
     before it: weights rounded to float16, a new optimizer, warm-up and cosine again.
     """
     ends = np.cumsum([s.images // recipe.batch for s in recipe.stages]).tolist()
     optimizer = _optimizer(model, recipe)
+    shared = [work.parent / "begun" / f"{_beginning(recipe, n)}.pt" for n in range(1, len(recipe.stages) + 1)]
+    begun = next((file for file in reversed(shared) if file.exists()), None)
+    if begun and not (work / "checkpoint.pt").exists():
+        shutil.copyfile(begun, work / "checkpoint.pt")
     state = _resume(work / "checkpoint.pt", model, optimizer)
     check_scenes = exam(CHECK_SEED, 300, recipe.model["vision_cfg"]["image_size"])
     model.train().visual.to(memory_format=torch.channels_last)
-    visual = torch.compile(model.visual) if compiled else model.visual
+    worker = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
+    visual = torch.compile(worker.visual) if compiled else worker.visual
     stage, pool, losses, began = -1, None, [], time.perf_counter()
     with ProcessPoolExecutor(1) as painter:
         left = [(n, world) for n, world in enumerate(_worlds(recipe)) if ends[n] > state["step"]]
@@ -114,23 +125,30 @@ def fit(
             if (now := int(np.searchsorted(ends, step, side="right"))) != stage:
                 stage, pool = now, Pool(drawn[now].result(), recipe.stages[now])
                 if isinstance(model.visual, open_clip.transformer.VisionTransformer):
-                    model.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
+                    worker.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
                 if recipe.stages[now].restart and step == ends[now - 1]:
                     model.load_state_dict(halved(model))
                     optimizer = _optimizer(model, recipe)
+                    worker.load_state_dict(model.state_dict())
             images, texts, which = pool.batch(np.random.default_rng([recipe.seed, step]), recipe.batch)
             torch.manual_seed(recipe.seed * 10**7 + step)  # patch dropout
             for group in optimizer.param_groups:
                 group["lr"] = _rate(recipe, ends, stage, step)
-            image = F.normalize(visual(images), dim=1)  # (B, D)
-            loss = contrastive_loss(image, encode_text(model, tokenizer, texts), which, model.logit_scale.exp())
             optimizer.zero_grad()
-            loss.backward()
+            with sdpa_kernel(SDPBackend.MATH):  # on a CPU, few tokens: plain products are faster
+                image = F.normalize(visual(images.to(worker.visual.conv1.weight)).float(), dim=1)  # (B, D)
+                text = encode_text(worker, tokenizer, texts)  # (T, D)
+                loss = contrastive_loss(image, text, which, worker.logit_scale.float().exp())
+                loss.backward()
+            if worker is not model:
+                _hand_over(worker, model)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             model.logit_scale.data.clamp_(0, math.log(recipe.largest_scale))
+            if worker is not model:
+                worker.load_state_dict(model.state_dict())  # rounded
             losses.append(loss.item())
-            if (step + 1) % REPORT == 0 or step + 1 == ends[-1]:
+            if (step + 1) % REPORT == 0 or step + 1 in ends:
                 state["seconds"] += time.perf_counter() - began
                 row = {"step": step + 1, "images": (step + 1) * recipe.batch, "stage": stage}
                 row |= {"loss": round(float(np.mean(losses)), 4), "scale": round(model.logit_scale.exp().item(), 2)}
@@ -140,10 +158,35 @@ def fit(
                 _tabulate(state["log"], log)
                 print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
                 losses, began = [], time.perf_counter()
-            if step + 1 in ends[:-1]:  # a checkpoint to look into: how long must one train for what?
+            if step + 1 in ends:  # a checkpoint to look into: how long must one train for what?
                 save_file(halved(model), work / f"after-{(step + 1) * recipe.batch}.safetensors")
+                shared[stage].parent.mkdir(exist_ok=True)
+                shutil.copyfile(work / "checkpoint.pt", shared[stage])
     _tabulate(state["log"], log)  # also where the checkpoint was at the end already
     return state["log"]
+
+
+def _in_bfloat16(model: open_clip.CLIP) -> open_clip.CLIP:
+    """A copy that computes in bfloat16, twice as fast where the processor has it; the logit scale stays exact."""
+    worker = copy.deepcopy(model).bfloat16()
+    worker.logit_scale.data = model.logit_scale.data.clone()
+    return worker
+
+
+def _hand_over(worker: torch.nn.Module, model: torch.nn.Module) -> None:
+    """What the copy found, to the weights that are kept in float32: gradients, and statistics of batch norms."""
+    for one, other in zip(worker.parameters(), model.parameters(), strict=True):
+        other.grad = None if one.grad is None else one.grad.to(other)
+        one.grad = None
+    for one, other in zip(worker.buffers(), model.buffers(), strict=True):
+        other.copy_(one)
+
+
+def _beginning(recipe: Recipe, count: int) -> str:
+    """A name for all that decides the weights after the first `count` stages; rates depend on the whole cycle."""
+    ends = next((n for n, s in enumerate(recipe.stages) if n >= count and s.restart), len(recipe.stages))
+    lengths = [stage.images for stage in recipe.stages[:ends]]
+    return hashlib.sha256(repr((replace(recipe, stages=recipe.stages[:count]), lengths)).encode()).hexdigest()[:16]
 
 
 def _rate(recipe: Recipe, ends: list[int], stage: int, step: int) -> float:

@@ -34,6 +34,7 @@ class Recipe:
     warmup: int = 300
     weight_decay: float = 0.05
     largest_scale: float = 100.0  # the logit scale is clamped here, as CLIP's is at 100
+    bfloat16: bool = False  # forward and backward in bfloat16, weights kept in float32
 
 
 TEXT = {"context_length": 32, "width": 128, "heads": 4, "layers": 3}

@@ -1,6 +1,6 @@
 """Methods × data set → a tidy table: how well maps find the objects that are there. Images stream, one at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def evaluate(
     samples: Sequence[Sample],
     methods: Sequence[str] = ("clip", "maskclip", "clip-surgery"),
     surgery: Sequence[str] = ("none", "code"),
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     templates: str | Sequence[str] = "clip-surgery",
     depth: int = 6,
     tau: float = 2.0,
@@ -51,8 +51,10 @@ def evaluate(
     """A row per image, label that is present with a mask, method and form of feature surgery ("none", "code", "paper").
 
     Every image is asked for all labels (`queries`); the maps of those that are present are stretched to 0…1 over the
-    patches, upsampled to the picture's size and compared with the mask. Columns: `msc` (%, NaN for a mask that covers
-    the whole picture), `area` (% of the picture) and its `size`, `constant` (the map says nothing), and the shares of
+    patches, upsampled to the picture's size and compared with the mask. `labels` may be several sets by name, for
+    feature surgery to compare: then the column `label_set` says which (plain maps do not depend on it, and are measured
+    for the first set alone), and only labels of the first set are measured. Columns: `msc` (%, NaN for a mask of all
+    the picture), `area` (% of the picture) and its `size`, `constant` (the map says nothing), and the shares of
     object and background pixels at or above every threshold (`in@…`, `out@…`, 0…1), from which come IoU and the
     distributions of scores; then provenance. Images without a mask give no row.
     Errors: ValueError for no images at all, fewer than two labels, and what `Clip` refuses.
@@ -60,18 +62,23 @@ def evaluate(
     """
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
-    asked = queries(samples, labels)
-    text = clip.encode_labels(asked, templates)  # (N, D)
-    about = provenance(clip, samples, templates) | {"labels": len(asked)}
+    named_sets = labels if isinstance(labels, Mapping) else {None: labels}
+    sets = {name: queries(samples, some) for name, some in named_sets.items()}
+    texts = {name: clip.encode_labels(some, templates) for name, some in sets.items()}  # (N, D) each
+    first = next(iter(sets))
+    asked = sets[first]
+    about = provenance(clip, samples, templates)
     rows: list[dict[str, Any]] = []
     for number, sample in enumerate(samples):
         present = [label for label in sample.labels if label in asked and label in sample.masks]
         images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
         for method in methods if present else ():
             dense = clip.encode_dense(images, method=method, **deep(clip, method, depth))
-            for form in surgery:
-                sim = similarities(dense, text, form, tau)[..., [asked.index(label) for label in present]]
+            for form, name in [(form, name) for form in surgery for name in sets if form != "none" or name == first]:
+                places = [sets[name].index(label) for label in present]
+                sim = similarities(dense, texts[name], form, tau)[..., places]  # (1, h, w, n)
                 setting = {"method": method, "surgery": form, "tau": None if form == "none" else tau}
+                setting |= {"labels": len(sets[name])} | ({} if name is None else {"label_set": name})
                 setting |= {"depth": deep(clip, method, depth).get("depth"), "image_size": side(images)}
                 rows += [
                     {"image": named(sample, number), **found, **setting} for found in _measure(sim, sample, present)

@@ -1,0 +1,101 @@
+"""The laboratory's shipped results: written once per trained cell, read back as tables with the cell's settings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from clipsx import paths
+from clipsx.clip import Clip
+from clipsx.laboratory.measures import Progress, measure, shown
+from clipsx.load import load
+from clipsx.train.grid import cells
+
+SETTINGS = (
+    "image_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout", "lifted",
+    "largest_scale",
+)  # fmt: skip
+TABLES = ("maps", "blocks", "measures", "log")
+REFERENCES = {"sketchbook": "built in", "sketchbook-rn": "built in", "sketchbook-random": "random weights"}
+
+
+def folder() -> Path:
+    """Where results lie: per run a folder of tables (CSV), what was trained (JSON), and maps of some scenes."""
+    return paths.data() / "laboratory" / "runs"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All shipped results. Every table has a row's `run`, `cell`, `seed`, `factor`, `images` (seen in training)."""
+
+    runs: pd.DataFrame  # and the cell's settings
+    maps: pd.DataFrame
+    blocks: pd.DataFrame
+    measures: pd.DataFrame
+    log: pd.DataFrame
+
+
+def write(name: str, model: Path, out: Path, length: int = 150, on_progress: Progress | None = None) -> Path:
+    """Measure a trained model and write its results to `out / name`; return that folder.
+
+    name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
+    """
+    clip, place = load(str(model)), out / name
+    size = 256 if name.startswith("lab-resnet") else None  # its stride is 32: read larger than it was trained
+    tables = measure(clip, length, size, on_progress)
+    place.mkdir(parents=True, exist_ok=True)
+    for table, rows in tables.items():
+        rows.round(4).to_csv(place / f"{table}.csv", index=False, lineterminator="\n")
+    for file in ("log.csv", "train.json", "scores.json"):
+        if (model / file).exists():
+            (place / file).write_bytes((model / file).read_bytes())
+    save_file(shown(clip, size), place / "scenes.safetensors")
+    return place
+
+
+def _about(name: str) -> dict[str, Any]:
+    """What the grid says of a run: its cell, seed, factor and settings; built-in models have their own."""
+    run, _, images = name.partition("@")
+    made = json.loads((folder() / name / "train.json").read_text()) if (folder() / name / "train.json").exists() else {}
+    seen = int(images) if images else made.get("images", 0)
+    if run in REFERENCES:
+        return {"cell": run, "seed": 7, "factor": REFERENCES[run], "images": seen, "minutes": made.get("minutes")}
+    cell = cells()[run]
+    settings = {key: cell["settings"][key] for key in SETTINGS} | {"named": max(cell["settings"]["named"])}
+    about = {key: cell[key] for key in ("cell", "seed", "factor")}
+    return about | {"images": seen, "minutes": made.get("minutes")} | settings
+
+
+def results() -> Results:
+    """Read every shipped result. Errors: FileNotFoundError where none is shipped."""
+    names = sorted(path.name for path in folder().glob("*") if (path / "measures.csv").exists())
+    if not names:
+        raise FileNotFoundError(f"{folder()} holds no results: train a cell and measure it (clipsx lab-measure).")
+    runs = pd.DataFrame([{"run": name, **_about(name)} for name in names])
+    order = {cell["cell"]: n for n, cell in enumerate(cells().values())}
+    runs = runs.sort_values(by=["cell", "seed", "images"], key=lambda c: c.map(order) if c.name == "cell" else c)
+    found = {}
+    for table in TABLES:
+        parts = [
+            pd.read_csv(folder() / name / f"{table}.csv").assign(run=name)
+            for name in runs["run"]
+            if (folder() / name / f"{table}.csv").exists()
+        ]
+        known = runs[["run", "cell", "seed", "factor"]]
+        found[table] = pd.concat([p for p in parts if len(p)], ignore_index=True).merge(known, on="run")
+    return Results(runs.reset_index(drop=True), **found)
+
+
+def scenes(run: str) -> dict[str, torch.Tensor]:
+    """The shown scenes' maps of a run: "method surgery" → (scenes, h, w, N), 0…1; see `measures.shown`."""
+    return {name: maps.float() for name, maps in load_file(folder() / run / "scenes.safetensors").items()}
+
+
+def shipped() -> dict[str, Clip]:
+    """The laboratory's models whose weights are shipped, by run."""
+    found = sorted(path.parent for path in (paths.data() / "laboratory" / "models").glob("*/open_clip_config.json"))
+    return {path.name: load(str(path)) for path in found}

@@ -1,4 +1,4 @@
-"""The command line: ``clipsx explain | evaluate | reproduce | lab | train``.
+"""The command line: ``clipsx explain | evaluate | reproduce | lab | train | lab-measure | lab-report``.
 
 Every command takes a model the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an open_clip name, a
 directory or a file), ``--pretrained`` an open_clip tag. A mistake is answered in one line on stderr and exit code 2.
@@ -203,6 +203,25 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lab_measure(options: argparse.Namespace) -> int:
+    from clipsx.laboratory.results import folder, write
+
+    for model in options.models:
+        name = options.name or model.resolve().name
+        print(write(name, model, options.runs or folder(), options.count or 150))
+    return 0
+
+
+def _lab_report(options: argparse.Namespace) -> int:
+    from clipsx.laboratory import answers, results
+    from clipsx.laboratory.report import report
+
+    for file in report(options.out):
+        print(file)
+    print("\n".join(["", *answers.sentences(results())]))
+    return 0
+
+
 def _load(options: argparse.Namespace) -> "Clip":
     import clipsx
 
@@ -237,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 
     parser = argparse.ArgumentParser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
-    commands = parser.add_subparsers(required=True, metavar="explain | evaluate | reproduce | lab | train")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sub = commands.add_parser(
         "explain", parents=[model, device, out], help="maps of labels on pictures: figure and table"
@@ -272,6 +291,16 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser("train", help="train a built-in model again (see clipsx train --help)")
     sub.set_defaults(command=_train)
+
+    sub = commands.add_parser("lab-measure", help="measure trained cells of the laboratory's grid, or built-in models")
+    sub.add_argument("models", nargs="+", type=Path, metavar="FOLDER", help="a model's folder, named as its run")
+    sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
+    sub.add_argument("--runs", type=Path, help="where results are written (default: with those that are shipped)")
+    sub.add_argument("--images", dest="count", type=_positive, help="scenes of the test world (default: 150)")
+    sub.set_defaults(command=_lab_measure)
+
+    sub = commands.add_parser("lab-report", parents=[out], help="the laboratory's tables and figures again")
+    sub.set_defaults(command=_lab_report)
     return parser
 
 

@@ -23,6 +23,11 @@ PALETTE = "colorblind"  # of lines and bars
 STYLE = {"text": "#222222", "chance": "#777777"}
 
 
+def shade(n: int) -> tuple[float, float, float]:
+    """The n-th colour of lines and bars; after ten they begin again."""
+    return sns.color_palette(PALETTE)[n % 10]
+
+
 def _axes(ax: Axes | None) -> Axes:
     return plt.gca() if ax is None else ax
 

@@ -1,6 +1,6 @@
 """All that the laboratory asks of one model, on one test world for every cell: both dials 0, seeds no training drew."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -72,9 +72,9 @@ def clip_size(clip: Clip, samples: Sketchbook) -> int | None:
     return None if samples.size == clip.image_size[0] else samples.size
 
 
-def _row(name: str, values: Float[np.ndarray, " P"], images: Sequence[object], what: str) -> dict[str, object]:
+def _row(name: str, values: Float[np.ndarray, " P"], images: Iterable[object], what: str) -> dict[str, object]:
     """One measure: the mean over pairs with its 95 % image bootstrap."""
-    mean, draws = bootstrap(np.asarray(values, float), np.asarray(images))
+    mean, draws = bootstrap(np.asarray(values, float), np.asarray(list(images)))
     low, high = interval(draws)
     return {"measure": name, "value": mean, "low": low, "high": high, "what": what}
 
@@ -165,7 +165,7 @@ def _attention(clip: Clip, test: Sketchbook) -> tuple[pd.DataFrame, list[dict[st
     last = clip.tower.blocks - 1
     ended, parts = shares[shares["block"] == last], cosines[cosines["block"] == last]
     one = ended[ended["kind"] == "qk"]
-    rows = [_row("anchors off their object", 100 * ~one["on_object"].to_numpy(bool), one["image"], "raw; %")]
+    rows = [_row("anchors off their object", 100.0 * ~one["on_object"].to_numpy(bool), one["image"], "raw; %")]
     for kind, table in ended[ended["on_object"]].groupby("kind"):
         what = "last block, without the anchor's own cell, anchors on their object; %"
         rows.append(

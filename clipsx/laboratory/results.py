@@ -20,6 +20,7 @@ SETTINGS = (
     "largest_scale",
 )  # fmt: skip
 TABLES = ("maps", "blocks", "measures", "log")
+LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}  # pixels: a stride of 32 wants pictures larger than in training
 REFERENCES = {"sketchbook": "built in", "sketchbook-rn": "built in", "sketchbook-random": "random weights"}
 
 
@@ -45,7 +46,7 @@ def write(name: str, model: Path, out: Path, length: int = 150, on_progress: Pro
     name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
     """
     clip, place = load(str(model)), out / name
-    size = 256 if name.startswith("lab-resnet") else None  # its stride is 32: read larger than it was trained
+    size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
     tables = measure(clip, length, size, on_progress)
     place.mkdir(parents=True, exist_ok=True)
     for table, rows in tables.items():
@@ -60,14 +61,19 @@ def write(name: str, model: Path, out: Path, length: int = 150, on_progress: Pro
 def _about(name: str) -> dict[str, Any]:
     """What the grid says of a run: its cell, seed, factor and settings; built-in models have their own."""
     run, _, images = name.partition("@")
-    made = json.loads((folder() / name / "train.json").read_text()) if (folder() / name / "train.json").exists() else {}
-    seen = int(images) if images else made.get("images", 0)
+    made, scored = (_read(folder() / name / file) for file in ("train.json", "scores.json"))
+    maps = next(iter(scenes(name).values()))  # (scenes, h, w, N)
+    about = {"images": int(images) if images else made.get("images", 0), "patches": maps.shape[1]}
+    about |= {"minutes": made.get("minutes"), "top1": scored.get("top1"), "mAP": scored.get("mAP")}
     if run in REFERENCES:
-        return {"cell": run, "seed": 7, "factor": REFERENCES[run], "images": seen, "minutes": made.get("minutes")}
+        return {"cell": run, "seed": 7, "factor": REFERENCES[run]} | about
     cell = cells()[run]
     settings = {key: cell["settings"][key] for key in SETTINGS} | {"named": max(cell["settings"]["named"])}
-    about = {key: cell[key] for key in ("cell", "seed", "factor")}
-    return about | {"images": seen, "minutes": made.get("minutes")} | settings
+    return {key: cell[key] for key in ("cell", "seed", "factor")} | about | settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def results() -> Results:

@@ -17,7 +17,6 @@ SPREADS = 3.0  # robust standard deviations above the median: a high norm
 Patches = Float[np.ndarray, " P"]
 
 
-@torch.no_grad()
 def _read(clip: Clip, samples: Sequence[Sample]) -> Iterator[tuple[Patches, Float[np.ndarray, "P n"], tuple[int, int]]]:
     """Per sample the norms of its patches after the last block, and the raw map of every label with a mask."""
     for sample in samples:
@@ -37,6 +36,7 @@ def _msc(map: Patches, covered: Patches) -> float:
     return float(100 * (np.average(stretched, weights=covered) - np.average(stretched, weights=1 - covered)))
 
 
+@torch.no_grad()
 def high_norm(clip: Clip, samples: Sequence[Sample]) -> pd.DataFrame:
     """A row per image and label with a mask: raw mSC with all patches, and without background patches of a high norm.
 

@@ -1,6 +1,7 @@
 """The widgets: state and layout; what they show is computed by the rest of the package."""
 
 from clipsx.panels.company import CompanyPanel
+from clipsx.panels.laboratory import LaboratoryPanel
 from clipsx.panels.matrices import MatrixPanel
 from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
@@ -8,4 +9,14 @@ from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.unmix import UnmixPanel
 from clipsx.panels.words import likeness, sentence
 
-__all__ = ["CompanyPanel", "MatrixPanel", "Session", "SurgeryPanel", "UnmixPanel", "likeness", "progress", "sentence"]
+__all__ = [
+    "CompanyPanel",
+    "LaboratoryPanel",
+    "MatrixPanel",
+    "Session",
+    "SurgeryPanel",
+    "UnmixPanel",
+    "likeness",
+    "progress",
+    "sentence",
+]

@@ -1,0 +1,205 @@
+"""What the laboratory's tables say: cells against the centre, expectations that stood or died, all in words."""
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from clipsx import paths
+from clipsx.laboratory.results import Results
+
+DEPTH = 6  # of CLIP Surgery, where one number stands for it
+CENTRE = "centre"
+REPAIRS = {
+    "MaskCLIP": "mSC maskclip none",
+    "CLIP Surgery": "mSC clip-surgery none",
+    "CLIP Surgery + feature surgery": "mSC clip-surgery code",
+    "CLIP Surgery + feature surgery among grounds": "mSC clip-surgery code nouns and grounds",
+}
+RAW = "mSC clip none"
+COMPANY = (
+    "similarity, companions − others",
+    "co-activation, companions − others",
+    "absent companion above other absent nouns",
+)
+
+
+def tidy(found: Results) -> pd.DataFrame:
+    """Every number that has a name: a row per run and measure with `value`, `low`, `high`.
+
+    To `measures` it adds, of the maps, "mSC METHOD SURGERY", "opposite …" and "mIoU …" in %; CLIP Surgery at depth 6 or
+    all blocks of a shallower tower; label set: nouns, or as the name says.
+    """
+    maps = found.maps.copy()
+    deepest = maps.groupby("run")["depth"].transform("max").clip(upper=DEPTH)
+    maps = maps[maps["depth"].isna() | (maps["depth"] == deepest)]
+    ending = maps["label_set"].map(lambda s: "" if s == "nouns" else f" {s}")
+    row = maps["method"] + " " + maps["surgery"] + ending
+    parts = [found.measures[["run", "measure", "value", "low", "high"]]]
+    for column, name in (("msc", "mSC"), ("opposite", "opposite"), ("miou", "mIoU")):
+        part = maps[["run", column, f"{column}_low", f"{column}_high"]].set_axis(
+            ["run", "value", "low", "high"], axis=1
+        )
+        parts.append(part.assign(measure=name + " " + row))
+    return pd.concat(parts, ignore_index=True).merge(found.runs, on="run")
+
+
+def wide(found: Results, names: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """The whole table: a row per run, a column per measure ("value [low, high]"), its settings first."""
+    table = tidy(found)
+    table["shown"] = [_span(row) for row in table.itertuples()]
+    names = names or tuple(dict.fromkeys(table["measure"]))
+    columns = table.pivot_table("shown", "run", "measure", aggfunc="first").reindex(columns=list(names))
+    return found.runs.merge(columns.reset_index(), on="run")
+
+
+def _span(row: Any) -> str:
+    digits = 1 if max(abs(row.value), abs(row.high) if row.high == row.high else 0) >= 2 else 3
+    ends = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
+    return f"{row.value:.{digits}f}{ends}"
+
+
+def hypotheses(found: Results) -> pd.DataFrame:
+    """A row per expectation of the grid and seed: both numbers, and whether it "stands", "died" or "not seen".
+
+    It stands where the two 95 % intervals lie apart in the expected direction, died where they lie apart in the other;
+    `verdict` is over all seeds. A cell that is not trained yet is "not tried".
+    """
+    grid = tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
+    table = _finished(tidy(found)).set_index(["cell", "seed", "measure"])[["value", "low", "high"]]
+    rows = []
+    for number, item in enumerate(grid["hypothesis"], 1):
+        seeds = sorted({seed for cell, seed, _ in table.index if cell == item["cell"]})
+        for seed in seeds or [0]:
+            than = item.get("than", CENTRE)
+            one = _numbers(table, item["cell"], seed, item["measure"])
+            other = (
+                (0.0, 0.0, 0.0) if than == 0
+                else _numbers(table, CENTRE, seed, item["measure"]) if than == CENTRE
+                else _numbers(table, item["cell"], seed, than)
+            )  # fmt: skip
+            row = {"number": number, "says": item["says"], "cell": item["cell"], "measure": item["measure"]}
+            row |= {"than": than, "expect": item["expect"], "seed": seed}
+            row |= dict(zip(("value", "low", "high"), one or (), strict=False))
+            row |= dict(zip(("other", "other_low", "other_high"), other or (), strict=False))
+            rows.append(row | {"seen": _apart(one, other) if one and other else "not tried"})
+    shown = pd.DataFrame(rows)
+    shown["verdict"] = shown.groupby("number", group_keys=False)[["seen", "expect"]].apply(_verdict)
+    return shown
+
+
+def _numbers(table: pd.DataFrame, cell: str, seed: int, measure: str) -> tuple[float, float, float] | None:
+    key = (cell, seed, measure)
+    return tuple(table.loc[key].to_numpy(float).ravel()[:3]) if key in table.index else None  # type: ignore[return-value]
+
+
+def _apart(one: tuple[float, float, float], other: tuple[float, float, float]) -> str:
+    """Whether one interval lies clear of the other: "higher", "lower" or "not apart"."""
+    return "higher" if one[1] > other[2] else "lower" if one[2] < other[1] else "not apart"
+
+
+def _verdict(rows: pd.DataFrame) -> pd.Series:
+    seen, expect = set(rows["seen"]), rows["expect"].iloc[0]
+    word = "not seen"
+    if seen == {"not tried"}:
+        word = "not tried"
+    elif seen == {expect}:
+        word = "stands"
+    elif seen and not seen & {expect, "not apart", "not tried"}:
+        word = "died"
+    return pd.Series(word, index=rows.index)
+
+
+def _finished(table: pd.DataFrame) -> pd.DataFrame:
+    """Without checkpoints, whose runs are called RUN@IMAGES."""
+    return table[~table["run"].str.contains("@")]
+
+
+def _cells(table: pd.DataFrame, measure: str) -> pd.DataFrame:
+    rows = _finished(table)
+    return rows[rows["measure"] == measure]
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    return ", ".join(f"{row.cell} (seed {row.seed}) {_span(row)}" for row in rows.itertuples()) or "none"
+
+
+def sentences(found: Results) -> list[str]:
+    """The answer, computed: where raw maps prefer the background, what repairs them, what company does."""
+    table = tidy(found)
+    return [*_preference(table), *_repairs(table), *_company(table), *_expected(found)]
+
+
+def _preference(table: pd.DataFrame) -> Iterator[str]:
+    trained = _cells(table, RAW)
+    trained = trained[~trained["factor"].isin(["random weights"])]
+    below, above = trained[trained["high"] < 0], trained[trained["low"] > 0]
+    yield (
+        f"Raw maps prefer the background (mSC interval below 0) in {len(below)} of {len(trained)} models: "
+        f"{_listed(below.sort_values('value'))}. They prefer the object in {len(above)}: {_listed(above)}."
+    )
+    chance = _cells(table, RAW)
+    chance = chance[chance["factor"] == "random weights"]
+    if len(chance):
+        floor = chance.iloc[0]
+        lower = trained[trained["high"] < floor["low"]]
+        yield (
+            f"Random weights alone give mSC {_span(floor)} here; only {len(lower)} trained models lie clearly below "
+            f"that: {_listed(lower)}."
+        )
+
+
+def _repairs(table: pd.DataFrame) -> Iterator[str]:
+    raw = _cells(table, RAW).set_index("run")
+    for name, measure in REPAIRS.items():
+        rows = _cells(table, measure)
+        rows = rows[rows["run"].isin(raw.index) & (rows["factor"] != "random weights")]
+        before = raw.loc[rows["run"]]
+        raised = rows[rows["low"].to_numpy() > before["high"].to_numpy()]
+        repaired = rows[(rows["low"].to_numpy() > before["high"].to_numpy()) & (rows["low"] > 0)]
+        lowered = rows[rows["high"].to_numpy() < before["low"].to_numpy()]
+        yield (
+            f"{name} raises mSC in {len(raised)} of {len(rows)} models, above 0 in {len(repaired)}, and lowers it in "
+            f"{len(lowered)} ({', '.join(dict.fromkeys(lowered['cell'])) or 'none'}). Most: "
+            f"{_listed(rows.nlargest(1, 'value'))}; least: {_listed(rows.nsmallest(1, 'value'))}."
+        )
+
+
+def _company(table: pd.DataFrame) -> Iterator[str]:
+    for measure in COMPANY:
+        rows = _cells(table, measure)
+        rows = rows[rows["factor"].isin(["centre", "co_occurrence"])].sort_values(["co_occurrence", "seed"])
+        shown = "; ".join(f"{row.co_occurrence:g}: {_span(row)}" for row in rows.itertuples())
+        yield f"By co-occurrence in training, {measure}: {shown}."
+
+
+def _expected(found: Results) -> Iterator[str]:
+    each = hypotheses(found).drop_duplicates("number")
+    for verdict in ("stands", "died", "not seen", "not tried"):
+        rows = each[each["verdict"] == verdict]
+        if len(rows):
+            numbers = ", ".join(str(n) for n in rows["number"])
+            yield f"Of {len(each)} expectations written down before, {len(rows)} {verdict}: {numbers}."
+
+
+BARS = {"top-1": 95.0, "mAP": 70.0}  # of a built-in model, on the default dials (scores.json)
+GRID = 12  # patches a side that a built-in vision transformer has at least
+
+
+def candidates(found: Results) -> pd.DataFrame:
+    """How the built-in default is chosen: every finished run, whether it passes the bars, and what decides among those.
+
+    `raw` and `repaired` are mSC of raw maps and of CLIP Surgery + feature surgery; `shows` says whether raw maps prefer
+    the background with their whole interval, `gain` is repaired − raw. First those that pass and show, by gain.
+    """
+    table = _finished(tidy(found)).pivot_table("value", "run", "measure")
+    high = _finished(tidy(found)).pivot_table("high", "run", "measure")
+    runs = _finished(found.runs).set_index("run")
+    chosen = pd.DataFrame({"top-1": runs["top1"], "mAP": runs["mAP"], "patches": runs["patches"]})
+    chosen["passes"] = (chosen["top-1"] >= BARS["top-1"]) & (chosen["mAP"] >= BARS["mAP"]) & (chosen["patches"] >= GRID)
+    chosen["raw"], chosen["shows"] = table[RAW], high[RAW] < 0
+    chosen["repaired"] = table[REPAIRS["CLIP Surgery + feature surgery"]]
+    chosen["gain"] = chosen["repaired"] - chosen["raw"]
+    order = ["passes", "shows", "gain"]
+    return chosen.sort_values(order, ascending=False).reset_index()

@@ -106,7 +106,7 @@ def _verdict(rows: pd.DataFrame) -> pd.Series:
         word = "not tried"
     elif seen == {expect}:
         word = "stands"
-    elif seen and not seen & {expect, "not apart", "not tried"}:
+    elif seen and not seen & {expect, "not apart", "not tried"} and len(seen) == 1:
         word = "died"
     return pd.Series(word, index=rows.index)
 

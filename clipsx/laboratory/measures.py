@@ -43,7 +43,7 @@ def measure(
     if on_progress:
         on_progress(1, 3)
     rows = [*_recognition(clip, size, length), *_company(clip, test), *_grounds(clip, test), *attended]
-    rows += _tokens(clip, test)
+    rows += [*_tokens(clip, test), *_home(clip, size, length)]
     if on_progress:
         on_progress(2, 3)
     about = evaluate.provenance(clip, test, "clip-surgery")
@@ -155,6 +155,17 @@ def _grounds(clip: Clip, test: Sketchbook) -> Iterator[dict[str, object]]:
         )  # fmt: skip
         what = "of the true ground's label, on all that is no object; pairs"
         yield _row(f"mSC of the ground, {method}", table["msc"].to_numpy(), table["image"], what)
+
+
+def _home(clip: Clip, size: int, length: int) -> Iterator[dict[str, object]]:
+    """mSC of scenes of one object, on its home ground and on any: does a ground that goes with the object light up?"""
+    for where, bias in (("at home", 1.0), ("anywhere", 0.0)):
+        alone = Sketchbook(TEST, length, co_occurrence=0.0, background_bias=bias, size=size, objects=(1, 1))
+        for method in ("clip", "clip-surgery"):
+            table = evaluate.evaluate(
+                clip, alone, [method], ["none"], depth=min(6, clip.tower.blocks), size=clip_size(clip, alone)
+            )
+            yield _row(f"mSC {where}, {method}", table["msc"].to_numpy(), table["image"], "scenes of one object; pairs")
 
 
 def _attention(clip: Clip, test: Sketchbook) -> tuple[pd.DataFrame, list[dict[str, object]]]:

@@ -196,7 +196,9 @@ def candidates(found: Results) -> pd.DataFrame:
     table = _finished(tidy(found)).pivot_table("value", "run", "measure")
     high = _finished(tidy(found)).pivot_table("high", "run", "measure")
     runs = _finished(found.runs).set_index("run")
-    chosen = pd.DataFrame({"top-1": runs["top1"], "mAP": runs["mAP"], "patches": runs["patches"]})
+    chosen = pd.DataFrame(
+        {"top-1": runs["top-1, default dials"], "mAP": runs["mAP, default dials"], "patches": runs["patches"]}
+    )
     chosen["passes"] = (chosen["top-1"] >= BARS["top-1"]) & (chosen["mAP"] >= BARS["mAP"]) & (chosen["patches"] >= GRID)
     chosen["raw"], chosen["shows"] = table[RAW], high[RAW] < 0
     chosen["repaired"] = table[REPAIRS["CLIP Surgery + feature surgery"]]

@@ -64,7 +64,11 @@ def _about(name: str) -> dict[str, Any]:
     made, scored = (_read(folder() / name / file) for file in ("train.json", "scores.json"))
     maps = next(iter(scenes(name).values()))  # (scenes, h, w, N)
     about = {"images": int(images) if images else made.get("images", 0), "patches": maps.shape[1]}
-    about |= {"minutes": made.get("minutes"), "top1": scored.get("top1"), "mAP": scored.get("mAP")}
+    about |= {
+        "minutes": made.get("minutes"),
+        "top-1, default dials": scored.get("top1"),
+        "mAP, default dials": scored.get("mAP"),
+    }
     if run in REFERENCES:
         return {"cell": run, "seed": 7, "factor": REFERENCES[run]} | about
     cell = cells()[run]

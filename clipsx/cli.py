@@ -204,7 +204,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _lab_measure(options: argparse.Namespace) -> int:
-    from clipsx.laboratory.results import folder, write
+    from clipsx.laboratory.runs import folder, write
 
     for model in options.models:
         name = options.name or model.resolve().name

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clipsx import paths
-from clipsx.laboratory.results import Results
+from clipsx.laboratory.runs import Results
 
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
 CENTRE = "centre"

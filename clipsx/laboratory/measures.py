@@ -1,6 +1,6 @@
 """All that the laboratory asks of one model, on one test world for every cell: both dials 0, seeds no training drew."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,12 +29,17 @@ def world(seed: int, length: int, size: int, objects: tuple[int, int] = (1, 4)) 
 
 
 def measure(
-    clip: Clip, length: int = 150, size: int | None = None, on_progress: Progress | None = None
+    clip: Clip,
+    length: int = 150,
+    size: int | None = None,
+    depths: Sequence[int] | None = None,
+    on_progress: Progress | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Three tables of a model: "maps" by method, depth, surgery and label set; "blocks"; "measures", a row each.
 
     length: scenes of the test world, and as many others to choose thresholds on; size: pixels a side that scenes are
-    drawn at and read at (default: the model's own). All in % but cosines; intervals are 95 % image bootstraps.
+    drawn at and read at (default: the model's own); depths: of CLIP Surgery (default: every one). All in % but cosines
+    and what says otherwise; intervals are 95 % image bootstraps.
     Source: design of the grid in `data/laboratory/grid.toml`; measures are `evaluate`'s, `attention`'s and `mfi`'s.
     """
     size = size or clip.image_size[0]
@@ -47,20 +52,20 @@ def measure(
     if on_progress:
         on_progress(2, 3)
     about = evaluate.provenance(clip, test, "clip-surgery")
-    found = {"maps": maps(clip, tuning, test), "blocks": blocks, "measures": pd.DataFrame(rows).assign(**about)}
+    found = {"maps": maps(clip, tuning, test, depths), "blocks": blocks, "measures": pd.DataFrame(rows).assign(**about)}
     if on_progress:
         on_progress(3, 3)
     return found
 
 
-def maps(clip: Clip, tuning: Sketchbook, test: Sketchbook) -> pd.DataFrame:
-    """mSC, opposite pairs and mIoU of every method, CLIP Surgery at every depth, by label set of feature surgery."""
+def maps(clip: Clip, tuning: Sketchbook, test: Sketchbook, depths: Sequence[int] | None = None) -> pd.DataFrame:
+    """mSC, opposite pairs and mIoU of every method, CLIP Surgery at all depths, by label set of feature surgery."""
     tables = []
     for samples in (tuning, test):
         parts = []
         for method in ("clip", "maskclip", "clip-surgery"):
-            depths = range(1, clip.tower.blocks + 1) if evaluate.deep(clip, method) else [1]
-            for depth in depths:
+            every = depths or range(1, clip.tower.blocks + 1)
+            for depth in every if evaluate.deep(clip, method) else [1]:
                 read = clip_size(clip, samples)
                 parts.append(evaluate.evaluate(clip, samples, [method], labels=SETS, depth=depth, size=read))
         tables.append(pd.concat(parts, ignore_index=True))

@@ -10,7 +10,7 @@ from clipsx import plots
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.laboratory.answers import CENTRE, RAW, REPAIRS, tidy
 from clipsx.laboratory.measures import CHOICES, SHOWN, world
-from clipsx.laboratory.results import Results, scenes
+from clipsx.laboratory.runs import Results, scenes
 from clipsx.maps import upsample
 
 FACTORS = {  # the grid's name: the setting that it changes, and what it is called

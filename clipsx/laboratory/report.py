@@ -7,7 +7,7 @@ from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers
 from clipsx.laboratory import plots as figures
 from clipsx.laboratory.measures import SHOWN, TEST, TUNING
-from clipsx.laboratory.results import Results, results
+from clipsx.laboratory.runs import Results, results
 
 
 def about(found: Results) -> dict[str, str]:

@@ -13,7 +13,7 @@ from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers
 from clipsx.laboratory.measures import SHOWN
 from clipsx.laboratory.plots import scene, side_by_side
-from clipsx.laboratory.results import Results, results, scenes
+from clipsx.laboratory.runs import Results, results, scenes
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
 
@@ -112,7 +112,7 @@ class LaboratoryPanel(FigurePanel):
         s = self._state
         lines = ["from clipsx import laboratory", "from clipsx.laboratory import answers, plots", ""]
         lines += [f"plots.side_by_side({[s.run, s.beside]!r}, {s.scene}, {s.label or None!r})"]
-        lines += [f"answers.tidy(laboratory.results()).query('run in {[s.run, s.beside]!r}')"]
+        lines += [f'answers.tidy(laboratory.results()).query("run in {[s.run, s.beside]!r}")']
         lines += ["", "# The live panel in this state:", "# from clipsx.panels import LaboratoryPanel"]
         return "\n".join([*lines, f"# LaboratoryPanel(**{self.state!r})", ""])
 

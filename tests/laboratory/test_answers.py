@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from clipsx.laboratory import answers
-from clipsx.laboratory.results import Results
+from clipsx.laboratory.runs import Results
 
 SETTINGS = {"background_bias": 0.6, "co_occurrence": 0.5, "named": 0.5, "blocks": 8.0, "pooling": "tok", "lifted": 0.0}
 

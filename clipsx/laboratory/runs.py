@@ -47,7 +47,8 @@ def write(name: str, model: Path, out: Path, length: int = 150, on_progress: Pro
     """
     clip, place = load(str(model)), out / name
     size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
-    tables = measure(clip, length, size, on_progress)
+    depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
+    tables = measure(clip, length, size, depths, on_progress)
     place.mkdir(parents=True, exist_ok=True)
     for table, rows in tables.items():
         rows.round(4).to_csv(place / f"{table}.csv", index=False, lineterminator="\n")

@@ -1,0 +1,120 @@
+"""Results as they are shipped: written whole, read back with the cell's settings, drawn in every figure."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+import clipsx
+from clipsx import evaluate
+from clipsx.laboratory import answers, measures, plots, report, results
+from clipsx.laboratory import runs as read
+from clipsx.laboratory.runs import folder, scenes, shipped, write
+from clipsx.train.grid import cells
+
+
+@pytest.fixture(scope="module")
+def found():
+    return results()
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_what_is_shipped_belongs_to_the_grid(found):
+    names = {run.partition("@")[0] for run in found.runs["run"]}
+    assert names <= {*cells(), "sketchbook", "sketchbook-rn", "sketchbook-random"}
+    assert {"lab-centre-s7", "sketchbook", "sketchbook-random"} <= names
+    for run in found.runs["run"]:
+        if run in cells():
+            trained = json.loads((folder() / run / "train.json").read_text())
+            assert trained["recipe"] == json.loads(json.dumps(_recipe(run))), run
+    for table in (found.maps, found.measures):
+        assert set(table["run"]) == set(found.runs["run"])
+    assert found.log.groupby("run")["images"].max()["lab-centre-s7"] == 160192
+
+
+def _recipe(run):
+    from dataclasses import asdict
+
+    from clipsx.train.grid import recipe
+
+    return asdict(recipe(run))
+
+
+def test_the_built_in_models_rows_are_of_the_weights_that_are_shipped(found):
+    """The first scenes of the test world, measured now, are those that the shipped maps were made of."""
+    clip = clipsx.load("sketchbook")
+    assert set(found.measures[found.measures["run"] == "sketchbook"]["weights"]) == {clip.describe()["weights"]}
+    now = measures.shown(clip, count=2)
+    for name, maps in scenes("sketchbook").items():
+        assert (maps[:2] - now[name].float()).abs().max() < 5e-3, name
+
+
+def test_a_measured_model_is_written_and_found(tmp_path, monkeypatch):
+    place = write("sketchbook-random", clipsx.paths.data() / "sketchbook-random", tmp_path, length=4)
+    names = {"maps.csv", "blocks.csv", "measures.csv", "train.json", "scores.json", "scenes.safetensors"}
+    assert {file.name for file in place.iterdir()} == names
+    with monkeypatch.context() as patch:
+        patch.setattr(read, "folder", lambda: tmp_path)
+        (tmp_path / "lab-half-s7").mkdir()  # cut short before its measures: not read
+        again = results()
+        assert again.runs["run"].tolist() == ["sketchbook-random"] and again.maps["depth"].max() == 8
+        checkpoint = write("lab-centre-s7@60032", clipsx.paths.data() / "sketchbook-random", tmp_path, length=4)
+        assert set(pd.read_csv(checkpoint / "maps.csv")["depth"].dropna()) == {6}
+        row = results().runs.set_index("run").loc["lab-centre-s7@60032"]
+        assert row["images"] == 60032 and row["background_bias"] == 0.6 and row["cell"] == "centre"
+
+
+def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "folder", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match="lab-measure"):
+        results()
+
+
+def test_a_factor_holds_the_centre_and_its_own_cells(found):
+    rows = plots.of_factor(answers.tidy(found), "background_bias")
+    assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()
+    assert rows.drop_duplicates("run")["background_bias"].is_monotonic_increasing
+    length = plots.of_factor(answers.tidy(found), "length")
+    assert set(length["cell"]) <= {"centre", "long"} and length["images"].is_monotonic_increasing
+    tower = plots.of_factor(answers.tidy(found), "tower")
+    assert set(tower["at"]) <= {"ResNet", "ViT"}
+
+
+def test_every_figure_draws_what_is_there(found):
+    grid = plots.factors(found)
+    drawn = [ax for ax in grid.axes if ax.axison]
+    assert {ax.get_xlabel() for ax in drawn} <= {words for _, words in plots.FACTORS.values()}
+    # The centre's raw mSC stands in every panel.
+    centre = answers.tidy(found).set_index(["run", "measure"]).loc[("lab-centre-s7", "mSC clip none"), "value"]
+    for ax in drawn:
+        ys = [y for line in ax.lines for y in line.get_ydata()]
+        assert any(abs(y - centre) < 1e-6 for y in ys)
+    assert len(plots.causes(found).axes) == 6
+    assert plots.depths(found).axes[0].lines
+    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook"], 1)
+    assert len(sheet.axes) == 2 * 5 and sheet.axes[5].get_title() == "sketchbook"
+
+
+def test_the_report_leaves_tables_and_figures(tmp_path):
+    files = {file.name for file in report.report(tmp_path)}
+    assert {"laboratory.csv", "laboratory_expected.csv", "laboratory_factors.pdf", "laboratory_scene.png"} <= files
+    assert len(pd.read_csv(tmp_path / "laboratory.csv")) == len(results().runs)
+
+
+def test_shipped_weights_are_the_measured_ones(found):
+    for run, clip in shipped().items():
+        assert set(found.measures[found.measures["run"] == run]["weights"]) == {clip.describe()["weights"]}
+
+
+def test_the_table_of_the_built_in_model_can_be_measured_again(found):
+    clip = clipsx.load("sketchbook")
+    world = measures.world(measures.TEST, int(found.maps["images"].max()), 96)
+    again = evaluate.summarise(evaluate.evaluate(clip, world, ["maskclip"], ["none"]), resamples=2).iloc[0]
+    maps = found.maps.set_index(["run", "method", "surgery", "label_set"])
+    assert maps.loc[("sketchbook", "maskclip", "none", "nouns"), "msc"].item() == pytest.approx(again["msc"], abs=0.01)

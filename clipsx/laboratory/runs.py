@@ -97,7 +97,8 @@ def results() -> Results:
             if (folder() / name / f"{table}.csv").exists()
         ]
         known = runs[["run", "cell", "seed", "factor"]]
-        found[table] = pd.concat([p for p in parts if len(p)], ignore_index=True).merge(known, on="run")
+        some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["run"], dtype=str)]
+        found[table] = pd.concat(some, ignore_index=True).merge(known, on="run")
     return Results(runs.reset_index(drop=True), **found)
 
 

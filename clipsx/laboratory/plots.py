@@ -80,7 +80,7 @@ def factors(found: Results, column: str = "mSC", names: Mapping[str, str] = MAPS
         ax.set_axis_off()
     for ax in axes[::columns]:
         ax.set_ylabel(f"{column} (%)")
-    axes[0].legend(fontsize=6.5, ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures), fontsize=8)
     return figure
 
 

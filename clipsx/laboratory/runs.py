@@ -21,7 +21,12 @@ SETTINGS = (
 )  # fmt: skip
 TABLES = ("maps", "blocks", "measures", "log")
 LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}  # pixels: a stride of 32 wants pictures larger than in training
-REFERENCES = {"sketchbook": "built in", "sketchbook-rn": "built in", "sketchbook-random": "random weights"}
+REFERENCES = {
+    "sketchbook": "built in",
+    "sketchbook-home": "built in",
+    "sketchbook-rn": "built in",
+    "sketchbook-random": "random weights",
+}
 
 
 def folder() -> Path:

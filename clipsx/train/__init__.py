@@ -14,7 +14,7 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from clipsx import paths
 from clipsx.messages import nearest
@@ -35,7 +35,7 @@ def train(
 
     out: gets open_clip_config.json, open_clip_model.safetensors (float16), bpe.txt.gz, train.json, log.csv and
     scores.json; work: where the checkpoint lies, from which an interrupted run goes on. A recipe without stages keeps
-    its random weights.
+    its random weights; one that begins with a built-in model goes on from the weights that are shipped.
     """
     out.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,9 @@ def train(
     # The vision transformer only has the part that drops patches if it is made with some.
     dropout = {"patch_dropout": 0.5} if "patch_size" in recipe.model["vision_cfg"] else {}
     model = open_clip.CLIP(recipe.model["embed_dim"], recipe.model["vision_cfg"] | dropout, text_cfg)
+    if recipe.begins:
+        whole = load_file(paths.data() / recipe.begins / "open_clip_model.safetensors")
+        model.load_state_dict({name: value.float() for name, value in whole.items()})
     log = fit(model, tokenizer, recipe, out / "log.csv", work, compiled) if recipe.stages else []
     config = recipe.model | {"text_cfg": text_cfg | {"tokenizer_kwargs": {"bpe_path": "bpe.txt.gz"}}}
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}

@@ -35,6 +35,7 @@ class Recipe:
     weight_decay: float = 0.05
     largest_scale: float = 100.0  # the logit scale is clamped here, as CLIP's is at 100
     bfloat16: bool = False  # forward and backward in bfloat16, weights kept in float32
+    begins: str | None = None  # the built-in model whose shipped weights it goes on from
 
 
 TEXT = {"context_length": 32, "width": 128, "heads": 4, "layers": 3}
@@ -61,8 +62,13 @@ RESNET = {
     "vision_cfg": {"image_size": 160, "layers": [1, 1, 1, 1], "width": 16, "head_width": 64},
     "text_cfg": TEXT,
 }
+ANYWHERE = (  # a third cycle, in which no ground is anything's home: chosen by the laboratory
+    Stage(64_000, 20_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.5, background_bias=0.0),
+    Stage(16_000, 20_000, (1, 4), alone=0.5, colours=0.3, ground=0.5, patch_dropout=0.2, background_bias=0.0),
+)
 RECIPES = {
-    "sketchbook": Recipe(VIT, STAGES),
+    "sketchbook": Recipe(VIT, ANYWHERE, lr=6e-4, bfloat16=True, begins="sketchbook-home"),
+    "sketchbook-home": Recipe(VIT, STAGES),
     "sketchbook-rn": Recipe(RESNET, RESNET_STAGES),
     "sketchbook-random": Recipe(VIT, ()),
 }

@@ -28,9 +28,11 @@ PRECISIONS = ("fp32", "fp16", "bf16", "pure_fp16", "pure_bf16")
 RANDOM = "random"
 
 
-def built_in() -> tuple[str, ...]:
-    """Names of the models that are shipped with the package."""
-    return tuple(sorted(path.parent.name for path in paths.data().glob(f"*/{CONFIG}")))
+def built_in() -> dict[str, Path]:
+    """The models that are shipped with the package, and their folders: the built-in ones, then the laboratory's."""
+    places = ("", "laboratory/models/")
+    found = [path.parent for place in places for path in sorted(paths.data().glob(f"{place}*/{CONFIG}"))]
+    return {folder.name: folder for folder in found}
 
 
 def load(
@@ -54,7 +56,7 @@ def load(
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    place = paths.data() / name if name in built_in() else Path(name).expanduser()
+    place = built_in().get(name) or Path(name).expanduser()
     if place.is_file() and (place.parent / CONFIG).is_file():
         return _directory(place.parent, place, device, precision, quickgelu, pretrained)
     if (place / CONFIG).is_file():

@@ -80,7 +80,7 @@ def test_directory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_built_in_models_are_directories_of_the_package(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "data", lambda: directory.parent)
-    assert built_in() == ("tiny",)
+    assert list(built_in()) == ["tiny"]
     assert clipsx.load("tiny", device="cpu").name == "tiny"
     with pytest.raises(ValueError, match="did you mean 'tiny'"):
         clipsx.load("tinny")

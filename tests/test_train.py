@@ -15,7 +15,7 @@ from clipsx.datasets import Sketchbook
 from clipsx.datasets.sketchbook import Named
 from clipsx.load import built_in
 from clipsx.text import TEMPLATES
-from clipsx.train import loop, main, train
+from clipsx.train import grid, loop, main, train
 from clipsx.train.pools import Pool, caption, draw_pool
 from clipsx.train.recipes import RECIPES, Recipe, Stage
 from clipsx.train.vocabulary import learn_merges, write_vocabulary
@@ -185,6 +185,17 @@ def test_an_unknown_recipe_is_answered_with_the_nearest():
 
 def test_what_is_shipped_was_made_by_the_recipes():
     """Each built-in model says the recipe it was made by, and that recipe is the one in the code."""
-    for name in built_in():
-        made = json.loads((clipsx.paths.data() / name / "train.json").read_text())["recipe"]
-        assert made == json.loads(json.dumps(dataclasses.asdict(RECIPES[name]))), name
+    for name, folder in built_in().items():
+        made = json.loads((folder / "train.json").read_text())["recipe"]
+        recipe = RECIPES.get(name) or grid.recipe(name)
+        assert made == json.loads(json.dumps(dataclasses.asdict(recipe))), name
+
+
+def test_a_recipe_can_go_on_from_what_is_shipped(tmp_path, monkeypatch):
+    train(TINY, tmp_path / "data" / "first", tmp_path / "work" / "a", test_length=10)
+    monkeypatch.setattr(clipsx.paths, "data", lambda: tmp_path / "data")
+    first = clipsx.load("first").model.state_dict()
+    still = dataclasses.replace(TINY, stages=(dataclasses.replace(TINY.stages[1], images=8),), lr=0.0, begins="first")
+    train(still, tmp_path / "on", tmp_path / "other" / "b", test_length=10)
+    later = clipsx.load(str(tmp_path / "on")).model.state_dict()
+    assert all(torch.equal(first[key], later[key]) for key in first)

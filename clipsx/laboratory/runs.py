@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipsx import paths
-from clipsx.clip import Clip
 from clipsx.laboratory.measures import Progress, measure, shown
 from clipsx.load import load
 from clipsx.train.grid import cells
@@ -110,9 +109,3 @@ def results() -> Results:
 def scenes(run: str) -> dict[str, torch.Tensor]:
     """The shown scenes' maps of a run: "method surgery" → (scenes, h, w, N), 0…1; see `measures.shown`."""
     return {name: maps.float() for name, maps in load_file(folder() / run / "scenes.safetensors").items()}
-
-
-def shipped() -> dict[str, Clip]:
-    """The laboratory's models whose weights are shipped, by run."""
-    found = sorted(path.parent for path in (paths.data() / "laboratory" / "models").glob("*/open_clip_config.json"))
-    return {path.name: load(str(path)) for path in found}

@@ -10,7 +10,8 @@ import clipsx
 from clipsx import evaluate
 from clipsx.laboratory import answers, measures, plots, report, results
 from clipsx.laboratory import runs as read
-from clipsx.laboratory.runs import folder, scenes, shipped, write
+from clipsx.laboratory.runs import folder, scenes, write
+from clipsx.load import built_in
 from clipsx.train.grid import cells
 
 
@@ -27,7 +28,7 @@ def closed():
 
 def test_what_is_shipped_belongs_to_the_grid(found):
     names = {run.partition("@")[0] for run in found.runs["run"]}
-    assert names <= {*cells(), "sketchbook", "sketchbook-rn", "sketchbook-random"}
+    assert names <= {*cells(), "sketchbook", "sketchbook-home", "sketchbook-rn", "sketchbook-random"}
     assert {"lab-centre-s7", "sketchbook", "sketchbook-random"} <= names
     for run in found.runs["run"]:
         if run in cells():
@@ -108,7 +109,9 @@ def test_the_report_leaves_tables_and_figures(tmp_path):
 
 
 def test_shipped_weights_are_the_measured_ones(found):
-    for run, clip in shipped().items():
+    models = [name for name in built_in() if name in set(found.runs["run"])]
+    assert {"sketchbook", "lab-centre-s7", "lab-bias-0-s7"} <= set(models)
+    for run, clip in ((name, clipsx.load(name)) for name in models):
         assert set(found.measures[found.measures["run"] == run]["weights"]) == {clip.describe()["weights"]}
 
 

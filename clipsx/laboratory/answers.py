@@ -55,7 +55,7 @@ def wide(found: Results, names: tuple[str, ...] | None = None) -> pd.DataFrame:
 
 
 def _span(row: Any) -> str:
-    digits = 1 if max(abs(row.value), abs(row.high) if row.high == row.high else 0) >= 2 else 3
+    digits = 3 if row.measure.startswith(("cosine", "similarity", "co-activation")) else 1
     ends = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
     return f"{row.value:.{digits}f}{ends}"
 

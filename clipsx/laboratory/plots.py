@@ -38,11 +38,12 @@ def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
     setting = FACTORS[factor][0]
     tower = np.where(rows["blocks"] == 0, "ResNet", "ViT")
     rows = rows.assign(order=rows.get(setting, tower))
-    return rows.sort_values("order").assign(at=lambda t: t["order"].map(_written))
+    return rows.sort_values("order").assign(at=lambda t: t["order"].map(written))
 
 
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value / 1000:.0f} k" if value >= 1000 else f"{value:g}"
+def written(value: Any) -> str:
+    """A setting's value as a figure or a dial shows it."""
+    return value if isinstance(value, str) else f"{value / 1000:.0f}k" if value >= 1000 else f"{value:g}"
 
 
 def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool = False) -> Any:

@@ -1,6 +1,5 @@
 """The panel of the laboratory: dials over the trained cells, one scene through the one they choose and another."""
 
-import html
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers
 from clipsx.laboratory.measures import SHOWN
-from clipsx.laboratory.plots import scene, side_by_side
+from clipsx.laboratory.plots import MAPS, TITLES, scene, side_by_side, written
 from clipsx.laboratory.runs import Results, results, scenes
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
@@ -22,7 +21,7 @@ DIALS = {
     "blocks": "blocks (0: ResNet)", "pooling": "pooling", "lifted": "last dropout", "largest_scale": "scale at most",
     "images": "images seen", "seed": "seed",
 }  # fmt: skip
-TOLD = ("top-1", "mAP", answers.RAW, *answers.REPAIRS.values())
+TOLD = {"top-1": "top-1", "mAP": "mAP"} | {f"mSC, {TITLES[name]}": measure for name, measure in MAPS.items()}
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,14 @@ class LaboratoryPanel(FigurePanel):
         default = Cell(run=next(iter(self._grid.index)), beside=runs[-1])
         default = replace(default, **{k: v for k, v in vars(Cell()).items() if v in runs})
         self._state = self._checked(replace(default, **state))
-        wide = W.Layout(width="330px")
-        self._dials = {
-            name: W.SelectionSlider(
-                description=words, options=sorted(self._grid[name].unique()), continuous_update=False, layout=wide,
-                style={"description_width": "130px"},
+        wide = W.Layout(width="auto")
+        self._dials = {}
+        for name, words in DIALS.items():
+            values = [(written(value), value) for value in sorted(self._grid[name].unique())]
+            style = {"description_width": "130px"}
+            self._dials[name] = W.SelectionSlider(
+                description=words, options=values, continuous_update=False, layout=wide, style=style
             )
-            for name, words in DIALS.items()
-        }  # fmt: skip
         self._controls = {
             "beside": W.Dropdown(description="beside it", options=runs),
             "scene": W.IntSlider(description="scene", max=len(next(iter(scenes(runs[0]).values()))) - 1),
@@ -74,7 +73,10 @@ class LaboratoryPanel(FigurePanel):
             ),
         }
         self._picture, self._words = W.Image(format="png", layout=W.Layout(max_width="100%")), W.HTML()
-        dials = W.GridBox([*self._dials.values()], layout=W.Layout(grid_template_columns="repeat(3, 340px)"))
+        self._words.layout = W.Layout(height="auto", flex="0 0 auto", overflow="auto")
+        dials = W.GridBox(
+            [*self._dials.values()], layout=W.Layout(grid_template_columns="repeat(3, 1fr)", grid_gap="0 22px")
+        )
         rows = [W.HTML("<b>The laboratory: turn a dial</b>"), dials, W.HBox([*self._controls.values()])]
         self.children = [*rows, self._words, self._picture, self._tools, self._line]
         for name, dial in self._dials.items():
@@ -160,13 +162,8 @@ class LaboratoryPanel(FigurePanel):
 
     def _draw(self) -> None:
         self._picture.value = png_of(self.figure())
-        wide = answers.wide(self.found, TOLD).set_index("run")
-        names = dict.fromkeys([self._state.run, self._state.beside])
-        rows = "".join(
-            f"<tr><th scope='row'>{html.escape(run)}</th>"
-            + "".join(f"<td>{html.escape(str(wide.loc[run, name]))}</td>" for name in TOLD)
-            + "</tr>"
-            for run in names
-        )
-        heads = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in ("", *TOLD))
-        self._words.value = f'<div aria-live="polite" class="clipsx-words"><table><tr>{heads}</tr>{rows}</table></div>'
+        names = list(dict.fromkeys([self._state.run, self._state.beside]))
+        wide = answers.wide(self.found, tuple(TOLD.values())).set_index("run").loc[names, list(TOLD.values())]
+        table = wide.set_axis(list(TOLD), axis=1).rename_axis(None).to_html(border=0)
+        words = "in %, [95 % image bootstrap]; FS: feature surgery"
+        self._words.value = f'<div aria-live="polite" class="clipsx-words">{table}{words}</div>'

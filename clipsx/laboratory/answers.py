@@ -113,12 +113,12 @@ def _verdict(rows: pd.DataFrame) -> pd.Series:
 
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
     """Without checkpoints, whose runs are called RUN@IMAGES."""
-    return table[~table["run"].str.contains("@")]
+    return table.loc[~table["run"].str.contains("@")]
 
 
 def _cells(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = _finished(table)
-    return rows[rows["measure"] == measure]
+    return rows.loc[rows["measure"] == measure]
 
 
 def _listed(rows: pd.DataFrame) -> str:

@@ -204,11 +204,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _lab_measure(options: argparse.Namespace) -> int:
-    from clipsx.laboratory.runs import folder, write
+    from clipsx.laboratory.runs import write
 
-    for model in options.models:
-        name = options.name or model.resolve().name
-        print(write(name, model, options.runs or folder(), options.count or 150))
+    print(write(options.name or options.folder.resolve().name, options.folder, options.count or 150))
     return 0
 
 
@@ -292,10 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser("train", help="train a built-in model again (see clipsx train --help)")
     sub.set_defaults(command=_train)
 
-    sub = commands.add_parser("lab-measure", help="measure trained cells of the laboratory's grid, or built-in models")
-    sub.add_argument("models", nargs="+", type=Path, metavar="FOLDER", help="a model's folder, named as its run")
+    sub = commands.add_parser("lab-measure", help="measure a cell of the laboratory's grid, or a built-in model")
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="the model's folder, named as its run")
     sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
-    sub.add_argument("--runs", type=Path, help="where results are written (default: with those that are shipped)")
     sub.add_argument("--images", dest="count", type=_positive, help="scenes of the test world (default: 150)")
     sub.set_defaults(command=_lab_measure)
 

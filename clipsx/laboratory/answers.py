@@ -11,6 +11,9 @@ from clipsx.laboratory.runs import Results
 
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
 CENTRE = "centre"
+RANDOM = "random weights"
+BARS = {"top-1": 95.0, "mAP": 70.0}  # of a built-in model, on the default dials (scores.json)
+GRID = 12  # patches a side that a built-in vision transformer has at least
 REPAIRS = {
     "MaskCLIP": "mSC maskclip none",
     "CLIP Surgery": "mSC clip-surgery none",
@@ -72,13 +75,10 @@ def hypotheses(found: Results) -> pd.DataFrame:
     for number, item in enumerate(grid["hypothesis"], 1):
         seeds = sorted({seed for cell, seed, _ in table.index if cell == item["cell"]})
         for seed in seeds or [0]:
-            than = item.get("than", CENTRE)
+            than = item.get("than", CENTRE)  # the centre, another measure of the same cell, or 0
             one = _numbers(table, item["cell"], seed, item["measure"])
-            other = (
-                (0.0, 0.0, 0.0) if than == 0
-                else _numbers(table, CENTRE, seed, item["measure"]) if than == CENTRE
-                else _numbers(table, item["cell"], seed, than)
-            )  # fmt: skip
+            cell, measure = (CENTRE, item["measure"]) if than == CENTRE else (item["cell"], than)
+            other = (0.0, 0.0, 0.0) if than == 0 else _numbers(table, cell, seed, measure)
             row = {"number": number, "says": item["says"], "cell": item["cell"], "measure": item["measure"]}
             row |= {"than": than, "expect": item["expect"], "seed": seed}
             row |= dict(zip(("value", "low", "high"), one or (), strict=False))
@@ -106,7 +106,7 @@ def _verdict(rows: pd.DataFrame) -> pd.Series:
         word = "not tried"
     elif seen == {expect}:
         word = "stands"
-    elif seen and not seen & {expect, "not apart", "not tried"} and len(seen) == 1:
+    elif seen in ({"higher"}, {"lower"}):
         word = "died"
     return pd.Series(word, index=rows.index)
 
@@ -132,17 +132,14 @@ def sentences(found: Results) -> list[str]:
 
 
 def _preference(table: pd.DataFrame) -> Iterator[str]:
-    trained = _cells(table, RAW)
-    trained = trained[~trained["factor"].isin(["random weights"])]
+    every = _cells(table, RAW)
+    trained, chance = every[every["factor"] != RANDOM], every[every["factor"] == RANDOM]
     below, above = trained[trained["high"] < 0], trained[trained["low"] > 0]
     yield (
         f"Raw maps prefer the background (mSC interval below 0) in {len(below)} of {len(trained)} models: "
         f"{_listed(below.sort_values('value'))}. They prefer the object in {len(above)}: {_listed(above)}."
     )
-    chance = _cells(table, RAW)
-    chance = chance[chance["factor"] == "random weights"]
-    if len(chance):
-        floor = chance.iloc[0]
+    for _, floor in chance.iterrows():
         lower = trained[trained["high"] < floor["low"]]
         yield (
             f"Random weights alone give mSC {_span(floor)} here; only {len(lower)} trained models lie clearly below "
@@ -151,17 +148,16 @@ def _preference(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _repairs(table: pd.DataFrame) -> Iterator[str]:
-    raw = _cells(table, RAW).set_index("run")
+    trained = table[table["factor"] != RANDOM]
+    raw = _cells(trained, RAW).set_index("run")
     for name, measure in REPAIRS.items():
-        rows = _cells(table, measure)
-        rows = rows[rows["run"].isin(raw.index) & (rows["factor"] != "random weights")]
+        rows = _cells(trained, measure)
         before = raw.loc[rows["run"]]
         raised = rows[rows["low"].to_numpy() > before["high"].to_numpy()]
-        repaired = rows[(rows["low"].to_numpy() > before["high"].to_numpy()) & (rows["low"] > 0)]
         lowered = rows[rows["high"].to_numpy() < before["low"].to_numpy()]
         yield (
-            f"{name} raises mSC in {len(raised)} of {len(rows)} models, above 0 in {len(repaired)}, and lowers it in "
-            f"{len(lowered)} ({', '.join(dict.fromkeys(lowered['cell'])) or 'none'}). Most: "
+            f"{name} raises mSC in {len(raised)} of {len(rows)} models, above 0 in {(raised['low'] > 0).sum()}, and "
+            f"lowers it in {len(lowered)} ({', '.join(dict.fromkeys(lowered['cell'])) or 'none'}). Most: "
             f"{_listed(rows.nlargest(1, 'value'))}; least: {_listed(rows.nsmallest(1, 'value'))}."
         )
 
@@ -181,10 +177,6 @@ def _expected(found: Results) -> Iterator[str]:
         if len(rows):
             numbers = ", ".join(str(n) for n in rows["number"])
             yield f"Of {len(each)} expectations written down before, {len(rows)} {verdict}: {numbers}."
-
-
-BARS = {"top-1": 95.0, "mAP": 70.0}  # of a built-in model, on the default dials (scores.json)
-GRID = 12  # patches a side that a built-in vision transformer has at least
 
 
 def candidates(found: Results) -> pd.DataFrame:

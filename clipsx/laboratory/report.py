@@ -13,7 +13,7 @@ from clipsx.laboratory.runs import Results, results
 def about(found: Results) -> dict[str, str]:
     """What a figure prints: how many models, on what, by which protocol."""
     protocol = found.maps["protocol"].iloc[0]
-    models = f"{len(found.runs)} runs of data/laboratory/grid.toml, each named in the figure"
+    models = f"{len(found.runs)} runs of data/laboratory/grid.toml, their weights in the table"
     data = (
         f"sketchbook, both dials 0, {found.maps['images'].max()} scenes of seed {TEST}, thresholds from seed {TUNING}"
     )

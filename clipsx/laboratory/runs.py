@@ -1,6 +1,7 @@
 """The laboratory's shipped results: written once per trained cell, read back as tables with the cell's settings."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from clipsx import paths
 from clipsx.laboratory.measures import Progress, measure, shown
 from clipsx.load import load
+from clipsx.messages import nearest
 from clipsx.train.grid import cells
 
 SETTINGS = (
@@ -20,6 +22,7 @@ SETTINGS = (
 )  # fmt: skip
 TABLES = ("maps", "blocks", "measures", "log")
 LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}  # pixels: a stride of 32 wants pictures larger than in training
+PART = ".part"  # of a folder that is being written
 REFERENCES = {
     "sketchbook": "built in",
     "sketchbook-home": "built in",
@@ -44,23 +47,28 @@ class Results:
     log: pd.DataFrame
 
 
-def write(name: str, model: Path, out: Path, length: int = 150, on_progress: Progress | None = None) -> Path:
-    """Measure a trained model and write its results to `out / name`; return that folder.
+def write(name: str, model: Path, length: int = 150, on_progress: Progress | None = None) -> Path:
+    """Measure a trained model and write its results, whole or not at all, to `folder() / name`; return that folder.
 
     name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
+    Errors: ValueError for a name that is none of these, with the nearest.
     """
-    clip, place = load(str(model)), out / name
+    if name.partition("@")[0] not in (known := [*cells(), *REFERENCES]):
+        raise ValueError(f"The grid has no run {name!r}{nearest(name, known)}.")
+    clip, place, part = load(str(model)), folder() / name, folder() / f"{name}{PART}"
     size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
     depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
     tables = measure(clip, length, size, depths, on_progress)
-    place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     for table, rows in tables.items():
-        rows.round(4).to_csv(place / f"{table}.csv", index=False, lineterminator="\n")
+        rows.round(4).to_csv(part / f"{table}.csv", index=False, lineterminator="\n")
     for file in ("log.csv", "train.json", "scores.json"):
         if (model / file).exists():
-            (place / file).write_bytes((model / file).read_bytes())
-    save_file(shown(clip, size), place / "scenes.safetensors")
-    return place
+            shutil.copyfile(model / file, part / file)
+    save_file(shown(clip, size), part / "scenes.safetensors")
+    shutil.rmtree(place, ignore_errors=True)
+    return part.rename(place)
 
 
 def _about(name: str) -> dict[str, Any]:
@@ -68,7 +76,9 @@ def _about(name: str) -> dict[str, Any]:
     run, _, images = name.partition("@")
     made, scored = (_read(folder() / name / file) for file in ("train.json", "scores.json"))
     maps = next(iter(scenes(name).values()))  # (scenes, h, w, N)
-    about = {"images": int(images) if images else made.get("images", 0), "patches": maps.shape[1]}
+    begun = made.get("recipe", {}).get("begins")  # images that the weights it went on from had seen
+    seen = made.get("images", 0) + (_read(folder() / begun / "train.json").get("images", 0) if begun else 0)
+    about = {"images": int(images) if images else seen, "patches": maps.shape[1]}
     about |= {
         "minutes": made.get("minutes"),
         "top-1, default dials": scored.get("top1"),
@@ -87,7 +97,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def results() -> Results:
     """Read every shipped result. Errors: FileNotFoundError where none is shipped."""
-    names = sorted(path.name for path in folder().glob("*") if (path / "measures.csv").exists())
+    names = sorted(path.name for path in folder().glob("*") if path.is_dir() and path.suffix != PART)
     if not names:
         raise FileNotFoundError(f"{folder()} holds no results: train a cell and measure it (clipsx lab-measure).")
     runs = pd.DataFrame([{"run": name, **_about(name)} for name in names])
@@ -103,7 +113,9 @@ def results() -> Results:
         known = runs[["run", "cell", "seed", "factor"]]
         some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["run"], dtype=str)]
         found[table] = pd.concat(some, ignore_index=True).merge(known, on="run")
-    return Results(runs.reset_index(drop=True), **found)
+    made = found["measures"].groupby("run")[["weights", "data", "templates"]].first()
+    made["protocol"] = found["maps"].groupby("run")["protocol"].first()
+    return Results(runs.merge(made.reset_index(), on="run"), **found)
 
 
 def scenes(run: str) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from clipsx.attention import coverage
+from clipsx.attention import able, coverage
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluate import named
@@ -47,7 +47,7 @@ def high_norm(clip: Clip, samples: Sequence[Sample]) -> pd.DataFrame:
     Source: high-norm tokens, Darcet et al. 2024 (arXiv 2309.16588); there the bound is read off a histogram.
     """
     samples = [sample for sample in samples if sample.masks]
-    if not samples or clip.tower.family != "vit":
+    if not samples or not able(clip):
         raise ValueError("Norms of patches need a vision transformer, and samples with masks.")
     read = list(_read(clip, samples))
     norms = np.concatenate([n for n, _, _ in read])

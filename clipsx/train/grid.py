@@ -38,7 +38,7 @@ def recipe(name: str) -> Recipe:
     few, several, many, last = dials["images"]
     world = {"co_occurrence": dials["co_occurrence"], "background_bias": dials["background_bias"]}
     # One object keeps no company: where only company differs, the first stage is the same run.
-    alone = world | {"co_occurrence": 0.5}
+    single = world | {"co_occurrence": 0.5}
     named, colours, pools, dropout = dials["named"], dials["colours"], dials["scenes"], dials["patch_dropout"]
 
     def stage(kind: int, images: int, objects: tuple[int, int], alone: float, dropout: float, world: Any) -> Stage:
@@ -46,7 +46,7 @@ def recipe(name: str) -> Recipe:
         return Stage(images, pools[kind], objects, **words, patch_dropout=dropout, **world)
 
     stages = (
-        stage(0, few, (1, 1), 1.0, dropout, alone),
+        stage(0, few, (1, 1), 1.0, dropout, single),
         stage(1, several, (1, 3), 0.6, dropout, world),
         stage(2, many, (1, 4), 0.5, dropout, world),
         stage(2, last, (1, 4), 0.5, dials["lifted"], world),

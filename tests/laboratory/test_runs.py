@@ -57,18 +57,26 @@ def test_the_built_in_models_rows_are_of_the_weights_that_are_shipped(found):
 
 
 def test_a_measured_model_is_written_and_found(tmp_path, monkeypatch):
-    place = write("sketchbook-random", clipsx.paths.data() / "sketchbook-random", tmp_path, length=4)
+    random = clipsx.paths.data() / "sketchbook-random"
+    monkeypatch.setattr(read, "folder", lambda: tmp_path)
+    place = write("sketchbook-random", random, length=4)
     names = {"maps.csv", "blocks.csv", "measures.csv", "train.json", "scores.json", "scenes.safetensors"}
     assert {file.name for file in place.iterdir()} == names
-    with monkeypatch.context() as patch:
-        patch.setattr(read, "folder", lambda: tmp_path)
-        (tmp_path / "lab-half-s7").mkdir()  # cut short before its measures: not read
-        again = results()
-        assert again.runs["run"].tolist() == ["sketchbook-random"] and again.maps["depth"].max() == 8
-        checkpoint = write("lab-centre-s7@60032", clipsx.paths.data() / "sketchbook-random", tmp_path, length=4)
-        assert set(pd.read_csv(checkpoint / "maps.csv")["depth"].dropna()) == {6}
-        row = results().runs.set_index("run").loc["lab-centre-s7@60032"]
-        assert row["images"] == 60032 and row["background_bias"] == 0.6 and row["cell"] == "centre"
+    (tmp_path / "lab-half-s7.part").mkdir()  # cut short: not read
+    again = results()
+    assert again.runs["run"].tolist() == ["sketchbook-random"] and again.maps["depth"].max() == 8
+    checkpoint = write("lab-centre-s7@60032", random, length=4)
+    assert set(pd.read_csv(checkpoint / "maps.csv")["depth"].dropna()) == {6}
+    row = results().runs.set_index("run").loc["lab-centre-s7@60032"]
+    assert row["images"] == 60032 and row["background_bias"] == 0.6 and row["cell"] == "centre"
+    assert row["weights"].startswith("sketchbook-random") and "seed=302" in row["data"] and row["protocol"]
+    with pytest.raises(ValueError, match="lab-centre-s7"):
+        write("lab-center-s7", random)
+
+
+def test_images_seen_count_those_before_the_beginning(found):
+    runs = found.runs.set_index("run")["images"]
+    assert runs["sketchbook"] == runs["sketchbook-home"] + 80_000
 
 
 def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):

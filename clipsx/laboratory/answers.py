@@ -176,7 +176,7 @@ def _expected(found: Results) -> Iterator[str]:
         rows = each[each["verdict"] == verdict]
         if len(rows):
             numbers = ", ".join(str(n) for n in rows["number"])
-            yield f"Of {len(each)} expectations written down before, {len(rows)} {verdict}: {numbers}."
+            yield f"Of {len(each)} expectations, {len(rows)} {verdict}: {numbers}."
 
 
 def candidates(found: Results) -> pd.DataFrame:

@@ -1,10 +1,10 @@
 """What the panels that show a figure share: a line of news, saving, the code, and the picture for static pages."""
 
 import base64
-import html
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +18,41 @@ from torch import Tensor
 
 from clipsx import plots
 from clipsx.maps import minmax, upsample
-from clipsx.panels.elements import Code
+from clipsx.panels.elements import Code, line
+from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Worker
 
 FORMATS = ("pdf", "png", "svg")
+
+_log = logging.getLogger(__name__)
 
 
 class FigurePanel(W.VBox):
     """A panel around a figure.
 
     Heirs hold a frozen dataclass in `_state`, give `figure`, `table`, `provenance` and `code`, put their rows in place,
-    check a state (`_checked`), show it (`_adopt`), and put it into the controls unheard (`_fill`).
+    check a state (`_checked`), make it their own, controls and all, and show it (`_adopt`), and put it into the
+    controls (`_fill`), which is not heard.
     """
 
     _state: Any
     _checked: Callable[[Any], Any]
     _adopt: Callable[[Any], None]
     _fill: Callable[[], None]
-    stem = "figure"  # of what is saved
+    stem: str = "figure"  # of what is saved
     patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
     def __init__(self, out: str | Path) -> None:
         super().__init__()
         self.out = Path(out)
         self._quiet = False
-        self._worker = Worker(self._on_progress, self._on_error, lambda: None)
+        self._worker = Worker(self._on_progress, self._on_error, self._on_end)
+        still = {"flex": "0 0 auto"}
         self._line = W.HTML()
-        self._format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout={"width": "70px"})
-        self._figure = W.Button(description="Save figure", icon="image")
-        self._table = W.Button(description="Save table", icon="table")
-        self._code = Code(layout=W.Layout(flex="1 1 0"))
+        self._format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout=W.Layout(width="70px", **still))
+        self._figure = W.Button(description="Save figure", icon="image", layout=W.Layout(width="116px", **still))
+        self._table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
+        self._code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
         self._tools = W.HBox([self._format, self._figure, self._table, self._code])
         self._figure.on_click(lambda _: self.save_figure([self._format.value]))
         self._table.on_click(lambda _: self.save_table())
@@ -56,15 +61,12 @@ class FigurePanel(W.VBox):
     @property
     def state(self) -> dict[str, Any]:
         """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return asdict(self._state)
+        return plain(self._state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
-        try:
-            self._adopt(self._checked(replace(self._state, **state)))
-        except (ValueError, TypeError) as error:
-            self._on_error(error)
-        self._fill()
+        with self._told():
+            self._adopt(self._checked(updated(self._state, state)))
 
     def figure(self) -> Figure:
         """What is on screen, as a figure for a page."""
@@ -83,41 +85,76 @@ class FigurePanel(W.VBox):
         raise NotImplementedError
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the present state is shown; False when `seconds` are over first."""
-        return self._worker.wait(seconds)
+        """Wait until the present state is shown; False when `seconds` are over first. An interrupt stops the work."""
+        try:
+            return self._worker.wait(seconds)
+        except KeyboardInterrupt:
+            self._worker.stop()
+            raise
 
-    def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> Any:
-        """Write the figure under `out` in all formats; None where that fails, as is told."""
+    def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> list[Path] | None:
+        """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
         return self._save(
             lambda: plots.save_figure(self.figure(), self.out, name or self.stem, self.provenance(), formats)
         )
 
-    def save_table(self, name: str | None = None) -> Any:
+    def save_table(self, name: str | None = None) -> Path | None:
         """Write the table as CSV under `out`; None where that fails, as is told."""
         return self._save(lambda: plots.save_table(self.table(), self.out, name or self.stem))
 
     def _save(self, make: Callable[[], Any]) -> Any:
-        try:
+        with self._told():
             made = make()
             self._tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", "status")
             return made
-        except (ValueError, OSError) as error:
-            return self._on_error(error)
+        return None
+
+    def _heard(self, **change: Any) -> None:
+        """A control was moved; not where `_fill` moves it."""
+        if not self._quiet:
+            self.restore(change)
+
+    @contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Controls that move inside are not heard."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong inside is told in the panel, which lives on with the state that it had."""
+        self._tell("")
+        try:
+            yield
+        except Exception as error:
+            self._on_error(error)
+            self._fill()
 
     def _on_progress(self, done: int, total: int, words: str) -> None:
         self._tell(f"{words} ({done + 1} of {total})" if total > 1 else f"{words} …", "status")
 
     def _on_error(self, error: Exception) -> None:
-        self._tell(str(error))
+        expected = isinstance(error, ValueError | OSError)
+        if not expected:
+            _log.error("in a panel", exc_info=error)
+        self._tell(str(error) if expected else f"{type(error).__name__}: {error}")
+
+    def _on_end(self) -> None:
+        """Nothing is under way any more."""
 
     def _tell(self, words: str, role: str = "alert") -> None:
-        self._line.value = f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>' if words else ""
+        self._line.value = line(words, role)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""
-        self._worker.wait(self.patience)
         bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
-        return bundle | {"image/png": base64.b64encode(png_of(self.figure())).decode()}
+        with self._told():
+            self._worker.wait(self.patience)
+            bundle["image/png"] = base64.b64encode(png_of(self.figure())).decode()
+        return bundle
 
 
 def png_of(figure: Figure) -> bytes:

@@ -10,7 +10,7 @@ import open_clip
 
 from clipsx import datasets
 from clipsx.load import RANDOM, built_in
-from clipsx.panels.state import takes_depth
+from clipsx.panels.state import plain, takes_depth
 
 if TYPE_CHECKING:
     from clipsx.panels.view import View
@@ -84,5 +84,5 @@ for ax, title, values in zip(axes[1:], {[": ".join(title) for title in view.titl
 
 # The live panel in this state:
 # from clipsx.panels import SurgeryPanel
-# SurgeryPanel(clip, samples, **{s.as_dict() | {"image": place}!r})
+# SurgeryPanel(clip, samples, **{plain(s) | {"image": place}!r})
 """

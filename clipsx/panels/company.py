@@ -134,12 +134,11 @@ class CompanyPanel(FigurePanel):
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        self._quiet = True
-        self._measure.value = self._cells.name = self._state.measure
         values = np.asarray(self.matrices[self._state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
-        self._cells.values = np.ascontiguousarray(values).tobytes()
-        self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
-        self._quiet = False
+        with self._unheard():
+            self._measure.value = self._cells.name = self._state.measure
+            self._cells.values = np.ascontiguousarray(values).tobytes()
+            self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
 
     def _draw(self) -> None:
         self._picture.value = png_of(self.figure())
@@ -155,10 +154,6 @@ class CompanyPanel(FigurePanel):
     def _on_cell(self, change: dict[str, Any]) -> None:
         a, b = change["new"]
         self._heard(a=self.labels[a], b=self.labels[b])
-
-    def _heard(self, **change: Any) -> None:
-        if not self._quiet:
-            self.restore(change)
 
     def _map(self, sample: Sample) -> Float[np.ndarray, "H W"]:
         about = self.provenance()

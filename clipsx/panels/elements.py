@@ -1,5 +1,6 @@
 """The parts of a panel that the browser draws. What they show is in their traits; how, in the .js files."""
 
+import html
 import io
 from importlib.resources import files
 from typing import Any
@@ -123,3 +124,8 @@ def pane(short: str, title: tuple[str, str], maps: Maps, numbers: list[Numbers])
         "msc": [None if np.isnan(score) else score for score in scores],
         "iou": np.stack(curves).astype(np.float32).tobytes(),  # (N, 101)
     }
+
+
+def line(words: str, role: str = "alert") -> str:
+    """Words as a line that a screen reader says: "alert" for errors, "status" for news; no words, no line."""
+    return f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>' if words else ""

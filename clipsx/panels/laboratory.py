@@ -82,7 +82,7 @@ class LaboratoryPanel(FigurePanel):
         for name, dial in self._dials.items():
             dial.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
         for name, control in self._controls.items():
-            control.observe(lambda change, name=name: self._chosen({name: change["new"]}), "value")
+            control.observe(lambda change, name=name: self._heard(**{name: change["new"]}), "value")
         self._adopt(self._state)
 
     def nearest(self, dial: str, value: Any) -> str:
@@ -134,21 +134,16 @@ class LaboratoryPanel(FigurePanel):
         self._state = state
         self._fill()
         self._code.code = self.code()
-        self._worker.start([("drawing the maps", self._draw)], lambda: self._tell(self._news, "status"))
+        news, self._news = self._news, ""
+        self._worker.start([("drawing the maps", self._draw)], lambda: self._tell(news, "status"))
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        self._quiet = True
-        for name, dial in self._dials.items():
-            dial.value = self._grid.loc[self._state.run, name]
-        for name, control in self._controls.items():
-            control.value = getattr(self._state, name)
-        self._quiet = False
-
-    def _chosen(self, change: dict[str, Any], news: str = "") -> None:
-        if not self._quiet:
-            self._news = news
-            self.restore(change)
+        with self._unheard():
+            for name, dial in self._dials.items():
+                dial.value = self._grid.loc[self._state.run, name]
+            for name, control in self._controls.items():
+                control.value = getattr(self._state, name)
 
     def _turned(self, dial: str, value: Any) -> None:
         if self._quiet:
@@ -156,9 +151,8 @@ class LaboratoryPanel(FigurePanel):
         before, run = self._grid.loc[self._state.run], self.nearest(dial, value)
         after = self._grid.loc[run]
         moved = [words for name, words in DIALS.items() if name != dial and before[name] != after[name]]
-        self._chosen(
-            {"run": run}, f"No cell was trained with just that: {', '.join(moved)} moved as well." if moved else ""
-        )
+        self._news = f"No cell was trained with just that: {', '.join(moved)} moved as well." if moved else ""
+        self.restore({"run": run})
 
     def _draw(self) -> None:
         self._picture.value = png_of(self.figure())

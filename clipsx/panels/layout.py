@@ -6,17 +6,16 @@ import ipywidgets as W
 
 from clipsx.clip import Clip
 from clipsx.methods import METHODS
-from clipsx.panels.elements import Chips, Code, Gallery, Pictures, colours
+from clipsx.panels.elements import Chips, Gallery, Pictures, colours, line
 from clipsx.panels.state import RELATIONS, SURGERIES
 
-FORMATS = ("pdf", "png", "svg")
 COLUMNS = (("threshold", "opacity"), ("method", "depth"), ("surgery", "tau"), ("attention", "block"))
 
 
 class Layout:
     """Controls by the entry of the state that they move, the parts that the browser draws, and the panel's rows."""
 
-    def __init__(self, clip: Clip, known: list[str]) -> None:
+    def __init__(self, clip: Clip, known: list[str], tools: W.Widget, alert: W.HTML) -> None:
         blocks = clip.tower.blocks
         whole = W.Layout(width="100%", margin="2px 0")
         wide = {"layout": whole, "style": {"description_width": "64px"}}
@@ -34,37 +33,27 @@ class Layout:
             "block": W.IntSlider(description="block", max=blocks - 1, **wide),
         }
         self.gallery, self.chips = Gallery(), Chips(known=known)
-        self.code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
         self.pictures = Pictures(colours=colours(), layout=W.Layout(margin="4px 0 8px"))
         self.links = [  # straight to the canvas, in the browser
             W.jslink((self.controls["threshold"], "value"), (self.pictures, "threshold")),
             W.jslink((self.controls["opacity"], "value"), (self.pictures, "opacity")),
             W.jslink((self.chips, "shown"), (self.pictures, "shown")),
         ]
-        still = {"flex": "0 0 auto"}
-        self.format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout=W.Layout(width="70px", **still))
-        self.save_figure = W.Button(description="Save figure", icon="image", layout=W.Layout(width="116px", **still))
-        self.save_table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
         self.progress = W.IntProgress(layout=W.Layout(width="160px"))
         self.stop = W.Button(description="Stop", icon="stop", layout=W.Layout(width="76px"))
         self.busy = W.HBox([self.progress, self.stop], layout=W.Layout(display="none", align_items="center"))
-        self._lines = {"alert": W.HTML(), "status": W.HTML()}
+        self._lines = {"alert": alert, "status": W.HTML()}
 
         columns = [W.VBox([self.controls[name] for name in pair]) for pair in COLUMNS]
         grid = W.GridBox(columns, layout=W.Layout(grid_template_columns="repeat(4, minmax(0, 1fr))", grid_gap="0 12px"))
         about = f"{html.escape(clip.name)} · {html.escape(clip.weights)}"
         head = W.HTML(f'<b>CLIP Surgery, live</b> <span class="clipsx-quiet">· {about}</span>')
-        tools = W.HBox(
-            [self.format, self.save_figure, self.save_table, self.code],
-            layout=W.Layout(align_items="flex-start", margin="8px 0 0"),
-        )
         foot = W.HBox([self.busy, self._lines["status"]], layout=W.Layout(min_height="32px", align_items="center"))
         self.rows = [head, self.gallery, self.chips, self.pictures, grid, tools, foot, self._lines["alert"]]
 
     def tell(self, words: str, role: str = "alert") -> None:
         """Show words in the line of errors ("alert") or of news ("status"); no words clear it."""
-        text = f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>'
-        self._lines[role].value = text if words else ""
+        self._lines[role].value = line(words, role)
 
     def told(self, role: str = "alert") -> str:
         """What the line says now."""

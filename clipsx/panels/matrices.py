@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -167,14 +166,12 @@ class MatrixPanel(FigurePanel):
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        self._quiet = True
-        with suppress(KeyError):
+        with self._unheard():
             known = self._state.labels in VOCABULARIES
             self._set.value = self._state.labels if known else OWN
             self._typed.value = ", ".join(self.labels)
             for name, control in self._sides.items():
                 control.value = getattr(self._state, name)
-        self._quiet = False
 
     def _on_change(self, change: dict[str, Any]) -> None:
         if self._quiet or (change["owner"] is self._set and change["new"] == OWN):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from clipsx.clip import Clip
 from clipsx.maps import FORMS
@@ -12,6 +12,7 @@ from clipsx.methods import plan
 SURGERIES = ("off", *FORMS)
 RELATIONS = {"qk": "q-k", "vv": "v-v"}  # the attention of a chosen patch
 NO_LABEL = "A panel needs one label at least."
+Shown = TypeVar("Shown")  # a panel's state, a frozen dataclass
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ class State:
     attention: str = "vv"
     block: int = -1
 
-    def updated(self, changes: Mapping[str, Any]) -> "State":
-        """This state with some of its entries changed. Raises ValueError for an entry it does not have."""
-        names = [f.name for f in fields(self)]
-        for name in changes:
-            if name not in names:
-                raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
-        return replace(self, **plain)
-
     def checked(self, clip: Clip, count: int) -> "State":
         """This state if `clip` and a gallery of `count` samples can show it.
 
@@ -69,9 +61,20 @@ class State:
             raise ValueError(" ".join(accepted(self.labels)[1]) or NO_LABEL)
         return self
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values only, as JSON would give them back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+def updated(state: Shown, changes: Mapping[str, Any]) -> Shown:
+    """A state, of any panel, with some of its entries changed. Raises ValueError for an entry it does not have."""
+    names = [f.name for f in fields(state)]
+    for name in changes:
+        if name not in names:
+            raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
+    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    return replace(state, **frozen)
+
+
+def plain(state: Any) -> dict[str, Any]:
+    """A state as values that JSON would give back the same."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(state).items()}
 
 
 def accepted(labels: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:

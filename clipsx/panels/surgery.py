@@ -1,33 +1,27 @@
 """The live panel of CLIP Surgery: what its controls do to its state, and the state to its pictures."""
 
-import base64
-import io
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import ipywidgets as W
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from clipsx import images, plots
+from clipsx import images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.load import load
+from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
 from clipsx.panels.layout import Layout
 from clipsx.panels.session import Picture, Session
-from clipsx.panels.state import NO_LABEL, State, accepted, takes_depth
+from clipsx.panels.state import NO_LABEL, State, accepted, takes_depth, updated
 from clipsx.panels.view import View
-from clipsx.panels.worker import Worker
 from clipsx.paths import write_whole
 
 PAGE = 8  # thumbnails at a time
@@ -35,10 +29,8 @@ LABELS = 6  # labels that a panel starts with, the sample's own first
 LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
 SENT = 640  # pixels a side that go to the browser
 
-_log = logging.getLogger(__name__)
 
-
-class SurgeryPanel(W.VBox):
+class SurgeryPanel(FigurePanel):
     """A picture, labels, and their maps before and after CLIP Surgery, live.
 
     Args:
@@ -58,19 +50,18 @@ class SurgeryPanel(W.VBox):
         out: str | Path = "out",
         **state: Any,
     ) -> None:
+        super().__init__(out)
         self.clip = load("sketchbook") if clip is None else clip
         self.samples = Sketchbook(seed=7, length=40, size=192) if samples is None else samples
-        self.out, self.session = Path(out), Session(self.clip)
+        self.session = Session(self.clip)
         default = State(depth=min(State.depth, self.clip.tower.blocks))
-        self._state = default.updated(state).checked(self.clip, len(self.samples))
+        self._state = self._checked(updated(default, state))
         self._own: dict[str, Picture] = {}
         self._sent: dict[str, Any] = {}
-        self._lock, self._quiet = RLock(), False
-        self._worker = Worker(self._on_progress, self._on_error, self._on_end)
+        self._lock = RLock()
         self._picture = self._open(self._state.image)
-        self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())))
-        super().__init__(self._ui.rows)
-        self.add_class("clipsx-panel")
+        self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
+        self.children = self._ui.rows
         self._listen()
         self._turn()
         self._adopt(self._state)
@@ -78,28 +69,10 @@ class SurgeryPanel(W.VBox):
     # State ----------------------------------------------------------------------------------------------------------
 
     @property
-    def state(self) -> dict[str, Any]:
-        """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return self._state.as_dict()
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
-        with self._told():
-            self._adopt(self._state.updated(state).checked(self.clip, len(self.samples)))
-
-    @property
     def view(self) -> View:
         """The present picture under the present state."""
         with self._lock:
             return View(self.session, self.samples, self._picture, self._state)
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the present state is shown; False when `seconds` are over first. An interrupt stops the work."""
-        try:
-            return self._worker.wait(seconds)
-        except KeyboardInterrupt:
-            self._worker.stop()
-            raise
 
     def figure(self) -> Figure:
         """`View.figure` of what the panel shows."""
@@ -109,9 +82,22 @@ class SurgeryPanel(W.VBox):
         """`View.table` of what the panel shows."""
         return self.view.table()
 
+    def provenance(self) -> dict[str, Any]:
+        """`View.provenance` of what the panel shows."""
+        return self.view.provenance()
+
     def code(self) -> str:
         """`View.code` of what the panel shows."""
         return self.view.code()
+
+    @property
+    def stem(self) -> str:
+        """What is saved is named after the picture and the label shown."""
+        words = f"surgery-{self._picture.sample.name or 'picture'}-{self._state.shown or 'empty-label'}"
+        return re.sub(r"[^\w-]+", "-", words)[:80].strip("-")
+
+    def _checked(self, state: State) -> State:
+        return state.checked(self.clip, len(self.samples))
 
     def _adopt(self, state: State) -> None:
         """Make a checked state the panel's own: fill it up, put it into the controls, show it."""
@@ -130,8 +116,8 @@ class SurgeryPanel(W.VBox):
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        s, ui, self._quiet = self._state, self._ui, True
-        try:
+        s, ui = self._state, self._ui
+        with self._unheard():
             for name, control in ui.controls.items():
                 value = s.block % self.clip.tower.blocks if name == "block" else getattr(s, name)
                 if name == "tau":
@@ -143,8 +129,6 @@ class SurgeryPanel(W.VBox):
             ui.pictures.shown, ui.pictures.patch = ui.chips.shown, s.patch and list(s.patch)
             ui.pictures.threshold, ui.pictures.opacity = s.threshold, s.opacity
             ui.gallery.chosen = s.image
-        finally:
-            self._quiet = False
 
     def _usual(self, picture: Picture) -> tuple[str, ...]:
         """Labels to start with: those that are there, then others, so that feature surgery has something to compare."""
@@ -225,36 +209,20 @@ class SurgeryPanel(W.VBox):
                 }
             self._sent = {"picture": view.picture.key, "scene": scene}
             ui.chips.scores = view.scores
-            ui.code.code = view.code()
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The live view, and a picture of the state for pages without a kernel."""
-        bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
-        with self._told():
-            self.wait()
-            buffer = io.BytesIO()
-            self.figure().savefig(buffer, format="png", dpi=110)
-            bundle["image/png"] = base64.b64encode(buffer.getvalue()).decode()
-        return bundle
+            self._code.code = view.code()
 
     # What is heard --------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         ui = self._ui
         for name, control in ui.controls.items():
-            control.observe(partial(self._on_value, name), "value")
-        ui.pictures.observe(partial(self._on_value, "patch"), "patch")
+            control.observe(lambda change, name=name: self._heard(**{name: change["new"]}), "value")
+        ui.pictures.observe(lambda change: self._heard(patch=change["new"]), "patch")
         ui.chips.observe(self._on_chips, ["labels", "shown"])
         ui.gallery.observe(self._on_chosen, "chosen")
         ui.gallery.observe(self._turn, "page")
         ui.gallery.on_msg(self._on_message)
         ui.stop.on_click(self._on_stop)
-        ui.save_figure.on_click(lambda _: self.save_figure([ui.format.value]))
-        ui.save_table.on_click(lambda _: self.save_table())
-
-    def _on_value(self, name: str, change: dict[str, Any]) -> None:
-        if not self._quiet:
-            self.restore({name: change["new"]})
 
     def _on_chosen(self, change: dict[str, Any]) -> None:
         if not self._quiet:
@@ -273,64 +241,28 @@ class SurgeryPanel(W.VBox):
             return  # the other half of one message from the browser, which was heard already
         self.restore({"labels": labels, "shown": wanted if wanted in labels else self._state.shown})
         if refused:
-            self._ui.tell(" ".join(refused))
+            self._tell(" ".join(refused))
 
     def _on_message(self, _: Any, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
         if content.get("kind") == "refused":
-            self._ui.tell(str(content.get("words")))
+            self._tell(str(content.get("words")))
         elif content.get("kind") == "picture" and buffers:
             self.take(bytes(buffers[0]))
 
     def _on_stop(self, _: Any = None) -> None:
         self._worker.stop()
-        self._ui.tell("Stopped: the pictures show the last state that was ready.", role="status")
+        self._tell("Stopped: the pictures show the last state that was ready.", "status")
 
     def _on_progress(self, done: int, total: int, words: str) -> None:
         self._ui.progress.max, self._ui.progress.value = total, done
         self._ui.busy.layout.display = "flex"
-        self._ui.tell(f"{words} ({done + 1} of {total})", role="status")
+        self._tell(f"{words} ({done + 1} of {total})", "status")
 
     def _on_end(self) -> None:
         if self._ui.busy.layout.display != "none":
             self._ui.busy.layout.display = "none"
             if not self._ui.told("status").startswith("Stopped"):
-                self._ui.tell("", role="status")
+                self._tell("", "status")
 
-    def _on_error(self, error: Exception) -> None:
-        expected = isinstance(error, ValueError | OSError)
-        if not expected:
-            _log.error("in a panel", exc_info=error)
-        self._ui.tell(str(error) if expected else f"{type(error).__name__}: {error}")
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever goes wrong inside is told in the panel, which lives on."""
-        self._ui.tell("")
-        try:
-            yield
-        except Exception as error:
-            self._on_error(error)
-            self._fill()
-
-    # Saving ---------------------------------------------------------------------------------------------------------
-
-    def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> list[Path] | None:
-        """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
-        view = self.view
-        save = partial(plots.save_figure, out=self.out, name=name or self._name(), formats=formats)
-        return self._save(lambda: save(view.figure(), provenance=view.provenance()))
-
-    def save_table(self, name: str | None = None) -> Path | None:
-        """Write the table as CSV under `out`; None where that fails, as is told."""
-        return self._save(lambda: plots.save_table(self.table(), self.out, name or self._name()))
-
-    def _save(self, make: Callable[[], Any]) -> Any:
-        with self._told():
-            made = make()
-            self._ui.tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", role="status")
-            return made
-        return None
-
-    def _name(self) -> str:
-        words = f"surgery-{self._picture.sample.name or 'picture'}-{self._state.shown or 'empty-label'}"
-        return re.sub(r"[^\w-]+", "-", words)[:80].strip("-")
+    def _tell(self, words: str, role: str = "alert") -> None:
+        self._ui.tell(words, role)

@@ -85,7 +85,6 @@ class UnmixPanel(FigurePanel):
         self._state = self._checked(replace(Unmixing(), **state))
         self.run = self._state.config  # what the projectors were trained with: the dials may have moved since
         self._build()
-        self._fill()
         self._adopt(self._state)
 
     def _build(self) -> None:
@@ -101,7 +100,8 @@ class UnmixPanel(FigurePanel):
         }
         for name, control in self._controls.items():
             control.style, control.layout = style, wide
-            control.observe(self._on_change, "value")
+            also = {"label": ""} if name == "image" else {}  # another picture is asked for one of its own labels
+            control.observe(lambda change, name=name, also=also: self._heard(**{name: change["new"]}, **also), "value")
             control.tooltip = name
         self._go = W.Button(description="Train", icon="play", button_style="primary")
         self._halt = W.Button(description="Stop", icon="stop", disabled=True)
@@ -146,6 +146,7 @@ class UnmixPanel(FigurePanel):
             "These dials make another run: Train starts it." if self.rows and state.config != self._state.config else ""
         )
         self._state = state
+        self._fill()
         self._code.code = self.code()
         self._go.description = "Resume" if self._file.exists() else "Train"
         if not self._worker.busy:
@@ -157,17 +158,9 @@ class UnmixPanel(FigurePanel):
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        self._quiet = True
-        for name, control in self._controls.items():
-            control.value = getattr(self._state, name)
-        self._quiet = False
-
-    def _on_change(self, change: dict[str, Any]) -> None:
-        if self._quiet:
-            return
-        name = next(name for name, control in self._controls.items() if control is change["owner"])
-        # Another picture is asked for one of its own labels.
-        self.restore({name: change["new"]} | ({"label": ""} if name == "image" else {}))
+        with self._unheard():
+            for name, control in self._controls.items():
+                control.value = getattr(self._state, name)
 
     # Training -------------------------------------------------------------------------------------------------------
 

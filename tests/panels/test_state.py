@@ -4,19 +4,19 @@ import json
 
 import pytest
 
-from clipsx.panels.state import State, accepted, takes_depth
+from clipsx.panels.state import State, accepted, plain, takes_depth, updated
 from helpers import tiny_clip, tiny_resnet, unchecked
 
 
 def test_state_survives_json() -> None:
     state = State(image=3, labels=("cat", ""), shown="cat", patch=(1, 2), tau=4)
-    again = State().updated(json.loads(json.dumps(state.as_dict())))
+    again = updated(State(), json.loads(json.dumps(plain(state))))
     assert again == state
 
 
 def test_unknown_entry_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"no 'dept'.*'depth'"):
-        State().updated({"dept": 3})
+        updated(State(), {"dept": 3})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_unknown_entry_names_the_nearest() -> None:
 )
 def test_what_cannot_be_shown_is_said(changes: dict, words: str) -> None:
     with unchecked(), pytest.raises(ValueError, match=words):
-        State(depth=4).updated(changes).checked(tiny_clip(layers=4), 3)
+        updated(State(depth=4), changes).checked(tiny_clip(layers=4), 3)
 
 
 def test_depth_is_silent_where_no_method_reads_it() -> None:

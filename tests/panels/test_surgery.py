@@ -358,15 +358,15 @@ def test_table(panel: SurgeryPanel) -> None:
 
 
 def test_save_table_and_figures(panel: SurgeryPanel, tmp_path: Path) -> None:
-    panel._ui.save_table.click()
+    panel._table.click()
     path = panel.save_table()
     assert str(path) in panel._ui.told("status")
     pd.testing.assert_frame_equal(
         pd.read_csv(path).dropna(axis=1, how="all"), panel.table().dropna(axis=1, how="all"), check_dtype=False
     )
     for kind, start in (("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?xml")):
-        panel._ui.format.value = kind
-        panel._ui.save_figure.click()
+        panel._format.value = kind
+        panel._figure.click()
         assert said(panel) == ""
         (file,) = tmp_path.glob(f"*.{kind}")
         assert file.read_bytes().startswith(start)
@@ -401,7 +401,7 @@ def test_code_makes_the_same_maps(panel: SurgeryPanel, state: dict[str, Any]) ->
     assert panel.wait(60)
     assert said(panel) == ""
     code = panel.code()
-    assert code == panel._ui.code.code
+    assert code == panel._code.code
     names: dict[str, Any] = {"clip": panel.clip}
     with unchecked():
         exec(code, names)

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, map_at_pixels, png_of
 from clipsx.panels.code import clip_code, samples_code
 from clipsx.panels.elements import Cells, colours
+from clipsx.panels.state import updated
 
 SCENES = 4  # behind a cell
 
@@ -68,7 +69,7 @@ class CompanyPanel(FigurePanel):
         self._order, self._text = order, clip.encode_labels(self.labels)  # (N, D)
         best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
         a, b = best.idxmax() if len(best) else self.labels[:2]
-        self._state = self._checked(replace(Company(first, str(a), str(b)), **state))
+        self._state = self._checked(updated(Company(first, str(a), str(b)), state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
         self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))

@@ -15,6 +15,7 @@ from clipsx.laboratory.plots import MAPS, TITLES, scene, side_by_side, written
 from clipsx.laboratory.runs import Results, results, scenes
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.state import updated
 
 DIALS = {
     "background_bias": "background bias", "co_occurrence": "co-occurrence", "named": "grounds named",
@@ -56,7 +57,7 @@ class LaboratoryPanel(FigurePanel):
         runs = list(self._runs.index)
         default = Cell(run=next(iter(self._grid.index)), beside=runs[-1])
         default = replace(default, **{k: v for k, v in vars(Cell()).items() if v in runs})
-        self._state = self._checked(replace(default, **state))
+        self._state = self._checked(updated(default, state))
         wide = W.Layout(width="auto")
         self._dials = {}
         for name, words in DIALS.items():

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from clipsx.datasets import VOCABULARIES, vocabulary
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
 from clipsx.panels.code import clip_code
+from clipsx.panels.state import updated
 from clipsx.text import TEMPLATES
 
 OWN = "typed below"
@@ -53,7 +54,7 @@ class MatrixPanel(FigurePanel):
         super().__init__(out)
         self.models = dict(models)
         first, last = next(iter(self.models)), list(self.models)[-1]
-        self._state = self._checked(replace(Matrices(left=first, right=last), **state))
+        self._state = self._checked(updated(Matrices(left=first, right=last), state))
         self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
         layout = W.Layout(width="300px")
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], layout=layout)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -12,39 +12,17 @@ import ipywidgets as W
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from clipsx import mfi, paths, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluate import deep, similarities
-from clipsx.metrics import mean_average_precision, msc
-from clipsx.panels.base import FigurePanel, map_at_pixels, png_of
-from clipsx.panels.code import clip_code, samples_code
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, UnmixedClip, fit, projected_matrix
+from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.state import updated
+from clipsx.panels.unmix_view import RunView, Unmixing
+from clipsx.unmix import PROMPTS, Gathered, Projectors, UnmixedClip, fit, projected_matrix
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
-
-
-@dataclass(frozen=True)
-class Unmixing:
-    """What the panel's controls say: the next run, and the picture and label whose maps are shown."""
-
-    weight: float = 0.2
-    alpha: float = 0.1
-    lr: float = 5e-4
-    epochs: int = 20
-    batch: int = 8
-    seed: int = 0
-    image: int = 0
-    label: str = ""
-
-    @property
-    def config(self) -> Config:
-        """The run."""
-        own = asdict(self)
-        return Config(**{name: own[name] for name in ("weight", "alpha", "lr", "epochs", "batch", "seed")})
 
 
 class UnmixPanel(FigurePanel):
@@ -78,11 +56,10 @@ class UnmixPanel(FigurePanel):
         self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
         self.rows: list[dict[str, float]] = []
         self.projectors: Projectors | None = None
-        self._matrix = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N), as the run has it now
-        self._order = plots.leaf_order(self._matrix)
-        self._before = mfi.mean_off_diagonal(self._matrix)
+        self._before = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N)
+        self._matrix = self._before  # as the run has it now
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
-        self._state = self._checked(replace(Unmixing(), **state))
+        self._state = self._checked(updated(Unmixing(), state))
         self.run = self._state.config  # what the projectors were trained with: the dials may have moved since
         self._build()
         self._adopt(self._state)
@@ -199,7 +176,7 @@ class UnmixPanel(FigurePanel):
         self._worker.wait()
         self._file.unlink(missing_ok=True)
         self.rows, self.projectors, self._bar.value, self._eta.value = [], None, 0, ""
-        self._matrix = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())
+        self._matrix = self._before
         self._adopt(self._state)
 
     def _train(self) -> None:
@@ -236,107 +213,47 @@ class UnmixPanel(FigurePanel):
         self._words.value = f'<div aria-live="polite" class="clipsx-words">{self.sentence()}</div>'
         self._tell("")
 
-    def sentence(self) -> str:
-        """What came out, in words, on the test images."""
-        if self.projectors is None or self.unmixed is None:
-            return "Nothing is trained yet."
-        p = self.unmixed.probabilities(self.test.positions, self.test.labels).numpy()  # (n, N)
-        found, now = mean_average_precision(p, self.test.present), mfi.mean_off_diagonal(self._matrix)
-        change = mfi.difference(np.asarray(mfi.similarity_matrix(self.text[1]).cpu()), self._matrix)
-        return (
-            f"After {len(self.rows)} epochs the mean off-diagonal of the labels is {self._before:.3f} → {now:.3f} "
-            f"({change['relative']:+.0f} %); mAP on {len(p)} test images {found:.1f} %."
-        )
-
     # Pictures -------------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> RunView:
+        """The run as it stands now, under the present state."""
+        return RunView(
+            self.clip, self.unmixed, self.train, self.test, self.samples, self._state, self.run, tuple(self.rows),
+            self._before, self._matrix,
+        )  # fmt: skip
 
     def _draw_curves(self) -> None:
         figure, axes = plots.row(4, height=2.8)
-        self._plot_curves(axes)
+        self.view.plot_curves(axes)
         self._curves.value = png_of(figure)
 
     def _draw_maps(self) -> None:
         figure, axes = plots.row(4, height=3.2)
-        self._plot_maps(axes)
+        self.view.plot_maps(axes)
         self._maps.value = png_of(figure)
-
-    def figure(self) -> Figure:
-        """Losses, mAP, mean off-diagonal and the similarity matrix; below, the photo and its maps."""
-        figure, axes = plots.row(4, 2, height=6)
-        self._plot_curves(axes[0])
-        self._plot_maps(axes[1])
-        return figure
-
-    def _plot_curves(self, axes: Any) -> None:
-        table = pd.DataFrame(list(self.rows), columns=["epoch", "asymmetric", "mfi", "mAP", "off_diagonal"])
-        start = pd.DataFrame({"epoch": [0.0], "off_diagonal": [self._before]})
-        parts = (
-            (table, "asymmetric", "asymmetric loss"),
-            (table, "mAP", "mAP, training images (%)"),
-            (pd.concat([start, table[["epoch", "off_diagonal"]].astype(float)]), "off_diagonal", "mean off-diagonal"),
-        )
-        for ax, (rows, value, words) in zip(axes, parts, strict=False):
-            ax.plot(rows["epoch"], rows[value], marker=".", color="#0173b2")
-            ax.set(xlabel="epoch", xlim=(0, self._state.epochs + 0.5))
-            ax.set_title(words, fontsize=10)
-        axes[2].set_ylim(min(0, self._before) - 0.02, max(1, self._before))
-        names = list(self.train.labels)
-        shown = pd.DataFrame(self._matrix, names, names).iloc[self._order, self._order]
-        plots.matrix(shown, axes[3]).set_title("labels, after" if self.rows else "labels, before", fontsize=10)
-
-    def _plot_maps(self, axes: Any) -> None:
-        sample, label = self.samples[self._state.image], self._state.label
-        mask = sample.masks.get(label)
-        plots.overlay(
-            sample.image, np.zeros(sample.image.size[::-1], np.float32), axes[0], 0.0, mask, f"photo: {label}"
-        )
-        after = self.unmixed
-        choices = [("before", self.clip, "clip", "none")]
-        if after is not None:
-            choices += [("after", after, "clip", "none"), ("after + surgery", after, "clip-surgery", "code")]
-        for ax in axes[1 + len(choices) :]:
-            ax.set_axis_off()
-        for ax, (words, clip, method, surgery) in zip(axes[1:], choices, strict=False):
-            map = self._map(clip, sample, method, surgery, list(self.train.labels).index(label))
-            score = "" if mask is None else f", mSC {msc(map, mask, sample.ignore):.1f} %"
-            plots.overlay(sample.image, map, ax, outline=mask, title=f"{words}{score}")
-
-    def _map(self, clip: Clip, sample: Sample, method: str, surgery: str, label: int) -> Float[np.ndarray, "H W"]:
-        dense = clip.encode_dense(clip.prepare(sample.image), method, **deep(clip, method))
-        sim = similarities(dense, clip.encode_labels(self.train.labels, [PROMPTS[1]]), surgery, 2.0)[..., [label]]
-        return map_at_pixels(sim, sample.image.size[::-1])
 
     # To take away ---------------------------------------------------------------------------------------------------
 
+    def figure(self) -> Figure:
+        """`RunView.figure` of what the panel shows."""
+        return self.view.figure()
+
     def table(self) -> pd.DataFrame:
-        """A row per epoch, with what made it."""
-        return pd.DataFrame(self.rows).assign(**self.provenance())
+        """`RunView.table` of what the panel shows."""
+        return self.view.table()
 
     def provenance(self) -> dict[str, Any]:
-        """CLIP, data, and the configuration of the run that is shown."""
-        return self.train.about | asdict(self.run) | {"prompts": " / ".join(PROMPTS)}
+        """`RunView.provenance` of what the panel shows."""
+        return self.view.provenance()
 
     def code(self) -> str:
-        """Code that trains the same projectors, without a panel."""
-        about = self.clip.describe()
-        return "\n".join(
-            [
-                "import torch, clipsx, clipsx.datasets",
-                "from clipsx.unmix import PROMPTS, Config, UnmixedClip, fit, gather",
-                "",
-                clip_code(about["model"], about["weights"]),
-                f"# the training images: {self.train.about.get('data', 'given samples')}",
-                "train = gather(clip, images)",
-                "text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])",
-                f"config = {self._state.config!r}",
-                "projectors, log = fit(train.positions, train.present, text, train.labels, config)",
-                "unmixed = UnmixedClip(clip, projectors, train.labels, config)",
-                samples_code(self.samples),
-                f"dense = unmixed.encode_dense(unmixed.prepare(samples[{self._state.image}].image), method='clip')",
-                f"sim = clipsx.similarity(dense, unmixed.encode_labels([{self._state.label!r}], [PROMPTS[1]]))",
-                "",
-            ]
-        )
+        """`RunView.code` of what the panel shows."""
+        return self.view.code()
+
+    def sentence(self) -> str:
+        """`RunView.sentence` of what the panel shows."""
+        return self.view.sentence()
 
     def save_projectors(self, name: str = "unmixed") -> Any:
         """`UnmixedClip.save` into a folder under `out`; None where there is nothing yet, as is told."""

@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
     from clipsx.clip import Clip
-
-COLUMNS = 4  # panels in a row of the explain figure
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,86 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def explain(
-    clip: "Clip",
-    image: str | Path,
-    labels: Sequence[str],
-    *,
-    method: str = "clip-surgery",
-    depth: int = 6,
-    surgery: bool = True,
-    form: str = "code",
-    tau: float = 2.0,
-    templates: str = "clip-surgery",
-    size: int | None = None,
-    threshold: float = 0.5,
-    opacity: float = 0.6,
-) -> "tuple[Figure, pd.DataFrame]":
-    """A figure (the photo, then a map for each label) and a table with a row for each label, with its provenance.
-
-    ``surgery`` repairs the maps by feature surgery; one label alone is compared with the empty label. The columns
-    ``peak_x``, ``peak_y`` are pixels of the photo, ``area`` the share (0…1) of it where the map is at least
-    ``threshold``; ``cosine`` is the class token's. Raises ValueError for blank labels and whatever `Clip` refuses.
-    """
-    import pandas as pd
-
-    import clipsx
-    from clipsx import images, plots
-    from clipsx.maps import is_constant
-
-    photo = images.decode(image)
-    batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
-    dense = clip.encode_dense(batch, method=method, depth=depth)
-    text = clip.encode_labels(labels, templates=templates)  # (N, D)
-    alone = clip.encode_labels([""], templates=templates) if len(labels) == 1 else None
-    sim = (
-        clipsx.feature_surgery(dense, text, tau=tau, form=form, redundant=alone)
-        if surgery
-        else clipsx.similarity(dense, text)
-    )
-    maps = clipsx.upsample(clipsx.minmax(sim), (photo.height, photo.width))[0].cpu().numpy()  # (H, W, N)
-    flat = is_constant(sim)[0].tolist()
-    cosine = (dense.cls @ text.T)[0].tolist()
-
-    setting = (
-        f"feature surgery ({form}{'' if alone is None else ', against the empty label'}), tau {tau:g}"
-        if surgery
-        else "none"
-    )
-    provenance = clip.describe() | {
-        "data": Path(image).name,
-        "image_size": "x".join(str(side) for side in batch.shape[-2:]),
-        "templates": templates,
-        "method": method,
-        "depth": depth,
-        "surgery": setting,
-        "protocol": f"min-max per map; area at or above {threshold:g}",
-    }
-    rows = []
-    for n, label in enumerate(labels):
-        y, x = divmod(int(maps[..., n].argmax()), photo.width)
-        area = float((maps[..., n] >= threshold).mean())
-        row = {"label": label, "cosine": cosine[n], "peak_x": x, "peak_y": y, "area": area, "constant": flat[n]}
-        rows.append(row | provenance)
-
-    width = min(COLUMNS, 1 + len(labels))
-    height = -(-(1 + len(labels)) // width)
-    figure = plots.Figure(
-        layout="constrained", figsize=(2.6 * width, 2.6 * height * max(0.5, photo.height / photo.width))
-    )
-    axes = figure.subplots(height, width, squeeze=False).flat
-    axes[0].imshow(photo)
-    axes[0].set(xticks=[], yticks=[], title="photo")
-    for n, label in enumerate(labels):
-        title = f"{label}{': constant map' if flat[n] else ''}"
-        plots.overlay(photo, maps[..., n], axes[n + 1], opacity, title=title)
-    for ax in axes[1 + len(labels) :]:
-        ax.axis("off")
-    return figure, pd.DataFrame(rows)
-
-
 def _explain(options: argparse.Namespace) -> int:
-    from clipsx import plots
+    from clipsx import save
+    from clipsx.explain import explain
 
     labels = [label.strip() for label in options.labels.split(",")]
     if not all(labels):
@@ -137,15 +55,15 @@ def _explain(options: argparse.Namespace) -> int:
         stem = f"{Path(image).stem}-{options.method}{'' if options.surgery else '-raw'}"
         provenance = table.iloc[0].drop(["label", "cosine", "peak_x", "peak_y", "area", "constant"]).to_dict()
         for path in [
-            *plots.save_figure(figure, options.out, stem, provenance),
-            plots.save_table(table, options.out, stem),
+            *save.figure(figure, options.out, stem, provenance),
+            save.table(table, options.out, stem),
         ]:
             print(path)
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from clipsx import datasets, evaluate, plots
+    from clipsx import datasets, evaluate, save
 
     clip = _load(options)
     halves = datasets.two(options.dataset or "sketchbook", options.root, options.count or 200)
@@ -153,8 +71,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     # The threshold is chosen on one half, everything is reported on the other.
     tuning, table = (evaluate.evaluate(clip, half, methods=methods) for half in halves)
     summary = evaluate.summarise(table, tuning)
-    print(plots.save_table(table, options.out, "evaluation"))
-    print(plots.save_table(summary, options.out, "evaluation-summary"))
+    print(save.table(table, options.out, "evaluation"))
+    print(save.table(summary, options.out, "evaluation-summary"))
     print(summary[["method", "surgery", "msc", "opposite", "miou", "threshold"]].round(2).to_string(index=False))
     return 0
 

@@ -1,7 +1,7 @@
 """Where the package's own files and its cache are: the one place that knows a checkout from a wheel."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 import platformdirs
@@ -33,11 +33,9 @@ def cache() -> Path:
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file whole or not at all; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        part.write_bytes(content)
         os.replace(part, file)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,10 +1,8 @@
-"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`. Also how they are saved."""
+"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`; then figures of several."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -278,61 +276,3 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
             if cell.ring is not None:
                 ring(*cell.ring, cell.image.size[::-1], ax)
     return figure
-
-
-def save_figure(
-    figure: Figure,
-    out: str | os.PathLike[str],
-    name: str,
-    provenance: Mapping[str, Any],
-    formats: Sequence[str] = ("pdf", "png"),
-) -> list[Path]:
-    """Write a figure to `out` in every format ("pdf", "png", "svg"), atomically; return the files.
-
-    What made it is printed small under it and kept in the file's metadata.
-    """
-    words = " · ".join(f"{key} {value}" for key, value in provenance.items() if value is not None and value == value)
-    width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
-    note = figure.text(
-        0.0, -0.01, _wrapped(words, width), fontsize=5.5, color="#555555", va="top", ha="left", parse_math=False
-    )
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    try:
-        for form in formats:
-            file, part = folder / f"{name}.{form}", folder / f".{name}.{os.getpid()}.{form}"
-            key = {"pdf": "Subject", "svg": "Description"}.get(form, "Description")
-            try:
-                figure.savefig(part, format=form, dpi=160, bbox_inches="tight", metadata={key: words, "Title": name})
-                os.replace(part, file)
-            finally:
-                part.unlink(missing_ok=True)
-            files.append(file)
-    finally:
-        note.remove()
-    return files
-
-
-def _wrapped(words: str, width: int) -> str:
-    lines = [""]
-    for part in words.split(" · "):
-        lines = (
-            [*lines[:-1], f"{lines[-1]} · {part}".removeprefix(" · ")]
-            if len(lines[-1]) + len(part) < width
-            else [*lines, part]
-        )
-    return "\n".join(lines)
-
-
-def save_table(table: pd.DataFrame, out: str | os.PathLike[str], name: str) -> Path:
-    """Write a table to `out` as CSV, atomically; return the file."""
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    file, part = folder / f"{name}.csv", folder / f".{name}.{os.getpid()}.csv"
-    try:
-        table.to_csv(part, index=False, lineterminator="\n")
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
-    return file

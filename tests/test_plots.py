@@ -1,19 +1,14 @@
-"""Pictures: what is drawn where, what is refused, and files that are whole, say where they come from, or are not."""
-
-from pathlib import Path
+"""Pictures: what is drawn where, what is refused, and sheets of several."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
 
 from clipsx import plots
 from clipsx.metrics import THRESHOLDS
 from helpers import noise, unchecked
 
-ABOUT = {"model": "toy", "weights": "sha256:1a2b3c4d", "image_size": "64×48", "cost": "$5 or $6", "tau": None}
 TABLE = pd.DataFrame(
     {
         "method": ["clip", "maskclip"] * 2,
@@ -133,58 +128,6 @@ def test_a_sheet_has_a_place_for_every_cell() -> None:
     for rows in ([], [[], []]):
         with pytest.raises(ValueError, match="no picture to draw"):
             plots.sheet(rows)
-
-
-def small() -> Figure:
-    figure, ax = plt.subplots(figsize=(2, 1))
-    ax.plot([0, 1])
-    return figure
-
-
-def test_a_saved_figure_says_what_made_it(tmp_path: Path) -> None:
-    figure = small()
-    files = plots.save_figure(figure, tmp_path / "new", "maps", ABOUT)
-    assert [f.name for f in files] == ["maps.pdf", "maps.png"] == sorted(f.name for f in (tmp_path / "new").iterdir())
-    words = "model toy · weights sha256:1a2b3c4d · image_size 64×48 · cost $5 or $6"
-    with Image.open(files[1]) as png:
-        assert png.info["Description"] == words and png.info["Title"] == "maps"
-        with_footer = png.size
-    pdf = files[0].read_bytes()
-    assert pdf.startswith(b"%PDF") and b"%%EOF" in pdf[-8:]
-    assert b"sha256:1a2b3c4d" in pdf or "sha256:1a2b3c4d".encode("utf-16-be") in pdf
-    assert not figure.texts  # the footer is gone again
-    (bare,) = plots.save_figure(figure, tmp_path, "bare", {}, formats=["png"])
-    with Image.open(bare) as png:
-        assert png.height < with_footer[1]
-
-
-def test_nothing_half_written_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = small()
-    plots.save_figure(figure, tmp_path, "maps", ABOUT, formats=["png"])
-    before = (tmp_path / "maps.png").read_bytes()
-
-    def breaks(file: Path, **_: object) -> None:
-        Path(file).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(figure, "savefig", breaks)
-    with pytest.raises(OSError, match="disk full"):
-        plots.save_figure(figure, tmp_path, "maps", ABOUT, formats=["png"])
-    assert [f.name for f in tmp_path.iterdir()] == ["maps.png"] and (tmp_path / "maps.png").read_bytes() == before
-    assert not figure.texts
-    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda _, file, **__: breaks(file))
-    with pytest.raises(OSError, match="disk full"):
-        plots.save_table(TABLE, tmp_path, "table")
-    assert [f.name for f in tmp_path.iterdir()] == ["maps.png"]
-
-
-def test_a_saved_table_comes_back(tmp_path: Path) -> None:
-    table = TABLE.assign(name=["a, b", 'c "d"', "é", "f"])
-    file = plots.save_table(table, tmp_path / "new", "table")
-    assert file == tmp_path / "new" / "table.csv" and b"\r" not in file.read_bytes()
-    pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
-    plots.save_table(table.iloc[:1], tmp_path / "new", "table")  # over the old one
-    assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 1
 
 
 def test_like_classes_stand_side_by_side() -> None:

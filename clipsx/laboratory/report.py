@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clipsx import plots
+from clipsx import plots, save
 from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers
 from clipsx.laboratory import plots as figures
@@ -33,7 +33,7 @@ def report(out: str | Path) -> list[Path]:
         "laboratory_maps": found.maps,
         "laboratory_expected": answers.hypotheses(found),
     }
-    files = [plots.save_table(table, out, name) for name, table in tables.items()]
+    files = [save.table(table, out, name) for name, table in tables.items()]
     finished = [run for run in found.runs["run"] if "@" not in run]
     drawn = {
         "laboratory_factors": figures.factors(found),
@@ -44,6 +44,6 @@ def report(out: str | Path) -> list[Path]:
     shown = about(found)
     for name, figure in drawn.items():
         own = {"data": f"scene 0 of seed {SHOWN}", "labels": f"{len(Sketchbook.NOUNS)} nouns"}
-        files += plots.save_figure(figure, out, name, shown | (own if name == "laboratory_scene" else {}))
+        files += save.figure(figure, out, name, shown | (own if name == "laboratory_scene" else {}))
         plots.plt.close(figure)
     return files

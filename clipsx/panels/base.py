@@ -16,7 +16,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipsx import plots
+from clipsx import save
 from clipsx.maps import minmax, upsample
 from clipsx.panels.elements import Code, line
 from clipsx.panels.state import plain, updated
@@ -94,13 +94,11 @@ class FigurePanel(W.VBox):
 
     def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> list[Path] | None:
         """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
-        return self._save(
-            lambda: plots.save_figure(self.figure(), self.out, name or self.stem, self.provenance(), formats)
-        )
+        return self._save(lambda: save.figure(self.figure(), self.out, name or self.stem, self.provenance(), formats))
 
     def save_table(self, name: str | None = None) -> Path | None:
         """Write the table as CSV under `out`; None where that fails, as is told."""
-        return self._save(lambda: plots.save_table(self.table(), self.out, name or self.stem))
+        return self._save(lambda: save.table(self.table(), self.out, name or self.stem))
 
     def _save(self, make: Callable[[], Any]) -> Any:
         with self._told():

@@ -48,7 +48,7 @@ def test_what_it_trains_is_what_fit_trains(panel, parts):
         panel.unmixed.encode_dense(clip.prepare(world[0].image), method="clip"),
         panel.unmixed.encode_labels(got.labels, [unmix.PROMPTS[1]]),
     )
-    shown = panel._map(panel.unmixed, world[0], "clip", "none", label)
+    shown = panel.view._map(panel.unmixed, world[0], "clip", "none", label)
     assert np.allclose(shown, clipsx.upsample(clipsx.minmax(sim), (96, 96))[0, ..., label], atol=1e-5)
 
 

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from clipsx import paths
@@ -25,6 +26,10 @@ COMPANY = (
     "similarity, companions − others",
     "co-activation, companions − others",
     "absent companion above other absent nouns",
+)
+DOSES = (
+    ("background_bias", "background bias", (RAW, REPAIRS["CLIP Surgery"])),
+    ("co_occurrence", "co-occurrence", COMPANY),
 )
 
 
@@ -67,7 +72,8 @@ def hypotheses(found: Results) -> pd.DataFrame:
     """A row per expectation of the grid and seed: both numbers, and whether it "stands", "died" or "not seen".
 
     It stands where the two 95 % intervals lie apart in the expected direction, died where they lie apart in the other;
-    `verdict` is over all seeds. A cell that is not trained yet is "not tried".
+    `verdict` is over all seeds. A cell that is not trained yet is "not tried". `between_seeds` is how far the centre's
+    own seeds lie apart: image-bootstrap intervals know nothing of the seed.
     """
     grid = tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
     table = _finished(tidy(found)).set_index(["cell", "seed", "measure"])[["value", "low", "high"]]
@@ -83,6 +89,7 @@ def hypotheses(found: Results) -> pd.DataFrame:
             row |= {"than": than, "expect": item["expect"], "seed": seed}
             row |= dict(zip(("value", "low", "high"), one or (), strict=False))
             row |= dict(zip(("other", "other_low", "other_high"), other or (), strict=False))
+            row["between_seeds"] = _between(table, measure) if than == CENTRE else np.nan
             rows.append(row | {"seen": _apart(one, other) if one and other else "not tried"})
     shown = pd.DataFrame(rows)
     shown["verdict"] = shown.groupby("number", group_keys=False)[["seen", "expect"]].apply(_verdict)
@@ -92,6 +99,12 @@ def hypotheses(found: Results) -> pd.DataFrame:
 def _numbers(table: pd.DataFrame, cell: str, seed: int, measure: str) -> tuple[float, float, float] | None:
     key = (cell, seed, measure)
     return tuple(table.loc[key].to_numpy(float).ravel()[:3]) if key in table.index else None  # type: ignore[return-value]
+
+
+def _between(table: pd.DataFrame, measure: str) -> float:
+    """How far the centre's seeds lie apart; not a number with one seed."""
+    values = table["value"][table.index.isin([CENTRE], "cell") & table.index.isin([measure], "measure")]
+    return float(np.ptp(values)) if len(values) > 1 else np.nan
 
 
 def _apart(one: tuple[float, float, float], other: tuple[float, float, float]) -> str:
@@ -128,7 +141,7 @@ def _listed(rows: pd.DataFrame) -> str:
 def sentences(found: Results) -> list[str]:
     """The answer, computed: where raw maps prefer the background, what repairs them, what company does."""
     table = tidy(found)
-    return [*_preference(table), *_repairs(table), *_company(table), *_expected(found)]
+    return [*_preference(table), *_repairs(table), *_seeds(table), *_doses(table), *_expected(found)]
 
 
 def _preference(table: pd.DataFrame) -> Iterator[str]:
@@ -142,8 +155,8 @@ def _preference(table: pd.DataFrame) -> Iterator[str]:
     for _, floor in chance.iterrows():
         lower = trained[trained["high"] < floor["low"]]
         yield (
-            f"Random weights alone give mSC {_span(floor)} here; only {len(lower)} trained models lie clearly below "
-            f"that: {_listed(lower)}."
+            f"Random weights alone ({floor['run']}) give mSC {_span(floor)} here; only {len(lower)} trained models lie "
+            f"clearly below that: {_listed(lower)}."
         )
 
 
@@ -162,12 +175,24 @@ def _repairs(table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _company(table: pd.DataFrame) -> Iterator[str]:
-    for measure in COMPANY:
-        rows = _cells(table, measure)
-        rows = rows[rows["factor"].isin(["centre", "co_occurrence"])].sort_values(["co_occurrence", "seed"])
-        shown = "; ".join(f"{row.co_occurrence:g}: {_span(row)}" for row in rows.itertuples())
-        yield f"By co-occurrence in training, {measure}: {shown}."
+def _seeds(table: pd.DataFrame) -> Iterator[str]:
+    """What a seed alone does, in cells of two seeds or more: differences within it say nothing."""
+    for name, measure in {"raw maps": RAW, **REPAIRS}.items():
+        rows = _cells(table, measure).groupby("cell", sort=False)["value"].agg(["min", "max", "count"])
+        rows = rows[rows["count"] > 1]
+        apart = (rows["max"] - rows["min"]).sort_values(ascending=False)
+        if len(apart):
+            each = ", ".join(f"{cell} {value:.1f}" for cell, value in apart.items())
+            yield f"By its seed alone, mSC of {name} differs by up to {apart.iloc[0]:.1f} points ({each})."
+
+
+def _doses(table: pd.DataFrame) -> Iterator[str]:
+    for setting, words, measures in DOSES:
+        for measure in measures:
+            rows = _cells(table, measure)
+            rows = rows[rows["factor"].isin([CENTRE, setting])].sort_values([setting, "seed"])
+            shown = "; ".join(f"{getattr(row, setting):g}: {_span(row)}" for row in rows.itertuples())
+            yield f"By {words} in training, {measure}: {shown}."
 
 
 def _expected(found: Results) -> Iterator[str]:
@@ -177,6 +202,11 @@ def _expected(found: Results) -> Iterator[str]:
         if len(rows):
             numbers = ", ".join(str(n) for n in rows["number"])
             yield f"Of {len(each)} expectations, {len(rows)} {verdict}: {numbers}."
+    decided = hypotheses(found).query("verdict in ('stands', 'died')")
+    small = decided[(decided["value"] - decided["other"]).abs() <= decided["between_seeds"]]
+    if len(small):
+        numbers = ", ".join(map(str, small["number"].unique()))
+        yield f"Of those that stand or died, a seed of the centre does as much as the change in: {numbers}."
 
 
 def candidates(found: Results) -> pd.DataFrame:

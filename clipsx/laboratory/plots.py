@@ -30,12 +30,11 @@ TITLES = dict(zip(MAPS, ("raw", "MaskCLIP", "Surgery", "Surgery + FS", "Surgery 
 
 def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
     """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words."""
-    rows = table[table["factor"].isin([factor, CENTRE])]
-    if factor != "length":
-        rows = rows[~rows["run"].str.contains("@")]
+    setting, alike = FACTORS[factor][0], table["factor"].isin([factor, CENTRE])
+    if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
+        rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
     else:
-        rows = table[table["cell"].isin([CENTRE, "long"]) & (table["seed"] == 7)]
-    setting = FACTORS[factor][0]
+        rows = table[alike & ~table["run"].str.contains("@")]
     tower = np.where(rows["blocks"] == 0, "ResNet", "ViT")
     rows = rows.assign(order=rows.get(setting, tower))
     return rows.sort_values("order").assign(at=lambda t: t["order"].map(written))
@@ -69,46 +68,61 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
 
 def factors(found: Results, column: str = "mSC", names: Mapping[str, str] = MAPS) -> Any:
     """The grid as small multiples: a panel per factor, mSC ("opposite", "mIoU") of raw and repaired maps."""
-    table = tidy(found)
-    shown = [factor for factor in FACTORS if len(set(of_factor(table, factor)["at"])) > 1]
-    columns = 3 if len(shown) > 4 else max(1, len(shown))
-    figure, grid = plots.row(columns, -(-len(shown) // columns), height=2.6 * -(-len(shown) // columns), sharey=True)
-    axes = np.ravel(grid)
+    shown = _varied(tidy(found))
+    figure, axes = _multiples(len(shown))
     measures = {TITLES[name]: measure.replace("mSC", column, 1) for name, measure in names.items()}
-    for factor, ax in zip(shown, axes, strict=False):
-        along(of_factor(table, factor), measures, ax, zero=column == "mSC").set_xlabel(FACTORS[factor][1], fontsize=9)
-    for ax in axes[len(shown) :]:
-        ax.set_axis_off()
-    for ax in axes[::columns]:
-        ax.set_ylabel(f"{column} (%)")
+    for (factor, rows), ax in zip(shown.items(), axes, strict=False):
+        along(rows, measures, ax, zero=column == "mSC").set_xlabel(FACTORS[factor][1], fontsize=9)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(f"{column} (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures), fontsize=8)
     return figure
 
 
+def _varied(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`of_factor`'s rows of every factor that was tried at two values or more."""
+    rows = {factor: of_factor(table, factor) for factor in FACTORS}
+    return {factor: mine for factor, mine in rows.items() if len(set(mine["at"])) > 1}
+
+
+def _multiples(count: int, columns: int = 3, sharey: bool = True) -> tuple[Any, Any]:
+    """A figure and the axes of `count` panels, in rows; places left over are blank."""
+    rows = -(-count // columns)
+    figure, grid = plots.row(columns, rows, height=2.6 * rows, sharey=sharey)
+    axes = np.ravel(grid)
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
 def depths(found: Results) -> Any:
-    """CLIP Surgery against its depth, by cell: mSC of its maps, plain and after feature surgery."""
+    """CLIP Surgery against its depth: mSC of its maps, means over seeds; dashed with feature surgery.
+
+    A panel per factor, a line per setting; the last panel shows the built-in models.
+    """
     maps = found.maps[(found.maps["method"] == "clip-surgery") & (found.maps["label_set"] == "nouns")]
-    maps = maps[~maps["run"].str.contains("@") & maps["depth"].notna()]
-    figure, axes = plots.row(2, height=3.8, sharey=True)
-    for ax, surgery in zip(axes, ("none", "code"), strict=True):
-        for n, (run, rows) in enumerate(maps[maps["surgery"] == surgery].groupby("run", sort=False)):
-            style = {"color": plots.shade(n), "marker": "osD^v"[n % 5], "linestyle": ("-", "--", ":")[n // 10 % 3]}
-            rows = rows.sort_values("depth")
-            ax.plot(
-                rows["depth"], rows["msc"], markersize=3, linewidth=1.2, label=str(run).removeprefix("lab-"), **style
-            )
-            ax.fill_between(rows["depth"], rows["msc_low"], rows["msc_high"], color=style["color"], alpha=0.07)
+    maps = maps[maps["depth"].notna() & ~maps["run"].str.contains("@")]
+    maps = maps.merge(found.runs.drop(columns=["cell", "seed", "factor", "protocol"]), on="run")
+    shown = {FACTORS[factor][1]: rows for factor, rows in _varied(maps).items()}
+    shown["built in"] = maps[maps["blocks"].isna()].assign(at=lambda t: t["run"])
+    figure, axes = _multiples(len(shown))
+    for (words, rows), ax in zip(shown.items(), axes, strict=False):
+        for n, (at, mine) in enumerate(rows.groupby("at", sort=False)):
+            style = {"color": plots.shade(n), "marker": "osD^v"[n % 5], "markersize": 3, "linewidth": 1.2}
+            for surgery, line in (("none", "-"), ("code", "--")):
+                means = mine[mine["surgery"] == surgery].groupby("depth")["msc"].mean()
+                ax.plot(means, line, label=at if surgery == "none" else None, **style)
         ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
-        ax.set(
-            xlabel="depth: last blocks on the second path", title="plain" if surgery == "none" else "+ feature surgery"
-        )
-    axes[0].set_ylabel("mSC (%)")
-    axes[1].legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        ax.set_title(words, fontsize=9)
+        ax.legend(fontsize=7)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("mSC (%)")
+    figure.supxlabel("depth: last blocks on the second path", fontsize=9)
     return figure
 
 
 CAUSES: Sequence[tuple[str, str, Mapping[str, str]]] = (
-    ("background_bias", "mSC (%)", {"raw, of objects": RAW, "raw, of the ground's label": "mSC of the ground, clip"}),
+    ("background_bias", "raw mSC (%)", {"of objects": RAW, "of the ground's label": "mSC of the ground, clip"}),
     ("co_occurrence", "cosine", {"similarity, companions − others": "similarity, companions − others"}),
     ("co_occurrence", "mean of a map", {"co-activation, companions − others": "co-activation, companions − others"}),
     ("co_occurrence", "%", {"absent companion ranks above": "absent companion above other absent nouns"}),
@@ -121,10 +135,13 @@ CAUSES: Sequence[tuple[str, str, Mapping[str, str]]] = (
 def causes(found: Results) -> Any:
     """Curves cause → pathology with their intervals (`CAUSES`)."""
     table = tidy(found)
-    figure, grid = plots.row(3, 2, height=6.0)
-    for (factor, unit, measures), ax in zip(CAUSES, np.ravel(grid), strict=True):
+    figure, axes = _multiples(len(CAUSES), sharey=False)
+    for (factor, unit, measures), ax in zip(CAUSES, axes, strict=True):
         along(of_factor(table, factor), measures, ax, zero=unit != "%").set(xlabel=FACTORS[factor][1], ylabel=unit)
-        ax.legend(fontsize=7)
+        if len(measures) > 1:
+            ax.legend(fontsize=7)
+        else:
+            ax.set_title(*measures, fontsize=9)
     return figure
 
 

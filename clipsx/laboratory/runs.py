@@ -21,13 +21,15 @@ SETTINGS = (
     "largest_scale",
 )  # fmt: skip
 TABLES = ("maps", "blocks", "measures", "log")
-LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}  # pixels: a stride of 32 wants pictures larger than in training
+# Pixels: a stride of 32 wants pictures larger than in training.
+LARGER = {"lab-resnet": 256, "resnet-random": 256, "sketchbook-rn": 384}
 PART = ".part"  # of a folder that is being written
 REFERENCES = {
     "sketchbook": "built in",
     "sketchbook-home": "built in",
     "sketchbook-rn": "built in",
     "sketchbook-random": "random weights",
+    "resnet-random": "random weights",
 }
 
 

@@ -83,6 +83,20 @@ def test_two_seeds_must_agree():
     assert set(both[both["number"] == 1]["verdict"]) == {"stands"}
 
 
+def test_what_a_seed_does_is_said_beside_what_a_change_does():
+    raw = CENTRE | {"lab-centre-s8": (-2.0, -3.0, -1.0), "lab-bias-0-s7": (-5.0, -6.0, -4.0)}
+    found = made(raw)
+    table = answers.hypotheses(found).set_index("number")
+    assert table.loc[1, "verdict"] == "stands" and table.loc[1, "between_seeds"] == 8.0
+    said = " ".join(answers.sentences(found))
+    assert "By its seed alone, mSC of raw maps differs by up to 8.0 points (centre 8.0)." in said
+    assert "a seed of the centre does as much as the change in: 1." in said
+    assert "By background bias in training, mSC clip none:" in said
+    far = made(raw | {"lab-bias-0-s7": (5.0, 4.0, 6.0), "lab-centre-s8": (-9.0, -10.0, -8.0)})
+    assert "does as much" not in " ".join(answers.sentences(far))
+    assert answers.hypotheses(made(CENTRE | {"lab-bias-0-s7": (5.0, 4.0, 6.0)}))["between_seeds"].isna().all()
+
+
 def test_a_checkpoint_is_no_cell_of_its_own():
     found = made(CENTRE | {"lab-bias-0-s7@500": (0.0, -2.0, 2.0)})
     assert answers.hypotheses(found).set_index("number").loc[1, "verdict"] == "not tried"

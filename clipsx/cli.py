@@ -91,7 +91,7 @@ def _lab(options: argparse.Namespace) -> int:
     import nbformat
 
     from clipsx import paths
-    from clipsx.reproduce import find, inject
+    from clipsx.reproduce import PATIENT, find, inject
 
     chosen = _choice(options) | {"images": options.count}
     parameters = {name.upper(): value for name, value in chosen.items() if value is not None}
@@ -111,7 +111,8 @@ def _lab(options: argparse.Namespace) -> int:
     os.chdir(folder)
     # Root, as in a container, has to say so; JupyterLab still listens on this machine alone and asks for its token.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *root, *options.jupyter])
+    command = [sys.executable, "-m", "jupyterlab", *root, *options.jupyter]
+    os.execve(sys.executable, command, PATIENT | os.environ)
 
 
 def _train(options: argparse.Namespace) -> int:

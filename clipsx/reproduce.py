@@ -26,6 +26,8 @@ from nbconvert import HTMLExporter
 from clipsx import paths
 from clipsx.messages import nearest
 
+# torch's threads wait for one another by spinning: with a busy core they would spin for most of the time.
+PATIENT = {"GOMP_SPINCOUNT": "10000"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ROWS_SHOWN = 12  # of a table, on the index page
 
@@ -135,7 +137,7 @@ def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None
     client.extra_arguments = ["--log-level=ERROR"]
     before, start = _files(out), time.perf_counter()
     try:
-        client.execute(env=os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+        client.execute(env=PATIENT | os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         if not client.seen:
             client.seen.append(str(error).strip().splitlines()[0])

@@ -98,7 +98,7 @@ def test_evaluate(tmp_path: Path) -> None:
 
 def test_lab_copies_with_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr("os.execv", lambda path, argv: started.append((Path.cwd(), argv)))
+    monkeypatch.setattr("os.execve", lambda path, argv, env: started.append((Path.cwd(), argv)))
     monkeypatch.chdir(tmp_path)
     with pytest.MonkeyPatch.context():
         main(["lab", "--images", "3", "--", "--no-browser"])

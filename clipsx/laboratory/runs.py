@@ -103,7 +103,7 @@ def results() -> Results:
     if not names:
         raise FileNotFoundError(f"{folder()} holds no results: train a cell and measure it (clipsx lab-measure).")
     runs = pd.DataFrame([{"run": name, **_about(name)} for name in names])
-    order = {cell["cell"]: n for n, cell in enumerate(cells().values())}
+    order = {name: n for n, name in enumerate(dict.fromkeys(cell["cell"] for cell in cells().values()))}
     runs = runs.sort_values(by=["cell", "seed", "images"], key=lambda c: c.map(order) if c.name == "cell" else c)
     found = {}
     for table in TABLES:

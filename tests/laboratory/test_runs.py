@@ -36,7 +36,7 @@ def test_what_is_shipped_belongs_to_the_grid(found):
             assert trained["recipe"] == json.loads(json.dumps(_recipe(run))), run
     for table in (found.maps, found.measures):
         assert set(table["run"]) == set(found.runs["run"])
-    assert found.runs["run"].iloc[0] == "lab-centre-s7"  # in the grid's order, built-in models last
+    assert found.runs["cell"].iloc[0] == "centre"  # in the grid's order, built-in models last
     assert found.runs["background_bias"].isna().is_monotonic_increasing
     assert found.log.groupby("run")["images"].max()["lab-centre-s7"] == 160192
 

@@ -155,6 +155,24 @@ class FigurePanel(W.VBox):
         return bundle
 
 
+class ViewPanel(FigurePanel):
+    """A panel that shows a `view`, which knows no widget: all that can be taken away is the view's."""
+
+    view: Any
+
+    def figure(self) -> Figure:
+        return self.view.figure()
+
+    def table(self) -> pd.DataFrame:
+        return self.view.table()
+
+    def provenance(self) -> dict[str, Any]:
+        return self.view.provenance()
+
+    def code(self) -> str:
+        return self.view.code()
+
+
 def png_of(figure: Figure) -> bytes:
     """A figure as PNG; it is closed."""
     buffer = io.BytesIO()

@@ -9,14 +9,12 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
 from clipsx import images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.load import load
-from clipsx.panels.base import FigurePanel
+from clipsx.panels.base import ViewPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
 from clipsx.panels.layout import Layout
 from clipsx.panels.session import Picture, Session
@@ -30,7 +28,7 @@ LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
 SENT = 640  # pixels a side that go to the browser
 
 
-class SurgeryPanel(FigurePanel):
+class SurgeryPanel(ViewPanel):
     """A picture, labels, and their maps before and after CLIP Surgery, live.
 
     Args:
@@ -73,22 +71,6 @@ class SurgeryPanel(FigurePanel):
         """The present picture under the present state."""
         with self._lock:
             return View(self.session, self.samples, self._picture, self._state)
-
-    def figure(self) -> Figure:
-        """`View.figure` of what the panel shows."""
-        return self.view.figure()
-
-    def table(self) -> pd.DataFrame:
-        """`View.table` of what the panel shows."""
-        return self.view.table()
-
-    def provenance(self) -> dict[str, Any]:
-        """`View.provenance` of what the panel shows."""
-        return self.view.provenance()
-
-    def code(self) -> str:
-        """`View.code` of what the panel shows."""
-        return self.view.code()
 
     @property
     def stem(self) -> str:

@@ -10,14 +10,12 @@ from typing import Any
 
 import ipywidgets as W
 import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
 from clipsx import mfi, paths, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import ViewPanel, png_of
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
 from clipsx.unmix import PROMPTS, Gathered, Projectors, UnmixedClip, fit, projected_matrix
@@ -25,7 +23,7 @@ from clipsx.unmix import PROMPTS, Gathered, Projectors, UnmixedClip, fit, projec
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
 
-class UnmixPanel(FigurePanel):
+class UnmixPanel(ViewPanel):
     """Projectors trained while one watches: losses, mAP, the similarity matrix; then maps before and after.
 
     Args:
@@ -234,22 +232,6 @@ class UnmixPanel(FigurePanel):
         self._maps.value = png_of(figure)
 
     # To take away ---------------------------------------------------------------------------------------------------
-
-    def figure(self) -> Figure:
-        """`RunView.figure` of what the panel shows."""
-        return self.view.figure()
-
-    def table(self) -> pd.DataFrame:
-        """`RunView.table` of what the panel shows."""
-        return self.view.table()
-
-    def provenance(self) -> dict[str, Any]:
-        """`RunView.provenance` of what the panel shows."""
-        return self.view.provenance()
-
-    def code(self) -> str:
-        """`RunView.code` of what the panel shows."""
-        return self.view.code()
 
     def sentence(self) -> str:
         """`RunView.sentence` of what the panel shows."""

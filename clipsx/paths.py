@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -30,12 +32,19 @@ def cache() -> Path:
     return Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all; its folder is made."""
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """A place to write to: what stands there at the end becomes `file`, whole or not at all. Its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
+        yield part
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made."""
+    with whole(file) as part:
+        part.write_bytes(content)

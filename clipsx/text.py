@@ -1,8 +1,6 @@
 """Label features: prompt templates, the text tower cut at the longest prompt, and the cache on disk."""
 
 import hashlib
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -208,15 +206,8 @@ def _read(file: Path) -> Tensor | None:
 
 def _write(file: Path, feature: Tensor, metadata: dict[str, str]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file({"feature": feature.clone()}, name, metadata)
-            os.replace(name, file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with paths.whole(file) as part:
+            save_file({"feature": feature.clone()}, part, metadata)
     except OSError as error:
         words = f"Label features could not be kept in {file.parent} ({error}); set CLIPSX_CACHE to another folder."
         warnings.warn(words, stacklevel=4)

@@ -192,7 +192,7 @@ def test_a_write_that_is_interrupted_leaves_nothing(cache: Path, monkeypatch: py
 
     clip = tiny_clip()
     with monkeypatch.context() as patch:
-        patch.setattr(text.os, "replace", stop)
+        patch.setattr("os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             clip.encode_labels(["cat"], templates="photo")
     assert not any(f.is_file() for f in cache.rglob("*"))

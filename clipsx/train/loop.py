@@ -4,7 +4,6 @@ import copy
 import csv
 import hashlib
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from clipsx import paths
 from clipsx.datasets.sketchbook import Sketchbook
 from clipsx.metrics import mean_average_precision
 from clipsx.train.pools import Pool, draw_pool, exam, normalise
@@ -210,9 +210,8 @@ def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
 
 
 def _keep(state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    part = checkpoint.with_suffix(".part")
-    torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
-    os.replace(part, checkpoint)
+    with paths.whole(checkpoint) as part:
+        torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
 
 
 def _tabulate(rows: list[dict[str, Any]], log: Path) -> None:

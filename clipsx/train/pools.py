@@ -1,7 +1,6 @@
 """What training reads: scenes drawn once into a pool, captions made anew for every batch, scenes of the exam."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from clipsx import paths
 from clipsx.datasets.sketchbook import FORMS, Named, Sketchbook, phrase
 from clipsx.text import TEMPLATES
 from clipsx.train.recipes import MEAN, STD, Stage
@@ -18,18 +18,17 @@ from clipsx.train.recipes import MEAN, STD, Stage
 def draw_pool(world: Sketchbook, folder: Path) -> tuple[Path, Path]:
     """Draw every scene once: pictures as (n, size, size, 3) bytes, and in JSON what each shows; found again by name."""
     name = world.describe()["data"].replace(" ", "_")
-    pictures, scenes, part = (folder / f"{name}.{suffix}" for suffix in ("npy", "json", f"{os.getpid()}.part"))
+    pictures, scenes = (folder / f"{name}.{suffix}" for suffix in ("npy", "json"))
     if not (pictures.exists() and scenes.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(world), world.size, world.size, 3))
-        words = []
-        for i in range(len(world)):
-            out[i] = np.asarray(world[i].image)
-            scene = world.scene(i)
-            words.append([scene.ground, [[t.colour, t.noun] for t in scene.things]])
-        out.flush()
-        scenes.write_text(json.dumps(words))
-        os.replace(part, pictures)
+        shape, words = (len(world), world.size, world.size, 3), []
+        with paths.whole(pictures) as part:
+            out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            for i in range(len(world)):
+                out[i] = np.asarray(world[i].image)
+                scene = world.scene(i)
+                words.append([scene.ground, [[t.colour, t.noun] for t in scene.things]])
+            out.flush()
+            paths.write_whole(scenes, json.dumps(words).encode())
     return pictures, scenes
 
 

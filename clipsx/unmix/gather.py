@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +78,9 @@ def _known(file: Path, shape: tuple[int, ...]) -> list[list[str]] | None:
 def _compute(
     clip: Clip, samples: Sequence[Sample], size: int, file: Path, shape: tuple[int, ...], on_progress: Any
 ) -> list[list[str]]:
-    file.parent.mkdir(parents=True, exist_ok=True)
     file.with_suffix(".json").unlink(missing_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}")
     shown: list[list[str]] = []
-    try:
+    with paths.whole(file) as part:
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
         for number in range(shape[0]):
             sample = samples[number]
@@ -93,8 +90,5 @@ def _compute(
             if on_progress:
                 on_progress(number + 1, shape[0])
         out.flush()
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
     paths.write_whole(file.with_suffix(".json"), json.dumps(shown).encode())
     return shown

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from clipsx import paths
 from clipsx.metrics import mean_average_precision
 from clipsx.mfi import mean_off_diagonal, similarity_matrix
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
@@ -151,13 +151,8 @@ def _fingerprint(text: Float[Tensor, "2 N D"]) -> str:
 
 
 def _keep(file: Path, projectors: Projectors, optimizer: Any, run: dict[str, Any], log: list) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with paths.whole(file) as part:
         torch.save(run | {"log": log, "projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}, part)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _resume(file: Path | None, projectors: Projectors, optimizer: Any, run: dict[str, Any]) -> list[dict[str, float]]:

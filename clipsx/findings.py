@@ -5,8 +5,6 @@ import pandas as pd
 from clipsx.methods import METHODS
 from clipsx.metrics import bootstrap, interval
 
-Range = tuple[float, float]
-
 
 def _name(method: str, surgery: str) -> str:
     title = METHODS[method].title if method in METHODS else method

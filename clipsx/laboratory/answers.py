@@ -153,10 +153,11 @@ def _preference(table: pd.DataFrame) -> Iterator[str]:
         f"{_listed(below.sort_values('value'))}. They prefer the object in {len(above)}: {_listed(above)}."
     )
     for _, floor in chance.iterrows():
-        lower = trained[trained["high"] < floor["low"]]
+        alike = trained[trained["tower"] == floor["tower"]]
+        lower = alike[alike["high"] < floor["low"]]
         yield (
-            f"Random weights alone ({floor['run']}) give mSC {_span(floor)} here; only {len(lower)} trained models lie "
-            f"clearly below that: {_listed(lower)}."
+            f"Random weights alone give a {floor['tower']} mSC {_span(floor)} here; {len(lower)} of {len(alike)} "
+            f"trained ones lie clearly below that: {_listed(lower)}."
         )
 
 

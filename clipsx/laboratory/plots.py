@@ -35,9 +35,7 @@ def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
         rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
     else:
         rows = table[alike & ~table["run"].str.contains("@")]
-    tower = np.where(rows["blocks"] == 0, "ResNet", "ViT")
-    rows = rows.assign(order=rows.get(setting, tower))
-    return rows.sort_values("order").assign(at=lambda t: t["order"].map(written))
+    return rows.sort_values(setting).assign(at=lambda t: t[setting].map(written))
 
 
 def written(value: Any) -> str:
@@ -102,7 +100,7 @@ def depths(found: Results) -> Any:
     """
     maps = found.maps[(found.maps["method"] == "clip-surgery") & (found.maps["label_set"] == "nouns")]
     maps = maps[maps["depth"].notna() & ~maps["run"].str.contains("@")]
-    maps = maps.merge(found.runs.drop(columns=["cell", "seed", "factor", "protocol"]), on="run")
+    maps = maps[["run", "surgery", "depth", "msc"]].merge(found.runs, on="run")
     shown = {FACTORS[factor][1]: rows for factor, rows in _varied(maps).items()}
     shown["built in"] = maps[maps["blocks"].isna()].assign(at=lambda t: t["run"])
     figure, axes = _multiples(len(shown))

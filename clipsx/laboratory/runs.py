@@ -24,12 +24,12 @@ TABLES = ("maps", "blocks", "measures", "log")
 # Pixels: a stride of 32 wants pictures larger than in training.
 LARGER = {"lab-resnet": 256, "resnet-random": 256, "sketchbook-rn": 384}
 PART = ".part"  # of a folder that is being written
-REFERENCES = {
-    "sketchbook": "built in",
-    "sketchbook-home": "built in",
-    "sketchbook-rn": "built in",
-    "sketchbook-random": "random weights",
-    "resnet-random": "random weights",
+REFERENCES = {  # factor, tower
+    "sketchbook": ("built in", "ViT"),
+    "sketchbook-home": ("built in", "ViT"),
+    "sketchbook-rn": ("built in", "ResNet"),
+    "sketchbook-random": ("random weights", "ViT"),
+    "resnet-random": ("random weights", "ResNet"),
 }
 
 
@@ -87,8 +87,10 @@ def _about(name: str) -> dict[str, Any]:
         "mAP, default dials": scored.get("mAP"),
     }
     if run in REFERENCES:
-        return {"cell": run, "seed": 7, "factor": REFERENCES[run]} | about
+        factor, tower = REFERENCES[run]
+        return {"cell": run, "seed": 7, "factor": factor, "tower": tower} | about
     cell = cells()[run]
+    about["tower"] = "ViT" if cell["settings"]["blocks"] else "ResNet"
     settings = {key: cell["settings"][key] for key in SETTINGS} | {"named": max(cell["settings"]["named"])}
     return {key: cell[key] for key in ("cell", "seed", "factor")} | about | settings
 

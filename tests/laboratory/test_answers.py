@@ -23,6 +23,7 @@ def made(raw: dict[str, tuple[float, float, float]], measures: dict[str, dict[st
         about |= {
             "images": int(images or 1000),
             "patches": 12,
+            "tower": "ViT",
             "top-1, default dials": 96.0,
             "mAP, default dials": 80.0,
             "image_size": 64,
@@ -108,7 +109,7 @@ def test_sentences_follow_the_numbers():
     said = " ".join(answers.sentences(made(raw)))
     assert "interval below 0) in 1 of 2 models: centre (seed 7) -10.0 [-12.0, -8.0]" in said
     assert "They prefer the object in 1: bias-0 (seed 7) 6.0 [4.0, 8.0]" in said
-    assert "only 0 trained models lie clearly below that: none" in said
+    assert "give a ViT mSC -9.0 [-9.5, -8.5] here; 0 of 2 trained ones lie clearly below that: none" in said
     assert "CLIP Surgery raises mSC in 2 of 2 models, above 0 in 2, and lowers it in 0 (none)" in said
     assert "MaskCLIP raises mSC in 2 of 2 models, above 0 in 1" in said
 

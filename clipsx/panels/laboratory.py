@@ -57,7 +57,7 @@ class LaboratoryPanel(FigurePanel):
         runs = list(self._runs.index)
         default = Cell(run=next(iter(self._grid.index)), beside=runs[-1])
         default = replace(default, **{k: v for k, v in vars(Cell()).items() if v in runs})
-        self._state = self._checked(updated(default, state))
+        self._centre, self._state = default.run, self._checked(updated(default, state))
         wide = W.Layout(width="auto")
         self._dials = {}
         for name, words in DIALS.items():
@@ -88,7 +88,7 @@ class LaboratoryPanel(FigurePanel):
 
     def nearest(self, dial: str, value: Any) -> str:
         """The trained run with this value of a dial that keeps most of the others, then most of the centre's."""
-        now, centre = self._grid.loc[self._state.run], self._grid.iloc[0]
+        now, centre = self._grid.loc[self._state.run], self._grid.loc[self._centre]
         fitting = self._grid[self._grid[dial] == value]
         others = [name for name in DIALS if name != dial]
         kept = (fitting[others] == now[others]).sum(axis=1) + 0.01 * (fitting[others] == centre[others]).sum(axis=1)

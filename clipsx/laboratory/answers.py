@@ -134,8 +134,10 @@ def _cells(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     return rows.loc[rows["measure"] == measure]
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{row.cell} (seed {row.seed}) {_span(row)}" for row in rows.itertuples()) or "none"
+def _listed(rows: pd.DataFrame, most: int = 5) -> str:
+    shown = [f"{row.cell} (seed {row.seed}) {_span(row)}" for row in rows.head(most).itertuples()]
+    more = [f"and {len(rows) - most} more"] if len(rows) > most else []
+    return ", ".join([*shown, *more]) or "none"
 
 
 def sentences(found: Results) -> list[str]:
@@ -154,7 +156,7 @@ def _preference(table: pd.DataFrame) -> Iterator[str]:
     )
     for _, floor in chance.iterrows():
         alike = trained[trained["tower"] == floor["tower"]]
-        lower = alike[alike["high"] < floor["low"]]
+        lower = alike[alike["high"] < floor["low"]].sort_values("value")
         yield (
             f"Random weights alone give a {floor['tower']} mSC {_span(floor)} here; {len(lower)} of {len(alike)} "
             f"trained ones lie clearly below that: {_listed(lower)}."

@@ -143,24 +143,33 @@ def causes(found: Results) -> Any:
     return figure
 
 
+def first_seeds(found: Results) -> list[str]:
+    """The runs to show where each cell is shown once: its first seed, trained to the end."""
+    finished = found.runs[~found.runs["run"].str.contains("@")]
+    return finished.drop_duplicates("cell")["run"].tolist()
+
+
 def scene(number: int, size: int = 192) -> Sample:
     """One of the scenes that every cell is shown on, drawn at any size."""
     return world(SHOWN, number + 1, size)[number]
 
 
-def side_by_side(runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35) -> Any:
-    """One scene through models: a row per run; the photo with the true region, then raw and repaired maps.
+def side_by_side(
+    runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35, abreast: int = 1
+) -> Any:
+    """One scene through models, `abreast` of them in a row: the photo with the true region, then raw and repaired maps.
 
     label: one of the nouns, the scene's first by default. From the shipped maps: no weights are needed.
     """
     sample = scene(number)
     label = label or next(iter(sample.masks))
     place, pixels = Sketchbook.NOUNS.index(label), sample.image.size[::-1]
-    rows = []
+    cells = []
     for run in runs:
-        maps, cells = scenes(run), [plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-"))]
+        maps = scenes(run)
+        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
         for (method, surgery), title in zip(CHOICES, list(TITLES.values())[:4], strict=True):
             map = upsample(maps[f"{method} {surgery}"][number][None, ..., [place]], pixels)[0, ..., 0].numpy()
             cells.append(plots.Cell(sample.image, map, sample.masks.get(label), f"{title}: {label}"))
-        rows.append(cells)
-    return plots.sheet(rows, side)
+    wide = abreast * (1 + len(CHOICES))
+    return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)

@@ -34,12 +34,11 @@ def report(out: str | Path) -> list[Path]:
         "laboratory_expected": answers.hypotheses(found),
     }
     files = [save.table(table, out, name) for name, table in tables.items()]
-    finished = [run for run in found.runs["run"] if "@" not in run]
     drawn = {
         "laboratory_factors": figures.factors(found),
         "laboratory_depths": figures.depths(found),
         "laboratory_causes": figures.causes(found),
-        "laboratory_scene": figures.side_by_side(finished),
+        "laboratory_scene": figures.side_by_side(figures.first_seeds(found), abreast=2),
     }
     shown = about(found)
     for name, figure in drawn.items():

@@ -110,6 +110,14 @@ def test_every_figure_draws_what_is_there(found):
     assert plots.depths(found).axes[0].lines
     sheet = plots.side_by_side(["lab-centre-s7", "sketchbook"], 1)
     assert len(sheet.axes) == 2 * 5 and sheet.axes[5].get_title() == "sketchbook"
+    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
+    assert len(sheet.axes) == 2 * 10 and sheet.axes[5].get_title() == "sketchbook"
+
+
+def test_each_cell_is_shown_once_by_its_first_seed(found):
+    runs = plots.first_seeds(found)
+    assert "lab-centre-s7" in runs and not any("@" in run or run.endswith(("-s8", "-s9")) for run in runs)
+    assert len(runs) == found.runs["cell"].nunique()
 
 
 def test_the_report_leaves_tables_and_figures(tmp_path):

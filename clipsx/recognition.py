@@ -16,6 +16,7 @@ from clipsx.evaluate import deep, provenance, queries, side, similarities
 from clipsx.features import DenseFeatures
 from clipsx.maps import surgery_scores, upsample
 from clipsx.metrics import f1_scores, interval, mean_average_precision
+from clipsx.mfi import coactivation
 
 Scores = Float[np.ndarray, "n N"]
 Targets = Shaped[np.ndarray, "n N"]
@@ -133,6 +134,24 @@ def segment(
     about = {"method": method, "surgery": surgery, "image_size": side(images)} | provenance(clip, samples, templates)
     about |= {"protocol": f"argmax over {len(asked)} labels at every position; {over}; 95 % image bootstrap"}
     return {"mIoU": _miou(overlaps), "mIoU_low": low, "mIoU_high": high, "images": len(counts)} | about
+
+
+def mapped(
+    models: Mapping[str, Clip], samples: Sequence[Sample], on_progress: Callable[[str], Progress] | None = None
+) -> pd.DataFrame:
+    """A row per model and kind of map: `segment`'s, with the mean co-activation of `companions` and of `others`.
+
+    models: when (before, after …) → model; on_progress: name → what is told (done, total) of its samples.
+    Errors: those of `segment` and `mfi.coactivation`.
+    """
+    rows = []
+    for name, clip in models.items():
+        pairs = coactivation(clip, samples, on_progress=on_progress and on_progress(name))
+        means = pairs.groupby("companion")["score"].mean()
+        about = {"when": name, "companions": means.get(True), "others": means.get(False)}
+        for method in ("clip", "clip-surgery"):
+            rows += [about | segment(clip, samples, method=method, surgery=surgery) for surgery in ("none", "code")]
+    return pd.DataFrame(rows)
 
 
 def _truth(sample: Sample, labels: Sequence[str]) -> Shaped[np.ndarray, "H W"]:

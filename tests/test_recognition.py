@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch.nn import functional as F
 
-from clipsx import metrics, recognition
+from clipsx import metrics, mfi, recognition
 from clipsx.datasets import Sample, Sketchbook
 from helpers import tiny_clip, unchecked
 
@@ -94,6 +94,19 @@ def test_segmentation_counts_pixels() -> None:
         assert found["mIoU"] == pytest.approx(expected)
         assert found["mIoU_low"] <= found["mIoU_high"] and found["images"] == 6
         assert ("all pixels" in found["protocol"]) == bool(extra)
+
+
+def test_maps_of_several_models_are_segmented_and_compared() -> None:
+    clip, world, told = tiny_clip(), Sketchbook(seed=3, length=6, size=32), []
+    table = recognition.mapped({"before": clip, "after": clip}, world, lambda name: lambda *_: told.append(name))
+    assert (
+        table[["when", "method", "surgery"]].drop_duplicates().shape == (8, 3)
+        and told == ["before"] * 6 + ["after"] * 6
+    )
+    row = table.set_index(["when", "method", "surgery"]).loc[("after", "clip-surgery", "code")]
+    assert row["mIoU"] == recognition.segment(clip, world, method="clip-surgery", surgery="code")["mIoU"]
+    scores = mfi.coactivation(clip, world).groupby("companion")["score"].mean()
+    assert row["others"] == scores[False] and (table["others"] == scores[False]).all()
 
 
 def test_nothing_to_segment_is_told() -> None:

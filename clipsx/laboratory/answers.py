@@ -76,7 +76,7 @@ def hypotheses(found: Results) -> pd.DataFrame:
     own seeds lie apart: image-bootstrap intervals know nothing of the seed.
     """
     grid = tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
-    table = _finished(tidy(found)).set_index(["cell", "seed", "measure"])[["value", "low", "high"]]
+    table = finished(tidy(found)).set_index(["cell", "seed", "measure"])[["value", "low", "high"]]
     rows = []
     for number, item in enumerate(grid["hypothesis"], 1):
         seeds = sorted({seed for cell, seed, _ in table.index if cell == item["cell"]})
@@ -124,13 +124,13 @@ def _verdict(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(word, index=rows.index)
 
 
-def _finished(table: pd.DataFrame) -> pd.DataFrame:
-    """Without checkpoints, whose runs are called RUN@IMAGES."""
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of runs that were trained to the end: without checkpoints, whose runs are called RUN@IMAGES."""
     return table.loc[~table["run"].str.contains("@")]
 
 
 def _cells(table: pd.DataFrame, measure: str) -> pd.DataFrame:
-    rows = _finished(table)
+    rows = finished(table)
     return rows.loc[rows["measure"] == measure]
 
 
@@ -199,13 +199,14 @@ def _doses(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _expected(found: Results) -> Iterator[str]:
-    each = hypotheses(found).drop_duplicates("number")
+    expected = hypotheses(found)
+    each = expected.drop_duplicates("number")
     for verdict in ("stands", "died", "not seen", "not tried"):
         rows = each[each["verdict"] == verdict]
         if len(rows):
             numbers = ", ".join(str(n) for n in rows["number"])
             yield f"Of {len(each)} expectations, {len(rows)} {verdict}: {numbers}."
-    decided = hypotheses(found).query("verdict in ('stands', 'died')")
+    decided = expected.query("verdict in ('stands', 'died')")
     small = decided[(decided["value"] - decided["other"]).abs() <= decided["between_seeds"]]
     if len(small):
         numbers = ", ".join(map(str, small["number"].unique()))
@@ -218,9 +219,9 @@ def candidates(found: Results) -> pd.DataFrame:
     `raw` and `repaired` are mSC of raw maps and of CLIP Surgery + feature surgery; `shows` says whether raw maps prefer
     the background with their whole interval, `gain` is repaired − raw. First those that pass and show, by gain.
     """
-    table = _finished(tidy(found)).pivot_table("value", "run", "measure")
-    high = _finished(tidy(found)).pivot_table("high", "run", "measure")
-    runs = _finished(found.runs).set_index("run")
+    table = finished(tidy(found)).pivot_table("value", "run", "measure")
+    high = finished(tidy(found)).pivot_table("high", "run", "measure")
+    runs = finished(found.runs).set_index("run")
     chosen = pd.DataFrame(
         {"top-1": runs["top-1, default dials"], "mAP": runs["mAP, default dials"], "patches": runs["patches"]}
     )

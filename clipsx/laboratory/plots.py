@@ -8,7 +8,7 @@ import pandas as pd
 
 from clipsx import plots
 from clipsx.datasets import Sample, Sketchbook
-from clipsx.laboratory.answers import CENTRE, RAW, REPAIRS, tidy
+from clipsx.laboratory.answers import CENTRE, RAW, REPAIRS, finished, tidy
 from clipsx.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.laboratory.runs import Results, scenes
 from clipsx.maps import upsample
@@ -34,7 +34,7 @@ def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
     if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
         rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
     else:
-        rows = table[alike & ~table["run"].str.contains("@")]
+        rows = finished(table[alike])
     return rows.sort_values(setting).assign(at=lambda t: t[setting].map(written))
 
 
@@ -99,8 +99,7 @@ def depths(found: Results) -> Any:
     A panel per factor, a line per setting; the last panel shows the built-in models.
     """
     maps = found.maps[(found.maps["method"] == "clip-surgery") & (found.maps["label_set"] == "nouns")]
-    maps = maps[maps["depth"].notna() & ~maps["run"].str.contains("@")]
-    maps = maps[["run", "surgery", "depth", "msc"]].merge(found.runs, on="run")
+    maps = finished(maps[maps["depth"].notna()])[["run", "surgery", "depth", "msc"]].merge(found.runs, on="run")
     shown = {FACTORS[factor][1]: rows for factor, rows in _varied(maps).items()}
     shown["built in"] = maps[maps["blocks"].isna()].assign(at=lambda t: t["run"])
     figure, axes = _multiples(len(shown))
@@ -145,8 +144,7 @@ def causes(found: Results) -> Any:
 
 def first_seeds(found: Results) -> list[str]:
     """The runs to show where each cell is shown once: its first seed, trained to the end."""
-    finished = found.runs[~found.runs["run"].str.contains("@")]
-    return finished.drop_duplicates("cell")["run"].tolist()
+    return finished(found.runs).drop_duplicates("cell")["run"].tolist()
 
 
 def scene(number: int, size: int = 192) -> Sample:

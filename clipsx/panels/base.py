@@ -30,11 +30,14 @@ _log = logging.getLogger(__name__)
 class FigurePanel(W.VBox):
     """A panel around a figure.
 
-    Heirs hold a frozen dataclass in `_state`, give `figure`, `table`, `provenance` and `code`, put their rows in place,
-    check a state (`_checked`), make it their own, controls and all, and show it (`_adopt`), and put it into the
-    controls (`_fill`), which is not heard.
+    Heirs hold a frozen dataclass in `_state`, put their rows in place, check a state (`_checked`), make it their own,
+    controls and all, and show it (`_adopt`), and put it into the controls (`_fill`), which is not heard.
     """
 
+    figure: Callable[[], Figure]  # what is on screen, for a page
+    table: Callable[[], pd.DataFrame]  # the numbers behind it, with their provenance
+    provenance: Callable[[], dict[str, Any]]  # what made it
+    code: Callable[[], str]  # that makes it again, without a panel
     _state: Any
     _checked: Callable[[Any], Any]
     _adopt: Callable[[Any], None]
@@ -67,22 +70,6 @@ class FigurePanel(W.VBox):
         """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
         with self._told():
             self._adopt(self._checked(updated(self._state, state)))
-
-    def figure(self) -> Figure:
-        """What is on screen, as a figure for a page."""
-        raise NotImplementedError
-
-    def table(self) -> pd.DataFrame:
-        """The numbers behind it, with their provenance."""
-        raise NotImplementedError
-
-    def provenance(self) -> dict[str, Any]:
-        """What made it."""
-        raise NotImplementedError
-
-    def code(self) -> str:
-        """Code that makes it again, without a panel."""
-        raise NotImplementedError
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the present state is shown; False when `seconds` are over first. An interrupt stops the work."""
@@ -161,15 +148,19 @@ class ViewPanel(FigurePanel):
     view: Any
 
     def figure(self) -> Figure:
+        """What is on screen, for a page."""
         return self.view.figure()
 
     def table(self) -> pd.DataFrame:
+        """The numbers behind it, with their provenance."""
         return self.view.table()
 
     def provenance(self) -> dict[str, Any]:
+        """What made it."""
         return self.view.provenance()
 
     def code(self) -> str:
+        """Code that makes it again, without a panel."""
         return self.view.code()
 
 

@@ -27,6 +27,19 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get i
 NOTEBOOKS = ("01_background_preference", "03_clip_surgery_live")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
+# Runs the notebook through JupyterLab itself: a menu clicked before the kernel is joined would ask for another kernel.
+# What hangs (a dialog, a kernel that died) ends with the words on the screen.
+RUN_ALL = """() => {
+    const run = async () => {
+        const notebook = window.jupyterapp.shell.currentWidget;
+        await notebook.context.ready;
+        await notebook.sessionContext.ready;
+        await notebook.sessionContext.session.kernel.info;
+        await window.jupyterapp.commands.execute("notebook:run-all-cells");
+    };
+    const stuck = (_, fail) => setTimeout(() => fail(new Error(document.body.innerText.slice(-3000))), 300_000);
+    return Promise.race([run(), new Promise(stuck)]);
+}"""
 # Presses a key on an element and gives the milliseconds until the pictures are drawn anew.
 PRESS = """([element, root, key]) => new Promise((resolve) => {
     const start = performance.now();
@@ -68,6 +81,7 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "ServerApp.allow_root": "True",
         "ServerApp.open_browser": "False",
         "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": "True",
         "LabApp.news_url": "None",
         "LabServerApp.workspaces_dir": str(folder / ".workspaces"),
         "LabServerApp.user_settings_dir": str(folder / ".settings"),
@@ -91,13 +105,8 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             page.on("pageerror", lambda error: page.errors.append(str(error)))
             page.goto(f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token={token}")
             page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-            # A slow start makes JupyterLab ask for the kernel in a dialog: the one it proposes is right.
-            page.add_locator_handler(
-                page.locator(".jp-Dialog"),
-                lambda: page.locator(".jp-Dialog .jp-mod-accept").last.click(force=True),
-                no_wait_after=True,  # one dialog may follow another
-            )
-            _run_all(page)
+            page.evaluate(RUN_ALL)
+            page.locator(".clipsx-strip canvas").first.wait_for()
             page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
             page.set_default_timeout(60_000)
             yield page
@@ -114,23 +123,6 @@ def _start_kernel(url: str, token: str) -> None:
     headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{url}/api/sessions", json.dumps(session).encode(), headers)
     urllib.request.urlopen(request, timeout=120).close()
-
-
-def _run_all(page: Any) -> None:
-    """Run the notebook until its panel stands there; again when the kernel was not yet listening and nothing began."""
-    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-    for _ in range(5):
-        idle.wait_for()
-        page.get_by_text("Run", exact=True).first.click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.wait_for_timeout(4000)
-        idle.wait_for()
-        try:
-            page.locator(".clipsx-strip canvas").first.wait_for(timeout=30_000)
-            return
-        except sync_api.TimeoutError:
-            continue
-    pytest.fail(f"the panel did not appear: {page.locator('.jp-Notebook').inner_text()[-3000:]}")
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -169,7 +161,7 @@ def handle(panel: Any, name: str) -> Any:
 
 def changed(panel: Any, place: int, before: str) -> str:
     """The pane's pixels once they differ from `before`."""
-    for _ in range(300):
+    for _ in range(1200):
         now = pixels(panel, place)
         if now != before:
             return now

@@ -152,6 +152,28 @@ def scene(number: int, size: int = 192) -> Sample:
     return world(SHOWN, number + 1, size)[number]
 
 
+def contrasts(runs: Sequence[str]) -> dict[tuple[int, str], np.ndarray]:
+    """Of every shipped scene and object: its maps' mean inside the object minus that outside, (runs, `CHOICES`)."""
+    maps, found = [scenes(run) for run in runs], {}
+    for number in range(len(next(iter(maps[0].values())))):
+        sample = scene(number)
+        for label, mask in sample.masks.items():
+            place = Sketchbook.NOUNS.index(label)
+            chosen = [
+                [run[f"{method} {surgery}"][number][None, ..., [place]] for method, surgery in CHOICES] for run in maps
+            ]
+            drawn = [[upsample(sim, mask.shape)[0, ..., 0].numpy() for sim in row] for row in chosen]
+            found[number, label] = np.array([[sim[mask].mean() - sim[~mask].mean() for sim in row] for row in drawn])
+    return found
+
+
+def typical(runs: Sequence[str]) -> tuple[int, str]:
+    """The shipped scene and object whose `contrasts`, over all of the runs, lie nearest the mean of all objects."""
+    found = contrasts(runs)
+    mean = np.mean(list(found.values()), axis=0)  # (runs, CHOICES)
+    return min(found, key=lambda key: float(np.square(found[key] - mean).sum()))
+
+
 def side_by_side(
     runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35, abreast: int = 1
 ) -> Any:

@@ -1,6 +1,7 @@
 """`clipsx lab-report`: the laboratory's tables and figures again, from the shipped results alone."""
 
 from pathlib import Path
+from typing import Any
 
 from clipsx import plots, save
 from clipsx.datasets import Sketchbook
@@ -20,6 +21,18 @@ def about(found: Results) -> dict[str, str]:
     return {"models": models, "data": data, "templates": "clip-surgery", "protocol": protocol}
 
 
+def one_scene(found: Results) -> tuple[Any, dict[str, str]]:
+    """The most typical object of the shipped scenes through each cell's first seed, and what that figure prints."""
+    runs = figures.first_seeds(found)
+    number, label = figures.typical(runs)
+    own = {
+        "models": f"{len(runs)} runs of data/laboratory/grid.toml, the first seed of each cell",
+        "data": f"sketchbook, both dials 0, scene {number} of seed {SHOWN}",
+        "labels": f"{len(Sketchbook.NOUNS)} nouns",
+    }
+    return figures.side_by_side(runs, number, label, abreast=2), about(found) | own
+
+
 def report(out: str | Path) -> list[Path]:
     """Write every table (CSV) and figure (PDF, PNG) of the laboratory to `out`; return the files.
 
@@ -34,15 +47,14 @@ def report(out: str | Path) -> list[Path]:
         "laboratory_expected": answers.hypotheses(found),
     }
     files = [save.table(table, out, name) for name, table in tables.items()]
-    drawn = {
-        "laboratory_factors": figures.factors(found),
-        "laboratory_depths": figures.depths(found),
-        "laboratory_causes": figures.causes(found),
-        "laboratory_scene": figures.side_by_side(figures.first_seeds(found), abreast=2),
-    }
     shown = about(found)
-    for name, figure in drawn.items():
-        own = {"data": f"scene 0 of seed {SHOWN}", "labels": f"{len(Sketchbook.NOUNS)} nouns"}
-        files += save.figure(figure, out, name, shown | (own if name == "laboratory_scene" else {}))
+    drawn = {
+        "laboratory_factors": (figures.factors(found), shown),
+        "laboratory_depths": (figures.depths(found), shown),
+        "laboratory_causes": (figures.causes(found), shown),
+        "laboratory_scene": one_scene(found),
+    }
+    for name, (figure, own) in drawn.items():
+        files += save.figure(figure, out, name, own)
         plots.plt.close(figure)
     return files

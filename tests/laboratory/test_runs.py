@@ -8,10 +8,13 @@ import pytest
 
 import clipsx
 from clipsx import evaluate
+from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers, measures, plots, report, results
 from clipsx.laboratory import runs as read
+from clipsx.laboratory.measures import CHOICES
 from clipsx.laboratory.runs import folder, scenes, write
 from clipsx.load import built_in
+from clipsx.maps import upsample
 from clipsx.train.grid import cells
 
 
@@ -118,6 +121,21 @@ def test_each_cell_is_shown_once_by_its_first_seed(found):
     runs = plots.first_seeds(found)
     assert "lab-centre-s7" in runs and not any("@" in run or run.endswith(("-s8", "-s9")) for run in runs)
     assert len(runs) == found.runs["cell"].nunique()
+
+
+def test_the_typical_object_stands_out_as_the_average_one_does():
+    runs = ["lab-centre-s7", "sketchbook"]
+    found = plots.contrasts(runs)
+    key = (0, "umbrella")
+    mask = plots.scene(0).masks["umbrella"]
+    place = Sketchbook.NOUNS.index("umbrella")
+    raw = upsample(scenes("sketchbook")["clip none"][0][None, ..., [place]], mask.shape)[0, ..., 0].numpy()
+    assert found[key].shape == (2, len(CHOICES))
+    assert found[key][1, 0] == pytest.approx(raw[mask].mean() - raw[~mask].mean(), abs=1e-6)
+    mean = sum(found.values()) / len(found)
+    far = {key: ((value - mean) ** 2).sum() for key, value in found.items()}
+    assert far[plots.typical(runs)] == min(far.values())
+    assert plots.typical(runs[::-1]) == plots.typical(runs)
 
 
 def test_the_report_leaves_tables_and_figures(tmp_path):

@@ -32,6 +32,13 @@ DOSES = (
     ("co_occurrence", "co-occurrence", COMPANY),
 )
 
+CROSSED = {  # what a ground is to the model: the cell
+    "tells nothing, has no name": "bias-0-unnamed",
+    "tells nothing, has a name": "bias-0",
+    "is a home, has no name": "unnamed",
+    "is a home, has a name": CENTRE,
+}
+
 
 def tidy(found: Results) -> pd.DataFrame:
     """Every number that has a name: a row per run and measure with `value`, `low`, `high`.
@@ -143,7 +150,7 @@ def _listed(rows: pd.DataFrame, most: int = 5) -> str:
 def sentences(found: Results) -> list[str]:
     """The answer, computed: where raw maps prefer the background, what repairs them, what company does."""
     table = tidy(found)
-    return [*_preference(table), *_repairs(table), *_seeds(table), *_doses(table), *_expected(found)]
+    return [*_preference(table), *_repairs(table), *_seeds(table), *_grounds(table), *_doses(table), *_expected(found)]
 
 
 def _preference(table: pd.DataFrame) -> Iterator[str]:
@@ -187,6 +194,23 @@ def _seeds(table: pd.DataFrame) -> Iterator[str]:
         if len(apart):
             each = ", ".join(f"{cell} {value:.1f}" for cell, value in apart.items())
             yield f"By its seed alone, mSC of {name} differs by up to {apart.iloc[0]:.1f} points ({each})."
+
+
+def _grounds(table: pd.DataFrame) -> Iterator[str]:
+    """Home ground and names crossed: every seed, and whether a cell's lie clear of those of the others."""
+    rows = _cells(table, RAW)
+    every = {words: rows.loc[rows["cell"] == cell, "value"] for words, cell in CROSSED.items()}
+    every = {words: mine for words, mine in every.items() if len(mine)}
+    if len(every) < 2:
+        return
+    lowest = min(every, key=lambda words: every[words].mean())
+    gap = min(mine.min() for words, mine in every.items() if words != lowest) - every[lowest].max()
+    yield (
+        "mSC of raw maps by what a ground is in training, one number a seed: "
+        + "; ".join(f"{words}: {', '.join(f'{value:.1f}' for value in mine)}" for words, mine in every.items())
+        + f". The mean is lowest where it {lowest}; the lowest seed elsewhere lies {abs(gap):.1f} points "
+        + f"{'above' if gap > 0 else 'below'} the highest there."
+    )
 
 
 def _doses(table: pd.DataFrame) -> Iterator[str]:

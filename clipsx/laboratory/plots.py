@@ -13,9 +13,9 @@ from clipsx.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.laboratory.runs import Results, scenes
 from clipsx.maps import upsample
 
-FACTORS = {  # the grid's name: the setting that it changes, and what it is called
+FACTORS = {  # the grid's name: the setting that it changes, or two that it crosses, and what it is called
     "background_bias": ("background_bias", "background bias"),
-    "named": ("named", "backgrounds named, share"),
+    "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
     "co_occurrence": ("co_occurrence", "co-occurrence"),
     "blocks": ("blocks", "blocks"),
     "patch_dropout": ("lifted", "dropout, last stretch"),
@@ -29,13 +29,18 @@ TITLES = dict(zip(MAPS, ("raw", "MaskCLIP", "Surgery", "Surgery + FS", "Surgery 
 
 
 def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
-    """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words."""
-    setting, alike = FACTORS[factor][0], table["factor"].isin([factor, CENTRE])
+    """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words.
+
+    Two factors are crossed: each at the centre's value and at that of the cell that changes both.
+    """
+    settings, alike = FACTORS[factor][0].split(", "), table["factor"].isin([factor, *factor.split(" and "), CENTRE])
     if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
         rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
     else:
-        rows = finished(table[alike])
-    return rows.sort_values(setting).assign(at=lambda t: t[setting].map(written))
+        ends = table[table["factor"].isin([factor, CENTRE])]
+        rows = finished(table[alike & table[settings].isin(ends[settings].to_dict("list")).all(axis=1)])
+    at = rows[settings].map(written).agg(" / ".join, axis=1) if len(rows) else pd.Series(dtype=str)
+    return rows.assign(at=at).sort_values(settings)
 
 
 def written(value: Any) -> str:

@@ -94,6 +94,9 @@ def test_a_factor_holds_the_centre_and_its_own_cells(found):
     rows = plots.of_factor(answers.tidy(found), "background_bias")
     assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()
     assert rows.drop_duplicates("run")["background_bias"].is_monotonic_increasing
+    crossed = plots.of_factor(answers.tidy(found), "background_bias and named")
+    four = {"0 / 0": "bias-0-unnamed", "0 / 0.5": "bias-0", "0.6 / 0": "unnamed", "0.6 / 0.5": "centre"}
+    assert dict(zip(crossed["at"], crossed["cell"], strict=True)) == four
     length = plots.of_factor(answers.tidy(found), "length")
     assert set(length["cell"]) <= {"centre", "long"} and length["images"].is_monotonic_increasing
     tower = plots.of_factor(answers.tidy(found), "tower")

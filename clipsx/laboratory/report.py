@@ -14,7 +14,7 @@ from clipsx.laboratory.runs import Results, results
 def about(found: Results) -> dict[str, str]:
     """What a figure prints: how many models, on what, by which protocol."""
     protocol = found.maps["protocol"].iloc[0]
-    models = f"{len(found.runs)} runs of data/laboratory/grid.toml, their weights in the table"
+    models = f"{len(found.runs)} runs in data/laboratory/runs, their weights in the table"
     data = (
         f"sketchbook, both dials 0, {found.maps['images'].max()} scenes of seed {TEST}, thresholds from seed {TUNING}"
     )
@@ -26,7 +26,7 @@ def one_scene(found: Results) -> tuple[Any, dict[str, str]]:
     runs = figures.first_seeds(found)
     number, label = figures.typical(runs)
     own = {
-        "models": f"{len(runs)} runs of data/laboratory/grid.toml, the first seed of each cell",
+        "models": f"{len(runs)} runs in data/laboratory/runs, the first seed of each cell",
         "data": f"sketchbook, both dials 0, scene {number} of seed {SHOWN}",
         "labels": f"{len(Sketchbook.NOUNS)} nouns",
     }

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from clipsx.laboratory import answers
+from clipsx.laboratory import answers, plots
 from clipsx.panels import LaboratoryPanel
 from clipsx.panels.laboratory import DIALS
 
@@ -19,6 +19,8 @@ def panel(tmp_path):
 def test_it_starts_at_the_centre(panel):
     assert panel.state["run"] == "lab-centre-s7" and panel.state["beside"] == "sketchbook"
     assert panel._dials["background_bias"].value == 0.6
+    number, label = plots.typical(plots.first_seeds(panel.found))
+    assert panel.state["scene"] == number and next(iter(plots.scene(number).masks)) == label
     assert bytes(panel._picture.value[:4]) == b"\x89PNG"
     shown = answers.wide(panel.found, ("top-1",)).set_index("run").loc["lab-centre-s7", "top-1"]
     assert shown in panel._words.value and panel._line.value == ""

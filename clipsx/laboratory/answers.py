@@ -27,16 +27,21 @@ COMPANY = (
     "co-activation, companions − others",
     "absent companion above other absent nouns",
 )
-DOSES = (
-    ("background_bias", "background bias", (RAW, REPAIRS["CLIP Surgery"])),
-    ("co_occurrence", "co-occurrence", COMPANY),
-)
-
-CROSSED = {  # what a ground is to the model: the cell
-    "tells nothing, has no name": "bias-0-unnamed",
-    "tells nothing, has a name": "bias-0",
-    "is a home, has no name": "unnamed",
-    "is a home, has a name": CENTRE,
+DOSES = {  # told in words: a factor, and what is measured along it
+    "background_bias": (RAW, REPAIRS["CLIP Surgery"]),
+    "background_bias and named": (RAW, REPAIRS["CLIP Surgery"]),
+    "co_occurrence": COMPANY,
+}
+FACTORS = {  # the grid's name: the setting that it changes, or two that it crosses, and what it is called
+    "background_bias": ("background_bias", "background bias"),
+    "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
+    "co_occurrence": ("co_occurrence", "co-occurrence"),
+    "blocks": ("blocks", "blocks"),
+    "patch_dropout": ("lifted", "dropout, last stretch"),
+    "pooling": ("pooling", "pooling"),
+    "largest_scale": ("largest_scale", "logit scale at most"),
+    "length": ("images", "images seen"),
+    "tower": ("tower", "tower"),
 }
 
 
@@ -136,6 +141,26 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[~table["run"].str.contains("@")]
 
 
+def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words.
+
+    Two factors are crossed: each at the centre's value and at that of the cell that changes both.
+    """
+    settings, alike = FACTORS[factor][0].split(", "), table["factor"].isin([factor, *factor.split(" and "), CENTRE])
+    if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
+        rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
+    else:
+        ends = table[table["factor"].isin([factor, CENTRE])]
+        rows = finished(table[alike & table[settings].isin(ends[settings].to_dict("list")).all(axis=1)])
+    at = rows[settings].map(written).agg(" / ".join, axis=1) if len(rows) else pd.Series(dtype=str)
+    return rows.assign(at=at).sort_values(settings)
+
+
+def written(value: Any) -> str:
+    """A setting's value as a figure or a dial shows it."""
+    return value if isinstance(value, str) else f"{value / 1000:.0f}k" if value >= 1000 else f"{value:g}"
+
+
 def _cells(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = finished(table)
     return rows.loc[rows["measure"] == measure]
@@ -150,7 +175,7 @@ def _listed(rows: pd.DataFrame, most: int = 5) -> str:
 def sentences(found: Results) -> list[str]:
     """The answer, computed: where raw maps prefer the background, what repairs them, what company does."""
     table = tidy(found)
-    return [*_preference(table), *_repairs(table), *_seeds(table), *_grounds(table), *_doses(table), *_expected(found)]
+    return [*_preference(table), *_repairs(table), *_seeds(table), *_doses(table), *_expected(found)]
 
 
 def _preference(table: pd.DataFrame) -> Iterator[str]:
@@ -196,30 +221,13 @@ def _seeds(table: pd.DataFrame) -> Iterator[str]:
             yield f"By its seed alone, mSC of {name} differs by up to {apart.iloc[0]:.1f} points ({each})."
 
 
-def _grounds(table: pd.DataFrame) -> Iterator[str]:
-    """Home ground and names crossed: every seed, and whether a cell's lie clear of those of the others."""
-    rows = _cells(table, RAW)
-    every = {words: rows.loc[rows["cell"] == cell, "value"] for words, cell in CROSSED.items()}
-    every = {words: mine for words, mine in every.items() if len(mine)}
-    if len(every) < 2:
-        return
-    lowest = min(every, key=lambda words: every[words].mean())
-    gap = min(mine.min() for words, mine in every.items() if words != lowest) - every[lowest].max()
-    yield (
-        "mSC of raw maps by what a ground is in training, one number a seed: "
-        + "; ".join(f"{words}: {', '.join(f'{value:.1f}' for value in mine)}" for words, mine in every.items())
-        + f". The mean is lowest where it {lowest}; the lowest seed elsewhere lies {abs(gap):.1f} points "
-        + f"{'above' if gap > 0 else 'below'} the highest there."
-    )
-
-
 def _doses(table: pd.DataFrame) -> Iterator[str]:
-    for setting, words, measures in DOSES:
+    for factor, measures in DOSES.items():
+        rows = of_factor(table, factor).sort_values([*FACTORS[factor][0].split(", "), "seed"])
         for measure in measures:
-            rows = _cells(table, measure)
-            rows = rows[rows["factor"].isin([CENTRE, setting])].sort_values([setting, "seed"])
-            shown = "; ".join(f"{getattr(row, setting):g}: {_span(row)}" for row in rows.itertuples())
-            yield f"By {words} in training, {measure}: {shown}."
+            mine = rows[rows["measure"] == measure]
+            shown = "; ".join(f"{row.at}: {_span(row)}" for row in mine.itertuples())
+            yield f"By {FACTORS[factor][1]} in training, {measure}: {shown}."
 
 
 def _expected(found: Results) -> Iterator[str]:

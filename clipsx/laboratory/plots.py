@@ -5,47 +5,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from clipsx import plots
 from clipsx.datasets import Sample, Sketchbook
-from clipsx.laboratory.answers import CENTRE, RAW, REPAIRS, finished, tidy
+from clipsx.laboratory.answers import FACTORS, RAW, REPAIRS, finished, of_factor, tidy
 from clipsx.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.laboratory.runs import Results, scenes
 from clipsx.maps import upsample
+from clipsx.metrics import msc
 
-FACTORS = {  # the grid's name: the setting that it changes, or two that it crosses, and what it is called
-    "background_bias": ("background_bias", "background bias"),
-    "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
-    "co_occurrence": ("co_occurrence", "co-occurrence"),
-    "blocks": ("blocks", "blocks"),
-    "patch_dropout": ("lifted", "dropout, last stretch"),
-    "pooling": ("pooling", "pooling"),
-    "largest_scale": ("largest_scale", "logit scale at most"),
-    "length": ("images", "images seen"),
-    "tower": ("tower", "tower"),
-}
 MAPS = {"raw": RAW, **REPAIRS}
 TITLES = dict(zip(MAPS, ("raw", "MaskCLIP", "Surgery", "Surgery + FS", "Surgery + FS, grounds"), strict=True))
-
-
-def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
-    """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words.
-
-    Two factors are crossed: each at the centre's value and at that of the cell that changes both.
-    """
-    settings, alike = FACTORS[factor][0].split(", "), table["factor"].isin([factor, *factor.split(" and "), CENTRE])
-    if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
-        rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
-    else:
-        ends = table[table["factor"].isin([factor, CENTRE])]
-        rows = finished(table[alike & table[settings].isin(ends[settings].to_dict("list")).all(axis=1)])
-    at = rows[settings].map(written).agg(" / ".join, axis=1) if len(rows) else pd.Series(dtype=str)
-    return rows.assign(at=at).sort_values(settings)
-
-
-def written(value: Any) -> str:
-    """A setting's value as a figure or a dial shows it."""
-    return value if isinstance(value, str) else f"{value / 1000:.0f}k" if value >= 1000 else f"{value:g}"
 
 
 def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool = False) -> Any:
@@ -157,18 +128,22 @@ def scene(number: int, size: int = 192) -> Sample:
     return world(SHOWN, number + 1, size)[number]
 
 
+def _drawn(maps: Mapping[str, Tensor], sample: Sample, number: int, label: str) -> list[np.ndarray]:
+    """A label's maps of a shipped scene (of a run's `scenes`), one per choice, as large as the picture: (H, W) each."""
+    place, pixels = Sketchbook.NOUNS.index(label), sample.image.size[::-1]
+    chosen = [maps[f"{method} {surgery}"][number][None, ..., [place]] for method, surgery in CHOICES]  # (1, h, w, 1)
+    return [upsample(sim, pixels)[0, ..., 0].numpy() for sim in chosen]
+
+
 def contrasts(runs: Sequence[str]) -> dict[tuple[int, str], np.ndarray]:
-    """Of every shipped scene and object: its maps' mean inside the object minus that outside, (runs, `CHOICES`)."""
+    """mSC of every shipped scene and object, in %: (runs, `CHOICES`)."""
     maps, found = [scenes(run) for run in runs], {}
     for number in range(len(next(iter(maps[0].values())))):
         sample = scene(number)
         for label, mask in sample.masks.items():
-            place = Sketchbook.NOUNS.index(label)
-            chosen = [
-                [run[f"{method} {surgery}"][number][None, ..., [place]] for method, surgery in CHOICES] for run in maps
-            ]
-            drawn = [[upsample(sim, mask.shape)[0, ..., 0].numpy() for sim in row] for row in chosen]
-            found[number, label] = np.array([[sim[mask].mean() - sim[~mask].mean() for sim in row] for row in drawn])
+            found[number, label] = np.array(
+                [[msc(m, mask) for m in _drawn(run, sample, number, label)] for run in maps]
+            )
     return found
 
 
@@ -188,13 +163,10 @@ def side_by_side(
     """
     sample = scene(number)
     label = label or next(iter(sample.masks))
-    place, pixels = Sketchbook.NOUNS.index(label), sample.image.size[::-1]
     cells = []
     for run in runs:
-        maps = scenes(run)
         cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
-        for (method, surgery), title in zip(CHOICES, list(TITLES.values())[:4], strict=True):
-            map = upsample(maps[f"{method} {surgery}"][number][None, ..., [place]], pixels)[0, ..., 0].numpy()
+        for map, title in zip(_drawn(scenes(run), sample, number, label), list(TITLES.values())[:4], strict=True):
             cells.append(plots.Cell(sample.image, map, sample.masks.get(label), f"{title}: {label}"))
     wide = abreast * (1 + len(CHOICES))
     return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from clipsx.datasets import Sketchbook
 from clipsx.laboratory import answers
+from clipsx.laboratory.answers import written
 from clipsx.laboratory.measures import SHOWN
-from clipsx.laboratory.plots import MAPS, TITLES, scene, side_by_side, written
+from clipsx.laboratory.plots import MAPS, TITLES, scene, side_by_side
 from clipsx.laboratory.runs import Results, results, scenes
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of

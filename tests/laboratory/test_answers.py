@@ -114,20 +114,6 @@ def test_sentences_follow_the_numbers():
     assert "MaskCLIP raises mSC in 2 of 2 models, above 0 in 1" in said
 
 
-def test_grounds_are_crossed_and_the_gap_is_said():
-    raw = CENTRE | {
-        "lab-bias-0-unnamed-s7": (-28.0, -30.0, -26.0),
-        "lab-bias-0-unnamed-s8": (-20.0, -22.0, -18.0),
-        "lab-bias-0-s7": (-21.5, -24.0, -19.0),
-    }
-    said = next(s for s in answers.sentences(made(raw)) if "what a ground is" in s)
-    assert "tells nothing, has no name: -28.0, -20.0; tells nothing, has a name: -21.5; is a home, has a name" in said
-    assert said.endswith(
-        "lowest where it tells nothing, has no name; the lowest seed elsewhere lies 1.5 points below the highest there."
-    )
-    assert not [s for s in answers.sentences(made(CENTRE)) if "what a ground is" in s]
-
-
 def test_company_is_listed_by_co_occurrence():
     name = "similarity, companions − others"
     each = {name: {"lab-centre-s7": (0.2, 0.1, 0.3), "lab-co-0-s7": (0.05, 0.0, 0.1)}}

@@ -91,22 +91,22 @@ def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_factor_holds_the_centre_and_its_own_cells(found):
-    rows = plots.of_factor(answers.tidy(found), "background_bias")
+    rows = answers.of_factor(answers.tidy(found), "background_bias")
     assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()
     assert rows.drop_duplicates("run")["background_bias"].is_monotonic_increasing
-    crossed = plots.of_factor(answers.tidy(found), "background_bias and named")
+    crossed = answers.of_factor(answers.tidy(found), "background_bias and named")
     four = {"0 / 0": "bias-0-unnamed", "0 / 0.5": "bias-0", "0.6 / 0": "unnamed", "0.6 / 0.5": "centre"}
     assert dict(zip(crossed["at"], crossed["cell"], strict=True)) == four
-    length = plots.of_factor(answers.tidy(found), "length")
+    length = answers.of_factor(answers.tidy(found), "length")
     assert set(length["cell"]) <= {"centre", "long"} and length["images"].is_monotonic_increasing
-    tower = plots.of_factor(answers.tidy(found), "tower")
+    tower = answers.of_factor(answers.tidy(found), "tower")
     assert set(tower["at"]) <= {"ResNet", "ViT"}
 
 
 def test_every_figure_draws_what_is_there(found):
     grid = plots.factors(found)
     drawn = [ax for ax in grid.axes if ax.axison]
-    assert {ax.get_xlabel() for ax in drawn} <= {words for _, words in plots.FACTORS.values()}
+    assert {ax.get_xlabel() for ax in drawn} <= {words for _, words in answers.FACTORS.values()}
     # The centre's raw mSC stands in every panel.
     centre = answers.tidy(found).set_index(["run", "measure"]).loc[("lab-centre-s7", "mSC clip none"), "value"]
     for ax in drawn:
@@ -134,7 +134,7 @@ def test_the_typical_object_stands_out_as_the_average_one_does():
     place = Sketchbook.NOUNS.index("umbrella")
     raw = upsample(scenes("sketchbook")["clip none"][0][None, ..., [place]], mask.shape)[0, ..., 0].numpy()
     assert found[key].shape == (2, len(CHOICES))
-    assert found[key][1, 0] == pytest.approx(raw[mask].mean() - raw[~mask].mean(), abs=1e-6)
+    assert found[key][1, 0] == pytest.approx(100 * (raw[mask].mean() - raw[~mask].mean()), abs=1e-4)
     mean = sum(found.values()) / len(found)
     far = {key: ((value - mean) ** 2).sum() for key, value in found.items()}
     assert far[plots.typical(runs)] == min(far.values())

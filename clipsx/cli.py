@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 done, 1 a notebook failed, 2 a mistake in the call, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"]:  # its options belong to clipsx.train alone
+    if argv[:1] == ["train"]:  # its options belong to clipsx.sketchbook.training alone
         argv, rest = ["train"], argv[1:]
     else:
         rest = []
@@ -63,14 +63,15 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from clipsx import datasets, evaluate, save
+    from clipsx import datasets, save
+    from clipsx.evaluation import explain
 
     clip = _load(options)
-    halves = datasets.two(options.dataset or "sketchbook", options.root, options.count or 200)
+    halves = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
     methods = tuple(name.strip() for name in options.methods.split(",")) if options.methods else clip.methods
     # The threshold is chosen on one half, everything is reported on the other.
-    tuning, table = (evaluate.evaluate(clip, half, methods=methods) for half in halves)
-    summary = evaluate.summarise(table, tuning)
+    tuning, table = (explain.evaluate(clip, half, methods=methods) for half in halves)
+    summary = explain.summarise(table, tuning)
     print(save.table(table, options.out, "evaluation"))
     print(save.table(summary, options.out, "evaluation-summary"))
     print(summary[["method", "surgery", "msc", "opposite", "miou", "threshold"]].round(2).to_string(index=False))
@@ -116,22 +117,22 @@ def _lab(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from clipsx import train
+    from clipsx.sketchbook import training as train
 
     train.main(options.rest)
     return 0
 
 
 def _lab_measure(options: argparse.Namespace) -> int:
-    from clipsx.laboratory.runs import write
+    from clipsx.sketchbook.laboratory.runs import write
 
     print(write(options.name or options.folder.resolve().name, options.folder, options.count or 150))
     return 0
 
 
 def _lab_report(options: argparse.Namespace) -> int:
-    from clipsx.laboratory import answers, results
-    from clipsx.laboratory.report import report
+    from clipsx.sketchbook.laboratory import answers, results
+    from clipsx.sketchbook.laboratory.report import report
 
     for file in report(options.out):
         print(file)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
-from clipsx.evaluate import deep, named, provenance, queries, side, similarities
+from clipsx.evaluation.explain import deep, named, provenance, queries, side, similarities
 from clipsx.maps import minmax, upsample
 from clipsx.messages import nearest
 from clipsx.metrics import interval

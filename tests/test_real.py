@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from clipsx import DenseFeatures, datasets, evaluate, metrics, recognition, surgery_scores, unmix
+from clipsx import DenseFeatures, datasets, metrics, surgery_scores, unmix
+from clipsx.evaluation import explain, recognise
 from helpers import tiny_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
@@ -70,8 +71,8 @@ def test_projectors_on_real_features(clip_features: Path) -> None:
     rows = table.set_index("setting")
     assert rows["before"].between(0.7, 0.8).all() and rows.loc["unmix", "after"] < 0.4 < rows.loc["without", "after"]
     assert rows.loc["unmix", "held after"] < rows.loc["unmix", "held before"]
-    plain = recognition.ruled(test.cls, text[known])
-    ranking = recognition.recognise(plain | {"unmix": scores["unmix", 0]}, test.present, resamples=20).set_index("rule")
+    plain = recognise.ruled(test.cls, text[known])
+    ranking = recognise.recognise(plain | {"unmix": scores["unmix", 0]}, test.present, resamples=20).set_index("rule")
     assert ranking["mAP"].between(10, 90).all() and (ranking["images"] == 125).all()
 
 
@@ -91,10 +92,10 @@ def test_photographs_are_read_with_their_labels(voc: Path) -> None:
 
 def test_photographs_go_through_an_evaluation(voc: Path) -> None:
     clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
-    tuning, test = datasets.two("voc2012", voc, images=2)
+    tuning, test = datasets.tuning_and_test("voc2012", voc, images=2)
     options = {"methods": ["clip"], "surgery": ["none"], "templates": ["a photo of a {}."]}
-    tables = [evaluate.evaluate(clip, part, **options) for part in (test, tuning)]
+    tables = [explain.evaluate(clip, part, **options) for part in (test, tuning)]
     assert not set(tables[0]["image"]) & set(tables[1]["image"])
-    summary = evaluate.summarise(*tables, resamples=10).iloc[0]
+    summary = explain.summarise(*tables, resamples=10).iloc[0]
     assert -100 <= summary["msc"] <= 100 and 0 < summary["miou"] <= 100
     assert summary["data"] == "VOC2012 val n=16, odd samples: 2" and summary["threshold_chosen"]

@@ -6,19 +6,31 @@ from typing import Any
 
 from clipsx.datasets.folder import Folder
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.sketchbook import Sketchbook
 from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
 from clipsx.datasets.vocabularies import VOCABULARIES, vocabulary
 from clipsx.messages import nearest
 
-__all__ = ["VOC", "VOCABULARIES", "Folder", "Sample", "Sketchbook", "Subset", "load", "two", "vocabulary"]
+__all__ = ["VOC", "VOCABULARIES", "Folder", "Sample", "Sketchbook", "Subset", "load", "tuning_and_test", "vocabulary"]
 
 
-DATASETS: dict[str, Callable[..., Any]] = {"sketchbook": Sketchbook, "voc2012": VOC, "folder": Folder}
+def __getattr__(name: str) -> Any:
+    """`Sketchbook`, looked up when asked for: the wing of the built-in world stands on this package."""
+    if name == "Sketchbook":
+        from clipsx.sketchbook.world import Sketchbook
+
+        return Sketchbook
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Sketchbook | VOC | Folder:
+def _sketchbook(**options: Any) -> Any:
+    return __getattr__("Sketchbook")(**options)
+
+
+DATASETS: dict[str, Callable[..., Any]] = {"sketchbook": _sketchbook, "voc2012": VOC, "folder": Folder}
+
+
+def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Any:
     """A data set by name: "sketchbook" (built in), "voc2012" or "folder" (both under `root`), with its own options.
 
     Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for the built-in
@@ -35,7 +47,7 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
         raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
 
 
-def two(
+def tuning_and_test(
     name: str, root: str | PathLike[str] | None = None, images: int = 200, **options: Any
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
@@ -44,7 +56,7 @@ def two(
     Errors: those of `load`; ValueError for fewer than two samples.
     """
     if name == "sketchbook":
-        tuning, test = (Sketchbook(**{"seed": seed, "length": images} | options) for seed in (101, 102))
+        tuning, test = (_sketchbook(**{"seed": seed, "length": images} | options) for seed in (101, 102))
         return tuning, test
     whole = load(name, root, **options)
     count = min(len(whole), 2 * images)

@@ -1,8 +1,8 @@
 """Label sets of well-known data sets, as text reads them, for analyses that need labels but no pictures."""
 
-from clipsx.datasets.sketchbook import Sketchbook
 from clipsx.datasets.voc import LABELS, SPOKEN
 from clipsx.messages import nearest
+from clipsx.sketchbook.world import Sketchbook
 
 COCO = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "

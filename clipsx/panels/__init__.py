@@ -1,7 +1,6 @@
 """The widgets: state and layout; what they show is computed by the rest of the package."""
 
-from clipsx.panels.company import CompanyPanel
-from clipsx.panels.laboratory import LaboratoryPanel
+from clipsx.panels.companions import CompanionsPanel
 from clipsx.panels.matrices import MatrixPanel
 from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
@@ -10,8 +9,7 @@ from clipsx.panels.unmix import UnmixPanel
 from clipsx.panels.words import likeness, sentence
 
 __all__ = [
-    "CompanyPanel",
-    "LaboratoryPanel",
+    "CompanionsPanel",
     "MatrixPanel",
     "Session",
     "SurgeryPanel",

@@ -54,7 +54,7 @@ def recipe(view: View) -> str:
     return f"""\
 import clipsx, clipsx.datasets, clipsx.images
 import matplotlib.pyplot as plt
-from clipsx.attention import relation
+from clipsx.analyses.attention import relation
 from clipsx.plots import overlay
 
 {clip_code(**view.session.about)}

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx.attention import able, relation
+from clipsx.analyses.attention import has_attention, relation
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
@@ -130,7 +130,7 @@ class Session:
 
         def read() -> np.ndarray:
             images = self.clip.prepare(picture.sample.image, size=size)  # (1, 3, H, W)
-            if not able(self.clip):
+            if not has_attention(self.clip):
                 cells = int(np.prod(self.clip.tower.grid(*images.shape[2:])))
                 return np.zeros((cells, cells), dtype=np.float32)
             rows = relation(self.clip, images, block=block, kind=kind)[0, 1:, 1:].float()  # (P, P)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from clipsx import images
+from clipsx import datasets, images
 from clipsx.clip import Clip
-from clipsx.datasets import Sample, Sketchbook
+from clipsx.datasets import Sample
 from clipsx.load import load
 from clipsx.panels.base import ViewPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
@@ -50,7 +50,7 @@ class SurgeryPanel(ViewPanel):
     ) -> None:
         super().__init__(out)
         self.clip = load("sketchbook") if clip is None else clip
-        self.samples = Sketchbook(seed=7, length=40, size=192) if samples is None else samples
+        self.samples = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
         self.session = Session(self.clip)
         default = State(depth=min(State.depth, self.clip.tower.blocks))
         self._state = self._checked(updated(default, state))

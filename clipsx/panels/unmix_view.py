@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from clipsx import mfi, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluate import deep, similarities
+from clipsx.evaluation.explain import deep, similarities
 from clipsx.metrics import mean_average_precision, msc
 from clipsx.panels.base import map_at_pixels
 from clipsx.panels.code import clip_code, samples_code

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from clipsx import plots
-from clipsx.attention import coverage
+from clipsx.analyses.attention import coverage
 from clipsx.datasets import Sample
 from clipsx.methods import METHODS
 from clipsx.panels.code import recipe

@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from clipsx import paths
 from clipsx.clip import Clip
 from clipsx.datasets.sample import Sample
-from clipsx.evaluate import queries
+from clipsx.evaluation.explain import queries
 from clipsx.weights import digest
 
 

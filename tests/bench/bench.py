@@ -129,7 +129,7 @@ def in_child(task: str, arguments: list[str]) -> dict[str, float]:
         clipsx.feature_surgery(dense, text)
         return {"megabytes": peak() - before}
     if task == "evaluate":
-        from clipsx.evaluate import evaluate
+        from clipsx.evaluation.explain import evaluate
 
         evaluate(clipsx.load("sketchbook"), clipsx.datasets.Sketchbook(seed=3, length=int(arguments[0])))
         return {"megabytes": peak()}

@@ -104,13 +104,13 @@ def test_load_errors():
 
 
 def test_two_parts_share_no_sample(devkit):
-    tuning, test = datasets.two("voc2012", devkit, images=5)
+    tuning, test = datasets.tuning_and_test("voc2012", devkit, images=5)
     assert [s.name for s in tuning] == ["a"] and [s.name for s in test] == ["b"] and test.labels == VOC(devkit).labels
     assert test.describe() == {"data": "VOC2012 val n=2, odd samples: 1"}
     (devkit / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
     with pytest.raises(ValueError, match="has 1 samples"):
-        datasets.two("voc2012", devkit)
-    tuning, test = datasets.two("sketchbook", images=3, size=16)
+        datasets.tuning_and_test("voc2012", devkit)
+    tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16)
     assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
 
 

@@ -9,7 +9,7 @@ import torch
 
 import clipsx
 from clipsx import metrics
-from clipsx.attention import relation
+from clipsx.analyses.attention import relation
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.panels.session import THRESHOLDS, Kept, Picture, Session, measured
 from clipsx.panels.state import State

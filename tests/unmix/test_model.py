@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 import clipsx
-from clipsx import evaluate, mfi, recognition, unmix
+from clipsx import mfi, unmix
 from clipsx.datasets import Sketchbook
+from clipsx.evaluation import explain, recognise
 from clipsx.unmix import Config, Projectors, UnmixedClip, gather, spatial_head
 from clipsx.weights import digest
 from helpers import tiny_clip
@@ -42,10 +43,10 @@ def test_it_is_the_projection_of_what_clip_gives(unmixed: UnmixedClip) -> None:
 
 def test_everything_works_on_it_unchanged(unmixed: UnmixedClip) -> None:
     before = digest(unmixed.clip.model)
-    table = evaluate.evaluate(unmixed, WORLD, methods=["clip", "clip-surgery"], templates=["{}"], depth=2)
+    table = explain.evaluate(unmixed, WORLD, methods=["clip", "clip-surgery"], templates=["{}"], depth=2)
     assert set(table["model"]) == {"tiny unmixed"} and table["msc"].notna().any()
     assert len(mfi.coactivation(unmixed, WORLD, templates=["{}"]))
-    assert 0 <= recognition.segment(unmixed, WORLD, templates=["{}"], resamples=5)["mIoU"] <= 100
+    assert 0 <= recognise.segment(unmixed, WORLD, templates=["{}"], resamples=5)["mIoU"] <= 100
     assert digest(unmixed.clip.model) == before
 
 

@@ -1,0 +1,1 @@
+"""Analyses: rows from one picture, or pure functions of matrices."""

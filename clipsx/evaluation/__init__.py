@@ -1,0 +1,1 @@
+"""Evaluations: what a model gives on a data set, as tables."""

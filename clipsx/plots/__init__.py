@@ -1,0 +1,24 @@
+"""Pictures of maps and tables: axes-level functions, figures of several, sheets."""
+
+from clipsx.plots.axes import (
+    COLOURS,
+    PALETTE,
+    STYLE,
+    distribution,
+    heatmap,
+    histogram,
+    intervals,
+    leaf_order,
+    lines,
+    matrix,
+    overlay,
+    ring,
+    shade,
+)  # fmt: skip
+from clipsx.plots.cells import Cell, sheet
+from clipsx.plots.figures import ablation, blocks, measures, row
+
+__all__ = [
+    "COLOURS", "PALETTE", "STYLE", "Cell", "ablation", "blocks", "distribution", "heatmap", "histogram", "intervals",
+    "leaf_order", "lines", "matrix", "measures", "overlay", "ring", "row", "shade", "sheet",
+]  # fmt: skip

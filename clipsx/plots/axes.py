@@ -1,0 +1,190 @@
+"""Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`."""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from PIL import Image
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
+PALETTE = "colorblind"  # of lines and bars
+STYLE = {"text": "#222222", "chance": "#777777"}
+
+
+def shade(n: int) -> tuple[float, float, float]:
+    """The n-th colour of lines and bars; after ten they begin again."""
+    return sns.color_palette(PALETTE)[n % 10]
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.gca() if ax is None else ax
+
+
+def overlay(
+    image: Image.Image,
+    map: Float[np.ndarray, "H W"],
+    ax: Axes | None = None,
+    opacity: float = 0.6,
+    outline: Bool[np.ndarray, "H W"] | None = None,
+    title: str | None = None,
+) -> Axes:
+    """A map, 0…1 at the picture's size, laid over the picture; the true region is outlined in white.
+
+    Errors: ValueError where the map's or the outline's size is not the picture's, or opacity leaves 0…1.
+    """
+    for name, array in (("map", map), ("outline", outline)):
+        if array is not None and array.shape != image.size[::-1]:
+            raise ValueError(f"The {name} is {array.shape}, the picture {image.size[::-1]} (H, W): upsample it first.")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must lie in 0…1, not {opacity}.")
+    ax = _axes(ax)
+    ax.imshow(image)
+    ax.imshow(map, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
+    if outline is not None and outline.any():
+        # Padded, so that a region at the border is closed too; black under white reads on any colour.
+        region = np.pad(outline, 1).astype(float)
+        ys, xs = np.arange(-1, outline.shape[0] + 1), np.arange(-1, outline.shape[1] + 1)
+        for colour, width in (("black", 2.4), ("white", 1.2)):
+            ax.contour(xs, ys, region, levels=[0.5], colors=colour, linewidths=width)
+        ax.set(xlim=(-0.5, outline.shape[1] - 0.5), ylim=(outline.shape[0] - 0.5, -0.5))
+    ax.set(xticks=[], yticks=[])
+    if title is not None:
+        ax.set_title(title, fontsize=10)
+    return ax
+
+
+def ring(patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int], ax: Axes | None = None) -> Axes:
+    """A white ring around a patch (row, column) of a grid (h, w) over a picture of (H, W) pixels."""
+    ax = _axes(ax)
+    x, y = ((patch[i] + 0.5) * size[i] / grid[i] - 0.5 for i in (1, 0))
+    for colour, width in (("black", 3.6), ("white", 2.0)):
+        ax.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width)
+    return ax
+
+
+def intervals(
+    table: pd.DataFrame, value: str, by: str, ax: Axes | None = None, hue: str | None = None, zero: bool = False
+) -> Axes:
+    """Points with intervals, a line of `by` per row: `value` between `value_low` and `value_high`, coloured by `hue`.
+
+    zero: draw the line between preferring the object and preferring the background.
+    """
+    ax = _axes(ax)
+    names, shades = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[hue])) if hue else [None]
+    for n, (shade, colour) in enumerate(zip(shades, sns.color_palette(PALETTE, len(shades)), strict=True)):
+        rows = table if shade is None else table[table[hue] == shade]
+        y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
+        x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
+        marker = "osD^v"[n % 5]
+        ax.errorbar(
+            x,
+            y,
+            xerr=np.clip([x - low, high - x], 0, None),
+            fmt=marker,
+            color=colour,
+            capsize=3,
+            label=None if shade is None else str(shade),
+        )
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    if zero:
+        ax.axvline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
+    if hue:
+        ax.legend(title=hue, fontsize=8, title_fontsize=8)
+    return ax
+
+
+def lines(
+    table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, style: str | None = None, band: bool = True
+) -> Axes:
+    """Lines of a table's means, told apart by colour and dash, with 95 % intervals of the mean over rows as bands."""
+    ax = _axes(ax)
+    sns.lineplot(
+        table, x=x, y=y, hue=hue, style=style or hue, palette=PALETTE if table[hue].nunique() <= 10 else None,
+        errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
+    )  # fmt: skip
+    ax.legend(fontsize=8)
+    return ax
+
+
+def distribution(
+    edges: Float[np.ndarray, " K"],
+    inside: Float[np.ndarray, " K"],
+    outside: Float[np.ndarray, " K"],
+    ax: Axes | None = None,
+) -> Axes:
+    """Densities of scores on objects and on background, from the shares at or above every threshold in `edges`."""
+    ax = _axes(ax)
+    for share, name, colour, hatch in ((inside, "object", "#0173b2", None), (outside, "background", "#de8f05", "///")):
+        density = -np.diff(np.append(share, 0.0)) / np.diff(np.append(edges, edges[-1] + edges[1] - edges[0]))
+        ax.stairs(
+            density,
+            np.append(edges, edges[-1] + edges[1] - edges[0]),
+            fill=True,
+            alpha=0.4,
+            color=colour,
+            label=name,
+            hatch=hatch,
+        )
+    ax.set(xlabel="score", ylabel="density", xlim=(0, 1))
+    ax.legend(fontsize=8)
+    return ax
+
+
+def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
+    """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
+    ax = _axes(ax)
+    colours = COLOURS if centre is None else "PuOr_r"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
+        sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+    ax.tick_params(axis="x", labelrotation=0)
+    ax.figure.draw_without_rendering()  # lays the axes out: only now is the room of a cell known
+    widest = max(label.get_window_extent().width for label in ax.get_xticklabels())
+    if widest > 0.8 * ax.bbox.width / matrix.shape[1]:  # axes drawn later may take a little more of the room
+        ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def leaf_order(matrix: Float[np.ndarray, "N N"]) -> list[int]:
+    """An order that puts like rows side by side: leaves of average linkage on 1 − similarity, optimally ordered.
+
+    Asymmetric matrices are symmetrised for the order, and what is not finite counts as the least value.
+    """
+    known = np.nan_to_num((matrix + matrix.T) / 2, nan=np.nanmin(matrix) if np.isfinite(matrix).any() else 0.0)
+    apart = known.max() - known  # (N, N), the distance of the most alike is 0
+    if len(apart) < 3:
+        return list(range(len(apart)))
+    condensed = apart[np.triu_indices(len(apart), 1)]  # (N (N − 1) / 2,)
+    return leaves_list(linkage(condensed, "average", optimal_ordering=True)).tolist()
+
+
+def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, name: str = "cosine") -> Axes:
+    """A class × class table as colours with its scale; the diagonal is left blank, so that it does not set the scale.
+
+    centre: the value of the neutral colour, for differences; name: what the scale measures.
+    """
+    ax = _axes(ax)
+    same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
+        sns.heatmap(
+            table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, mask=same, square=True, ax=ax,
+            xticklabels=True, yticklabels=True, cbar_kws={"label": name, "shrink": 0.7},
+        )  # fmt: skip
+    ax.set_facecolor("#dddddd")
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)
+    return ax
+
+
+def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None) -> Axes:
+    """How a column is distributed, each group of `hue` scaled to the same area."""
+    shades = PALETTE if hue else None
+    options = {"bins": 30, "stat": "density", "common_norm": False, "element": "step"}
+    return sns.histplot(table, x=value, hue=hue, palette=shades, ax=_axes(ax), **options)

@@ -1,0 +1,48 @@
+"""Sheets of pictures: a photo, a map over it, the true region, a patch ringed, in rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from PIL import Image
+
+from clipsx.plots.axes import overlay, ring
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One picture of a sheet: a photo, a map (0…1, at its size) laid over it, the true region, a patch ringed."""
+
+    image: Image.Image
+    map: Float[np.ndarray, "H W"] | None = None
+    outline: Bool[np.ndarray, "H W"] | None = None
+    title: str = ""
+    ring: tuple[tuple[int, int], tuple[int, int]] | None = None  # patch (row, column), grid (h, w)
+
+
+def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
+    """Rows of pictures, `side` inches each; a shorter row leaves its last places empty.
+
+    Errors: ValueError where there is no picture, as for data without a single mask.
+    """
+    if not any(rows):
+        raise ValueError("There is no picture to draw: no sample has a mask.")
+    figure, axes = plt.subplots(
+        len(rows), max(map(len, rows)), squeeze=False, layout="constrained",
+        figsize=(side * max(map(len, rows)), (side + 0.25) * len(rows)),
+    )  # fmt: skip
+    for ax in axes.flat:
+        ax.axis("off")
+    for cells, line in zip(rows, axes, strict=True):
+        for cell, ax in zip(cells, line, strict=False):
+            blank = np.zeros(cell.image.size[::-1])
+            overlay(
+                cell.image, blank if cell.map is None else cell.map, ax, 0.0 if cell.map is None else 0.65, cell.outline
+            )
+            ax.set_title(cell.title, fontsize=7, parse_math=False)
+            if cell.ring is not None:
+                ring(*cell.ring, cell.image.size[::-1], ax)
+    return figure

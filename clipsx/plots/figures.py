@@ -1,0 +1,59 @@
+"""Figures of several axes, as the notebooks show them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
+
+
+def row(columns: int, rows: int = 1, height: float = 3.2, width: float = 13, **options: Any) -> tuple[Figure, Any]:
+    """A figure as wide as a page with its axes, side by side; sizes in inches."""
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+
+
+def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
+    """A summary's measures side by side, a line per method; `floor`, one row, is drawn as the level of chance."""
+    figure, axes = row(len(names), sharey=True)
+    for ax, (value, name) in zip(axes, names.items(), strict=True):
+        intervals(summary, value, "method", ax, hue="surgery", zero=value == "msc").set_xlabel(name)
+        if floor is not None:
+            ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
+            ax.legend(fontsize=8)
+    return figure
+
+
+def ablation(table: pd.DataFrame) -> Figure:
+    """Settings of `unmix.ablate`, a point per seed: mAP, and the mean off-diagonal of labels trained and not."""
+    figure, axes = row(2, sharey=True)
+    names = {"after": "labels trained on", "held after": "labels not trained on"}
+    shown = [name for name in names if name in table]
+    alike = table.melt(["setting"], shown, "which", "value").replace({"which": names})
+    sns.stripplot(table, x="mAP", y="setting", jitter=False, color="#0173b2", ax=axes[0])
+    sns.stripplot(alike, x="value", y="setting", hue="which", jitter=False, dodge=True, palette=PALETTE, ax=axes[1])
+    axes[0].set(xlabel="mAP (%)", ylabel="")
+    axes[1].set(xlabel="mean off-diagonal cosine after training")
+    axes[1].axvline(float(table["before"].iloc[0]), color=STYLE["chance"], linestyle=":", linewidth=1)
+    axes[1].legend(title="", fontsize=8)
+    for ax in axes:
+        ax.grid(axis="y", linewidth=0.4)
+    return figure
+
+
+def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
+    """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block."""
+    figure, axes = row(3)
+    on = shares[shares["on_object"]]
+    lines(on, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
+    axes[0].axhline(on["chance"].mean(), color=STYLE["chance"], linestyle=":", label="chance")
+    axes[0].legend(fontsize=8)
+    lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
+    lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

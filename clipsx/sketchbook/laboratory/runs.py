@@ -1,0 +1,127 @@
+"""The laboratory's shipped results: written once per trained cell, read back as tables with the cell's settings."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+from clipsx import paths
+from clipsx.load import load
+from clipsx.messages import nearest
+from clipsx.sketchbook.laboratory.measures import Progress, measure, shown
+from clipsx.sketchbook.training.grid import cells
+
+SETTINGS = (
+    "image_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout", "lifted",
+    "largest_scale",
+)  # fmt: skip
+TABLES = ("maps", "blocks", "measures", "log")
+# Pixels: a stride of 32 wants pictures larger than in training.
+LARGER = {"lab-resnet": 256, "resnet-random": 256, "sketchbook-rn": 384}
+PART = ".part"  # of a folder that is being written
+REFERENCES = {  # factor, tower
+    "sketchbook": ("built in", "ViT"),
+    "sketchbook-home": ("built in", "ViT"),
+    "sketchbook-rn": ("built in", "ResNet"),
+    "sketchbook-random": ("random weights", "ViT"),
+    "resnet-random": ("random weights", "ResNet"),
+}
+
+
+def folder() -> Path:
+    """Where results lie: per run a folder of tables (CSV), what was trained (JSON), and maps of some scenes."""
+    return paths.data() / "laboratory" / "runs"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All shipped results. Every table has a row's `run`, `cell`, `seed`, `factor`, `images` (seen in training)."""
+
+    runs: pd.DataFrame  # and the cell's settings
+    maps: pd.DataFrame
+    blocks: pd.DataFrame
+    measures: pd.DataFrame
+    log: pd.DataFrame
+
+
+def write(name: str, model: Path, length: int = 150, on_progress: Progress | None = None) -> Path:
+    """Measure a trained model and write its results, whole or not at all, to `folder() / name`; return that folder.
+
+    name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
+    Errors: ValueError for a name that is none of these, with the nearest.
+    """
+    if name.partition("@")[0] not in (known := [*cells(), *REFERENCES]):
+        raise ValueError(f"The grid has no run {name!r}{nearest(name, known)}.")
+    clip, place, part = load(str(model)), folder() / name, folder() / f"{name}{PART}"
+    size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
+    depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
+    tables = measure(clip, length, size, depths, on_progress)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for table, rows in tables.items():
+        rows.round(4).to_csv(part / f"{table}.csv", index=False, lineterminator="\n")
+    for file in ("log.csv", "train.json", "scores.json"):
+        if (model / file).exists():
+            shutil.copyfile(model / file, part / file)
+    save_file(shown(clip, size), part / "scenes.safetensors")
+    shutil.rmtree(place, ignore_errors=True)
+    return part.rename(place)
+
+
+def _about(name: str) -> dict[str, Any]:
+    """What the grid says of a run: its cell, seed, factor and settings; built-in models have their own."""
+    run, _, images = name.partition("@")
+    made, scored = (_read(folder() / name / file) for file in ("train.json", "scores.json"))
+    maps = next(iter(scenes(name).values()))  # (scenes, h, w, N)
+    begun = made.get("recipe", {}).get("begins")  # images that the weights it went on from had seen
+    seen = made.get("images", 0) + (_read(folder() / begun / "train.json").get("images", 0) if begun else 0)
+    about = {"images": int(images) if images else seen, "patches": maps.shape[1]}
+    about |= {
+        "minutes": made.get("minutes"),
+        "top-1, default dials": scored.get("top1"),
+        "mAP, default dials": scored.get("mAP"),
+    }
+    if run in REFERENCES:
+        factor, tower = REFERENCES[run]
+        return {"cell": run, "seed": 7, "factor": factor, "tower": tower} | about
+    cell = cells()[run]
+    about["tower"] = "ViT" if cell["settings"]["blocks"] else "ResNet"
+    settings = {key: cell["settings"][key] for key in SETTINGS} | {"named": max(cell["settings"]["named"])}
+    return {key: cell[key] for key in ("cell", "seed", "factor")} | about | settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def results() -> Results:
+    """Read every shipped result. Errors: FileNotFoundError where none is shipped."""
+    names = sorted(path.name for path in folder().glob("*") if path.is_dir() and path.suffix != PART)
+    if not names:
+        raise FileNotFoundError(f"{folder()} holds no results: train a cell and measure it (clipsx lab-measure).")
+    runs = pd.DataFrame([{"run": name, **_about(name)} for name in names])
+    order = {name: n for n, name in enumerate(dict.fromkeys(cell["cell"] for cell in cells().values()))}
+    runs = runs.sort_values(by=["cell", "seed", "images"], key=lambda c: c.map(order) if c.name == "cell" else c)
+    found = {}
+    for table in TABLES:
+        parts = [
+            pd.read_csv(folder() / name / f"{table}.csv").assign(run=name)
+            for name in runs["run"]
+            if (folder() / name / f"{table}.csv").exists()
+        ]
+        known = runs[["run", "cell", "seed", "factor"]]
+        some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["run"], dtype=str)]
+        found[table] = pd.concat(some, ignore_index=True).merge(known, on="run")
+    made = found["measures"].groupby("run")[["weights", "data", "templates"]].first()
+    made["protocol"] = found["maps"].groupby("run")["protocol"].first()
+    return Results(runs.merge(made.reset_index(), on="run"), **found)
+
+
+def scenes(run: str) -> dict[str, torch.Tensor]:
+    """The shown scenes' maps of a run: "method surgery" → (scenes, h, w, N), 0…1; see `measures.shown`."""
+    return {name: maps.float() for name, maps in load_file(folder() / run / "scenes.safetensors").items()}

@@ -1,0 +1,138 @@
+"""A scene before any pixel, its picture and masks at any size, and its words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from clipsx.sketchbook.drawings import COLOURS, MATES, NOUNS, TABLE, Drawing
+from clipsx.sketchbook.grounds import GROUNDS, paint
+
+OVERSAMPLING = 2  # pixels drawn per pixel kept, along each side
+SIZES = {
+    1: (0.36, 0.68),
+    2: (0.30, 0.50),
+    3: (0.27, 0.42),
+    4: (0.25, 0.37),
+}  # an object's side as a share of the picture's, by number of objects
+PLACES = 24  # places tried for an object; the first that hides little of the others is taken
+AT = {"sky": "in the", "snow": "in the"}  # how a caption places an object; else "on"
+FORMS = ("a photo of {}", "a photo of {}.", "a picture of {}", "a drawing of {}", "there is {}", "{}")
+
+
+@dataclass(frozen=True)
+class Named:
+    """An object as a caption sees it."""
+
+    noun: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Thing(Named):
+    """One object of a scene; `drawing` in picture coordinates, 0 … 1."""
+
+    rgb: tuple[int, int, int]
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything a picture shows, before any pixel: independent of the size it is drawn at."""
+
+    ground: str
+    things: tuple[Thing, ...]
+    texture: int  # seed of the background's texture
+
+
+def compose(rng: np.random.Generator, co_occurrence: float, background_bias: float, objects: tuple[int, int]) -> Scene:
+    """A random scene.
+
+    Until the first object's mate is there, the next one is that mate with probability `co_occurrence`; else any noun.
+    """
+    count = int(rng.integers(objects[0], objects[1] + 1))
+    nouns = [str(rng.choice(NOUNS))]
+    while len(nouns) < count:
+        mate = MATES[nouns[0]]
+        wanted = mate not in nouns and rng.random() < co_occurrence
+        nouns.append(mate if wanted else str(rng.choice(NOUNS)))
+    at_home = rng.random() < background_bias
+    ground = TABLE[nouns[0]][1] if at_home else str(rng.choice(list(GROUNDS)))
+    boxes: list[np.ndarray] = []
+    things = []
+    for noun in nouns:
+        size = rng.uniform(*SIZES[count])
+        centre = _free_place(rng, size, boxes)
+        boxes.append(np.array([*(centre - size / 2), *(centre + size / 2)]))
+        things.append(_thing(rng, noun, centre, size))
+    return Scene(ground, tuple(things), int(rng.integers(2**31)))
+
+
+def _free_place(rng: np.random.Generator, size: float, boxes: list[np.ndarray]) -> np.ndarray:
+    centres = rng.uniform(size / 2 - 0.02, 1.02 - size / 2, (PLACES, 2))
+    if not boxes:
+        return centres[0]
+    taken = np.array(boxes)  # (n, 4)
+    low, high = centres[:, None] - size / 2, centres[:, None] + size / 2  # (P, 1, 2)
+    overlap = np.clip(np.minimum(high, taken[:, 2:]) - np.maximum(low, taken[:, :2]), 0, None).prod(axis=2)  # (P, n)
+    hidden = (overlap / (taken[:, 2] - taken[:, 0]) ** 2).max(axis=1)  # (P,)
+    return centres[int(np.argmax(hidden < 0.10)) if (hidden < 0.10).any() else int(np.argmin(hidden))]
+
+
+def _thing(rng: np.random.Generator, noun: str, centre: np.ndarray, size: float) -> Thing:
+    angle, mirror = np.radians(rng.uniform(-14, 14)), rng.choice([-1.0, 1.0])
+    turn = (
+        np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        @ np.diag([mirror, 1.0])
+        * size
+        / 100
+    )
+    drawing = TABLE[noun][0](lambda a, b: float(rng.uniform(a, b)))
+    colour = str(rng.choice(list(COLOURS)))
+    rgb = tuple(int(c) for c in np.clip(np.array(COLOURS[colour]) + rng.uniform(-12, 12, 3), 0, 255))
+    return Thing(noun, colour, rgb, [(role, (points - 50) @ turn.T + centre) for role, points in drawing])
+
+
+def _shade(rgb: tuple[int, ...], factor: float) -> tuple[int, int, int]:
+    """Darker below 1, lighter (towards white) above."""
+    return tuple(int(c * factor) if factor <= 1 else int(255 - (255 - c) * (2 - factor)) for c in rgb)  # type: ignore[return-value]
+
+
+def render(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
+    """The picture, and per object its visible pixels as (n, size, size) bool."""
+    side = size * OVERSAMPLING
+    ground = Image.fromarray(paint(scene.ground, np.random.default_rng(scene.texture), size))
+    canvas = ground.resize((side, side), Image.Resampling.BILINEAR)
+    owner = Image.new("L", (side, side))  # 0 = background, k = object k (1-based)
+    pen, owner_pen = ImageDraw.Draw(canvas), ImageDraw.Draw(owner)
+    drop, width = max(1, round(side * 0.012)), max(1, round(side * 0.005))
+    for k, thing in enumerate(scene.things, start=1):
+        paints = {"main": thing.rgb, "dark": _shade(thing.rgb, 0.7), "light": _shade(thing.rgb, 1.55)}
+        polygons = [(paints[p] if isinstance(p, str) else p, points * side) for p, points in thing.drawing]
+        for _, points in polygons:
+            owner_pen.polygon(points.ravel().tolist(), fill=k)
+        corners = np.concatenate([points for _, points in polygons])
+        left, top, right, bottom = (
+            int(v) for v in [*(corners.min(axis=0) - 2 * drop), *(corners.max(axis=0) + 2 * drop)]
+        )
+        shadow = _where(owner.crop((left, top, right, bottom)), k, 90).filter(ImageFilter.BoxBlur(drop))
+        canvas.paste((20, 20, 30), (left + drop, top + 2 * drop), shadow)
+        for fill, points in polygons:
+            pen.polygon(points.ravel().tolist(), fill=fill, outline=_shade(fill, 0.62), width=width)
+    visible = [_where(owner, k, 200).reduce(OVERSAMPLING) for k in range(1, len(scene.things) + 1)]
+    masks = np.array([np.asarray(v) > 100 for v in visible], dtype=bool)  # more than half of the pixel
+    return canvas.reduce(OVERSAMPLING), masks.reshape(-1, size, size)  # (n, size, size)
+
+
+def _where(owner: Image.Image, k: int, value: int) -> Image.Image:
+    """A grey picture with `value` where object k is."""
+    return owner.point([value if i == k else 0 for i in range(256)])
+
+
+def phrase(things: Sequence[Named], colours: bool = False, ground: str | None = None) -> str:
+    """Objects in words: "a red boat and a fish on water"."""
+    words = [f"{t.colour} {t.noun}" if colours else t.noun for t in things]
+    words = [f"{'an' if w[0] in 'aeiou' else 'a'} {w}" for w in words]
+    listed = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{listed} {AT.get(ground, 'on')} {ground}" if ground else listed

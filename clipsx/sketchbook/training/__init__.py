@@ -1,0 +1,91 @@
+"""Train a built-in CLIP again: open_clip's model, CLIP's symmetric contrastive loss, scenes of the sketchbook.
+
+`clipsx train sketchbook` makes, in a folder: the model in open_clip's own format, its recipe, log and scores.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import load_file, save_file
+
+from clipsx import paths
+from clipsx.messages import nearest
+from clipsx.sketchbook.training.grid import cells
+from clipsx.sketchbook.training.grid import recipe as cell_recipe
+from clipsx.sketchbook.training.loop import fit, halved, scores
+from clipsx.sketchbook.training.pools import exam
+from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, Recipe
+from clipsx.sketchbook.training.vocabulary import write_vocabulary
+
+TEST_SEED, TEST_LENGTH = 2000, 2000  # scenes that neither training nor its log has seen
+
+
+def train(
+    recipe: Recipe, out: Path, work: Path, compiled: bool = False, test_length: int = TEST_LENGTH, command: str = ""
+) -> dict[str, Any]:
+    """Train a recipe into the folder `out`; return its scores.
+
+    out: gets open_clip_config.json, open_clip_model.safetensors (float16), bpe.txt.gz, train.json, log.csv and
+    scores.json; work: where the checkpoint lies, from which an interrupted run goes on. A recipe without stages keeps
+    its random weights; one that begins with a built-in model goes on from the weights that are shipped.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    text_cfg = recipe.model["text_cfg"] | {"vocab_size": write_vocabulary(out / "bpe.txt.gz")}
+    tokenizer = open_clip.SimpleTokenizer(str(out / "bpe.txt.gz"), context_length=text_cfg["context_length"])
+    # The vision transformer only has the part that drops patches if it is made with some.
+    dropout = {"patch_dropout": 0.5} if "patch_size" in recipe.model["vision_cfg"] else {}
+    model = open_clip.CLIP(recipe.model["embed_dim"], recipe.model["vision_cfg"] | dropout, text_cfg)
+    if recipe.begins:
+        whole = load_file(paths.data() / recipe.begins / "open_clip_model.safetensors")
+        model.load_state_dict({name: value.float() for name, value in whole.items()})
+    log = fit(model, tokenizer, recipe, out / "log.csv", work, compiled) if recipe.stages else []
+    config = recipe.model | {"text_cfg": text_cfg | {"tokenizer_kwargs": {"bpe_path": "bpe.txt.gz"}}}
+    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
+    _write(out / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+    half = halved(model)
+    save_file(half, out / "open_clip_model.safetensors")
+    model.load_state_dict(half)  # what is scored is what is shipped
+    size = recipe.model["vision_cfg"]["image_size"]
+    found = scores(model, tokenizer, exam(TEST_SEED, test_length, size))
+    protocol = (
+        f"cosine with 'a photo of a {{noun}}'; {test_length} scenes each, seed {TEST_SEED}, default dials; "
+        "top1: scenes of one object; mAP: scenes of one to three, absent classes masked; in %"
+    )
+    _write(out / "scores.json", found | {"protocol": protocol})
+    made = {"command": command, "torch": torch.__version__, "open_clip": open_clip.__version__}
+    spent = {"images": log[-1]["images"], "minutes": round(log[-1]["seconds"] / 60, 1)} if log else {}
+    _write(out / "train.json", made | spent | {"machine": platform.machine(), "recipe": asdict(recipe)})
+    return found | {"protocol": protocol}
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str]) -> None:
+    """`clipsx train NAME [--out FOLDER] [--threads N] [--compile]`. Errors: ValueError for an unknown recipe."""
+    parser = argparse.ArgumentParser(prog="clipsx train", description="Train a built-in CLIP again, on the CPU.")
+    parser.add_argument("name", help=f"{', '.join(RECIPES)}, or a cell of the laboratory's grid: {', '.join(cells())}")
+    parser.add_argument("--out", type=Path, help="folder of the model (default: ./NAME)")
+    parser.add_argument("--work", type=Path, help="folder of checkpoint and scenes (default: in the cache)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: all cores)")
+    parser.add_argument("--compile", action="store_true", help="compile the image tower: faster, needs a C++ compiler")
+    options = parser.parse_args(argv)
+    if options.name not in [*RECIPES, *cells()]:
+        raise ValueError(f"Unknown recipe {options.name!r}{nearest(options.name, [*RECIPES, *cells()])}.")
+    recipe = RECIPES.get(options.name) or cell_recipe(options.name)
+    torch.set_num_threads(options.threads)
+    out, work = options.out or Path(options.name), options.work or paths.cache() / "train" / options.name
+    command = f"clipsx train {options.name} --threads {options.threads}{' --compile' if options.compile else ''}"
+    found = train(recipe, out, work, options.compile, command=command)
+    print(f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})")

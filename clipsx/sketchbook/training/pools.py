@@ -1,0 +1,85 @@
+"""What training reads: scenes drawn once into a pool, captions made anew for every batch, scenes of the exam."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from clipsx import paths
+from clipsx.sketchbook.scene import FORMS, Named, phrase
+from clipsx.sketchbook.training.recipes import MEAN, STD, Stage
+from clipsx.sketchbook.world import Sketchbook
+from clipsx.text import TEMPLATES
+
+
+def draw_pool(world: Sketchbook, folder: Path) -> tuple[Path, Path]:
+    """Draw every scene once: pictures as (n, size, size, 3) bytes, and in JSON what each shows; found again by name."""
+    name = world.describe()["data"].replace(" ", "_")
+    pictures, scenes = (folder / f"{name}.{suffix}" for suffix in ("npy", "json"))
+    if not (pictures.exists() and scenes.exists()):
+        shape, words = (len(world), world.size, world.size, 3), []
+        with paths.whole(pictures) as part:
+            out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            for i in range(len(world)):
+                out[i] = np.asarray(world[i].image)
+                scene = world.scene(i)
+                words.append([scene.ground, [[t.colour, t.noun] for t in scene.things]])
+            out.flush()
+            paths.write_whole(scenes, json.dumps(words).encode())
+    return pictures, scenes
+
+
+def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stage: Stage) -> tuple[str, str]:
+    """A caption of the scene, and its meaning: the words that are left when form and order are taken away."""
+    alone = rng.random() < stage.alone
+    chosen = [things[rng.integers(len(things))]] if alone else [things[i] for i in rng.permutation(len(things))]
+    colours, where = rng.random() < stage.colours, ground if rng.random() < stage.ground else None
+    meaning = phrase(sorted(chosen, key=lambda t: (t.noun, t.colour)), colours, where)
+    if alone and not colours and where is None and rng.random() < 0.7:
+        return str(rng.choice(TEMPLATES["clip-surgery"])).format(chosen[0].noun), meaning
+    return str(rng.choice(FORMS)).format(phrase(chosen, colours, where)), meaning
+
+
+class Pool:
+    """The scenes of a stage, drawn; batches come out ready for the model."""
+
+    def __init__(self, files: tuple[Path, Path], stage: Stage) -> None:
+        self.pictures = np.load(files[0], mmap_mode="r")  # (n, S, S, 3)
+        self.scenes = [
+            (ground, [Named(noun, colour) for colour, noun in things])
+            for ground, things in json.loads(files[1].read_text())
+        ]
+        self.stage = stage
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, list[str], Tensor]:
+        """Images (B, 3, S, S), the batch's different captions (T of them), and which of them each image has (B,)."""
+        chosen = np.sort(rng.choice(len(self.scenes), size, replace=False))
+        images = torch.from_numpy(self.pictures[chosen]).permute(0, 3, 1, 2).contiguous()  # (B, 3, S, S)
+        flip = torch.from_numpy(rng.random(size) < 0.5)
+        images[flip] = images[flip].flip(3)
+        texts: dict[str, str] = {}  # meaning: the caption that says it
+        which = []
+        for i in chosen:
+            text, meaning = caption(rng, *self.scenes[i], self.stage)
+            texts.setdefault(meaning, text)
+            which.append(list(texts).index(meaning))
+        return normalise(images), list(texts.values()), torch.tensor(which)
+
+
+def normalise(images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Bytes, 0 … 255, as the model reads them."""
+    return (images.float() / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+
+
+def exam(seed: int, length: int, size: int) -> list[tuple[Tensor, np.ndarray]]:
+    """Scenes of one object, and of one to three: images (length, 3, S, S) as bytes, nouns present (length, N)."""
+    worlds = [Sketchbook(seed=seed, length=length, size=size, objects=objects) for objects in ((1, 1), (1, 3))]
+    return [(_pictures(world), np.array([[n in s.labels for n in world.NOUNS] for s in world])) for world in worlds]
+
+
+def _pictures(world: Sketchbook) -> UInt8[Tensor, "B 3 S S"]:
+    return torch.from_numpy(np.stack([np.asarray(sample.image) for sample in world])).permute(0, 3, 1, 2)

@@ -1,0 +1,89 @@
+"""The built-in world: small picture-book scenes with exact masks, labels and captions, and two dials.
+
+`co_occurrence` makes companions (boat and fish, person and umbrella); `background_bias` puts them on their home ground.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from clipsx.datasets.sample import Sample
+from clipsx.sketchbook.drawings import COLOURS, NOUNS
+from clipsx.sketchbook.grounds import GROUNDS
+from clipsx.sketchbook.scene import FORMS, Scene, compose, phrase, render
+
+
+class Sketchbook(Sequence[Sample]):
+    """A sequence of scenes; each a pure function of (seed, index) and the dials, at any size.
+
+    Args:
+        seed: of the whole world.
+        length: number of scenes.
+        co_occurrence: 0 … 1, how often the next object is the first one's mate.
+        background_bias: 0 … 1, how often the first object stands on its home ground; else on any ground.
+        size: pixels per side; the same scene at every size.
+        objects: fewest and most objects in a scene, within 1 … 4.
+
+    Raises:
+        ValueError: a dial, the size, the length or the number of objects is out of its range.
+    """
+
+    NOUNS, COLOURS, BACKGROUNDS = NOUNS, tuple(COLOURS), tuple(GROUNDS)
+
+    def __init__(
+        self,
+        seed: int = 7,
+        length: int = 400,
+        co_occurrence: float = 0.6,
+        background_bias: float = 0.6,
+        size: int = 96,
+        objects: tuple[int, int] = (1, 4),
+    ) -> None:
+        for dial, value in {"co_occurrence": co_occurrence, "background_bias": background_bias}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{dial} is {value}, but it is a probability: give 0 … 1")
+        if size < 8 or length < 0 or seed < 0:
+            raise ValueError(f"size {size} must be at least 8 pixels, length {length} and seed {seed} at least 0")
+        if not 1 <= objects[0] <= objects[1] <= 4:
+            raise ValueError(f"objects is {objects}: give the fewest and the most, within 1 … 4")
+        self.seed, self.length, self.size, self.objects = seed, length, size, objects
+        self.co_occurrence, self.background_bias = co_occurrence, background_bias
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.NOUNS
+
+    @cached_property
+    def _key(self) -> tuple[int, ...]:
+        return (self.seed, round(self.co_occurrence * 10**6), round(self.background_bias * 10**6), *self.objects)
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        dials = f"co_occurrence={self.co_occurrence:g} background_bias={self.background_bias:g}"
+        objects = f"objects={self.objects[0]}-{self.objects[1]}"
+        return {"data": f"sketchbook seed={self.seed} {dials} {objects} size={self.size} n={self.length}"}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def scene(self, index: int) -> Scene:
+        """What picture `index` shows, without drawing it."""
+        if not -self.length <= index < self.length:
+            raise IndexError(f"scene {index} of a sketchbook of {self.length}")
+        rng = np.random.default_rng([*self._key, index % self.length])
+        return compose(rng, self.co_occurrence, self.background_bias, self.objects)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        scene = self.scene(index)
+        image, visible = render(scene, self.size)
+        labels = tuple(dict.fromkeys(t.noun for t in scene.things))
+        masks = {label: visible[[t.noun == label for t in scene.things]].any(axis=0) for label in labels}
+        masks = {label: mask for label, mask in masks.items() if mask.any()}
+        captions = (
+            FORMS[0].format(phrase(scene.things, colours=True, ground=scene.ground)),
+            FORMS[3].format(phrase(scene.things, colours=True)),
+            FORMS[0].format(phrase(scene.things, ground=scene.ground)),
+            FORMS[0].format(phrase(scene.things[:1])),
+        )
+        return Sample(image, tuple(masks), masks, captions, None, f"sketchbook-{self.seed}-{index % self.length:06d}")

@@ -1,0 +1,71 @@
+"""The picture sheets: which cells they hold, and that the maps in them are those of the formulas."""
+
+import numpy as np
+import pytest
+
+import clipsx
+from clipsx import feature_surgery, minmax, similarity, upsample
+from clipsx.analyses import attention
+from clipsx.datasets import Sample
+from clipsx.plots import sheets
+from helpers import noise, tiny_clip, tiny_resnet
+
+
+@pytest.fixture(scope="module")
+def clip() -> clipsx.Clip:
+    return tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
+
+
+def sample(seed: int, labels: tuple[str, ...]) -> Sample:
+    masks = {label: np.random.default_rng(seed + n).random((20, 28)) < 0.5 for n, label in enumerate(labels)}
+    return Sample(noise(20, 28, seed), labels, masks, name=f"image {seed}")
+
+
+SAMPLES = [sample(1, ("cat",)), Sample(noise(9, 9), ("cat",)), sample(2, ("cat", "dog")), sample(3, ("dog", "boat"))]
+LABELS = ("cat", "dog", "sky")
+
+
+def test_several_takes_those_with_masks_and_more_labels_first() -> None:
+    assert [s.name for s in sheets.several(SAMPLES)] == ["image 2", "image 3", "image 1"]
+    assert [s.name for s in sheets.several(SAMPLES, 1)] == ["image 2"] and sheets.several(SAMPLES[1:2]) == []
+
+
+def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
+    rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, [("clip", "none"), ("clip", "code")])
+    assert [[cell.title for cell in row] for row in rows] == [
+        [label, "CLIP", "CLIP\n+ feature surgery"] for label in ("cat", "dog", "dog")
+    ]
+    dense = clip.encode_dense(clip.prepare(SAMPLES[2].image), "clip")
+    text = clip.encode_labels(LABELS)
+    for cell, sim in zip(rows[1][1:], (similarity(dense, text), feature_surgery(dense, text)), strict=True):
+        np.testing.assert_allclose(cell.map, upsample(minmax(sim), (20, 28))[0, ..., 1].numpy(), atol=1e-5)
+        assert cell.outline is SAMPLES[2].masks["dog"]
+    assert rows[0][0].map is None
+
+
+def test_anchors_rings_the_patch_most_like_the_label(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
+    rows = sheets.anchors(clip, [SAMPLES[2], SAMPLES[0]])
+    assert [[cell.title for cell in row] for row in rows] == [
+        ["cat", "cat"],
+        ["q-k attention"] * 2,
+        ["v-v attention"] * 2,
+    ]
+    images = clip.prepare(SAMPLES[2].image)
+    sim = similarity(clip.encode_dense(images, "clip"), clip.encode_labels(["cat"]))[0, ..., 0]
+    (y, x), grid = rows[1][0].ring
+    assert grid == (4, 4) and sim[y, x] == sim.max()
+    row = attention.relation(clip, images, -1, "vv")[0, 1 + 4 * y + x, 1:].reshape(1, 4, 4, 1)
+    expected = upsample(minmax(row), (20, 28))[0, ..., 0].numpy()
+    np.testing.assert_allclose(rows[2][0].map, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="no transformer blocks"):
+        sheets.anchors(tiny_resnet(), [SAMPLES[0]])
+
+
+def test_empty_label_comes_last_and_absent_ones_are_named(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
+    (row,) = sheets.empty_label(clip, [SAMPLES[3]], LABELS, count=3)
+    assert [cell.title for cell in row] == ["photo", "dog", "boat", "cat (absent)", "(empty label)"]
+    for cell in row[1:]:
+        assert cell.map is not None and cell.map.shape == (20, 28) and cell.map.min() >= 0 and cell.map.max() <= 1

@@ -1,0 +1,162 @@
+"""Results as they are shipped: written whole, read back with the cell's settings, drawn in every figure."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+import clipsx
+from clipsx.datasets import Sketchbook
+from clipsx.evaluation import explain
+from clipsx.load import built_in
+from clipsx.maps import upsample
+from clipsx.sketchbook.laboratory import answers, measures, plots, report, results
+from clipsx.sketchbook.laboratory import runs as read
+from clipsx.sketchbook.laboratory.measures import CHOICES
+from clipsx.sketchbook.laboratory.runs import folder, scenes, write
+from clipsx.sketchbook.training.grid import cells
+
+
+@pytest.fixture(scope="module")
+def found():
+    return results()
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_what_is_shipped_belongs_to_the_grid(found):
+    names = {run.partition("@")[0] for run in found.runs["run"]}
+    assert names <= {*cells(), *read.REFERENCES}
+    assert {"lab-centre-s7", "sketchbook", "sketchbook-random"} <= names
+    for run in found.runs["run"]:
+        if run in cells():
+            trained = json.loads((folder() / run / "train.json").read_text())
+            assert trained["recipe"] == json.loads(json.dumps(_recipe(run))), run
+    for table in (found.maps, found.measures):
+        assert set(table["run"]) == set(found.runs["run"])
+    assert found.runs["cell"].iloc[0] == "centre"  # in the grid's order, built-in models last
+    assert found.runs["background_bias"].isna().is_monotonic_increasing
+    assert found.log.groupby("run")["images"].max()["lab-centre-s7"] == 160192
+
+
+def _recipe(run):
+    from dataclasses import asdict
+
+    from clipsx.sketchbook.training.grid import recipe
+
+    return asdict(recipe(run))
+
+
+def test_the_built_in_models_rows_are_of_the_weights_that_are_shipped(found):
+    """The first scenes of the test world, measured now, are those that the shipped maps were made of."""
+    clip = clipsx.load("sketchbook")
+    assert set(found.measures[found.measures["run"] == "sketchbook"]["weights"]) == {clip.describe()["weights"]}
+    now = measures.shown(clip, count=2)
+    for name, maps in scenes("sketchbook").items():
+        assert (maps[:2] - now[name].float()).abs().max() < 5e-3, name
+
+
+def test_a_measured_model_is_written_and_found(tmp_path, monkeypatch):
+    random = clipsx.paths.data() / "sketchbook-random"
+    monkeypatch.setattr(read, "folder", lambda: tmp_path)
+    place = write("sketchbook-random", random, length=4)
+    names = {"maps.csv", "blocks.csv", "measures.csv", "train.json", "scores.json", "scenes.safetensors"}
+    assert {file.name for file in place.iterdir()} == names
+    (tmp_path / "lab-half-s7.part").mkdir()  # cut short: not read
+    again = results()
+    assert again.runs["run"].tolist() == ["sketchbook-random"] and again.maps["depth"].max() == 8
+    checkpoint = write("lab-centre-s7@60032", random, length=4)
+    assert set(pd.read_csv(checkpoint / "maps.csv")["depth"].dropna()) == {6}
+    row = results().runs.set_index("run").loc["lab-centre-s7@60032"]
+    assert row["images"] == 60032 and row["background_bias"] == 0.6 and row["cell"] == "centre"
+    assert row["weights"].startswith("sketchbook-random") and "seed=302" in row["data"] and row["protocol"]
+    with pytest.raises(ValueError, match="lab-centre-s7"):
+        write("lab-center-s7", random)
+
+
+def test_images_seen_count_those_before_the_beginning(found):
+    runs = found.runs.set_index("run")["images"]
+    assert runs["sketchbook"] == runs["sketchbook-home"] + 80_000
+
+
+def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(read, "folder", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match="lab-measure"):
+        results()
+
+
+def test_a_factor_holds_the_centre_and_its_own_cells(found):
+    rows = answers.of_factor(answers.tidy(found), "background_bias")
+    assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()
+    assert rows.drop_duplicates("run")["background_bias"].is_monotonic_increasing
+    crossed = answers.of_factor(answers.tidy(found), "background_bias and named")
+    four = {"0 / 0": "bias-0-unnamed", "0 / 0.5": "bias-0", "0.6 / 0": "unnamed", "0.6 / 0.5": "centre"}
+    assert dict(zip(crossed["at"], crossed["cell"], strict=True)) == four
+    length = answers.of_factor(answers.tidy(found), "length")
+    assert set(length["cell"]) <= {"centre", "long"} and length["images"].is_monotonic_increasing
+    tower = answers.of_factor(answers.tidy(found), "tower")
+    assert set(tower["at"]) <= {"ResNet", "ViT"}
+
+
+def test_every_figure_draws_what_is_there(found):
+    grid = plots.factors(found)
+    drawn = [ax for ax in grid.axes if ax.axison]
+    assert {ax.get_xlabel() for ax in drawn} <= {words for _, words in answers.FACTORS.values()}
+    # The centre's raw mSC stands in every panel.
+    centre = answers.tidy(found).set_index(["run", "measure"]).loc[("lab-centre-s7", "mSC clip none"), "value"]
+    for ax in drawn:
+        ys = [y for line in ax.lines for y in line.get_ydata()]
+        assert any(abs(y - centre) < 1e-6 for y in ys)
+    assert len(plots.causes(found).axes) == 6
+    assert plots.depths(found).axes[0].lines
+    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook"], 1)
+    assert len(sheet.axes) == 2 * 5 and sheet.axes[5].get_title() == "sketchbook"
+    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
+    assert len(sheet.axes) == 2 * 10 and sheet.axes[5].get_title() == "sketchbook"
+
+
+def test_each_cell_is_shown_once_by_its_first_seed(found):
+    runs = plots.first_seeds(found)
+    assert "lab-centre-s7" in runs and not any("@" in run or run.endswith(("-s8", "-s9")) for run in runs)
+    assert len(runs) == found.runs["cell"].nunique()
+
+
+def test_the_typical_object_stands_out_as_the_average_one_does():
+    runs = ["lab-centre-s7", "sketchbook"]
+    found = plots.contrasts(runs)
+    key = (0, "umbrella")
+    mask = plots.scene(0).masks["umbrella"]
+    place = Sketchbook.NOUNS.index("umbrella")
+    raw = upsample(scenes("sketchbook")["clip none"][0][None, ..., [place]], mask.shape)[0, ..., 0].numpy()
+    assert found[key].shape == (2, len(CHOICES))
+    assert found[key][1, 0] == pytest.approx(100 * (raw[mask].mean() - raw[~mask].mean()), abs=1e-4)
+    mean = sum(found.values()) / len(found)
+    far = {key: ((value - mean) ** 2).sum() for key, value in found.items()}
+    assert far[plots.typical(runs)] == min(far.values())
+    assert plots.typical(runs[::-1]) == plots.typical(runs)
+
+
+def test_the_report_leaves_tables_and_figures(tmp_path):
+    files = {file.name for file in report.report(tmp_path)}
+    assert {"laboratory.csv", "laboratory_expected.csv", "laboratory_factors.pdf", "laboratory_scene.png"} <= files
+    assert len(pd.read_csv(tmp_path / "laboratory.csv")) == len(results().runs)
+
+
+def test_shipped_weights_are_the_measured_ones(found):
+    models = [name for name in built_in() if name in set(found.runs["run"])]
+    assert {"sketchbook", "lab-resnet-s7"} <= set(models)
+    for run, clip in ((name, clipsx.load(name)) for name in models):
+        assert set(found.measures[found.measures["run"] == run]["weights"]) == {clip.describe()["weights"]}
+
+
+def test_the_table_of_the_built_in_model_can_be_measured_again(found):
+    clip = clipsx.load("sketchbook")
+    world = measures.world(measures.TEST, int(found.maps["images"].max()), 96)
+    again = explain.summarise(explain.evaluate(clip, world, ["maskclip"], ["none"]), resamples=2).iloc[0]
+    maps = found.maps.set_index(["run", "method", "surgery", "label_set"])
+    assert maps.loc[("sketchbook", "maskclip", "none", "nouns"), "msc"].item() == pytest.approx(again["msc"], abs=0.01)

@@ -173,7 +173,7 @@ def test_what_cannot_be_evaluated_is_refused(clip: clipsx.Clip) -> None:
 
 
 def test_a_constant_map_is_flagged_and_says_nothing(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "similarities", lambda dense, text, *_: torch.full((1, *dense.grid, len(text)), 0.3))
+    monkeypatch.setattr(explain, "similarities", lambda dense, text, *_: torch.full((1, *dense.grid, len(text)), 0.3))
     table = run(clip, methods=["clip"], surgery=["none"])
     assert table["constant"].all() and (table["msc"] == 0).all()
     assert explain.summarise(table, resamples=2)["opposite"].iloc[0] == 0

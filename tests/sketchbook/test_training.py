@@ -17,7 +17,7 @@ from clipsx.sketchbook.training import grid, loop, main, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary
-from clipsx.sketchbook.world import Named
+from clipsx.sketchbook.scene import Named
 from clipsx.text import TEMPLATES
 
 TINY = Recipe(

@@ -5,10 +5,14 @@ from clipsx.clip import Clip
 from clipsx.features import DenseFeatures
 from clipsx.load import load
 from clipsx.maps import feature_surgery, is_constant, minmax, points_from_map, similarity, surgery_scores, upsample
+from clipsx.methods import METHODS
+from clipsx.reading import Reading
 
 __all__ = [
+    "METHODS",
     "Clip",
     "DenseFeatures",
+    "Reading",
     "datasets",
     "feature_surgery",
     "is_constant",

@@ -1,6 +1,8 @@
-"""Clip: an open_clip model that is wrapped and never modified."""
+"""Clip: an open_clip model that is wrapped and never modified, and the heads that its features go through."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +14,47 @@ from torch.nn import functional as F
 from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
+from clipsx.reading import Reading, readings
 from clipsx.weights import digest, require_finite
+
+
+def _same(features: Tensor) -> Tensor:
+    return features
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """What CLIP's features go through afterwards: nothing, or trained projectors.
+
+    image, text: from unit features (…, D) to unit features (…, d), without gradient; width: d, None where it is D;
+    logit_scale: the factor on cosines that they were trained with, None for CLIP's own; name, weights: what tables add.
+    """
+
+    image: Callable[[Tensor], Tensor] = _same
+    text: Callable[[Tensor], Tensor] = _same
+    width: int | None = None
+    logit_scale: float | None = None
+    name: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one walk of a tower saw of B images.
+
+    cls (B, d); features: by reading without surgery, at the depth that it came to; blocks: those of the original path,
+    where they were asked for.
+    """
+
+    cls: Float[Tensor, "B d"]
+    features: dict[Reading, DenseFeatures]
+    blocks: tuple[towers.Block, ...] = ()
+
+    def of(self, image: int) -> "Seen":
+        """What was seen of one image, which keeps its place: B = 1."""
+        one = slice(image, image + 1)
+        features = {r: DenseFeatures(f.cls[one], f.patches[one]) for r, f in self.features.items()}
+        return Seen(self.cls[one], features, tuple(block.of(image) for block in self.blocks))
 
 
 class Clip:
@@ -21,6 +63,8 @@ class Clip:
     model: an open_clip model in eval mode; preprocess: its image transform (mean, standard deviation and interpolation
     are read from it); tokenizer: its tokenizer; name, weights: what tables call them (weights default to a digest).
     Whether QuickGELU is right cannot be known for a model object: that is its maker's word.
+    recipe: what `load` was called with, from which another process makes it again; None for the user's own object.
+    heads: what image and text features go through afterwards; `with_heads` gives the same model with others.
     Errors: ValueError for weights that are not finite, and for a preprocess without mean and standard deviation.
     """
 
@@ -31,12 +75,15 @@ class Clip:
         tokenizer: Callable[..., Tensor],
         name: str | None = None,
         weights: str | None = None,
+        recipe: dict[str, Any] | None = None,
     ) -> None:
         require_finite(model)
         self.model = model
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.name = name or type(model).__name__
+        self.recipe = recipe
+        self.heads = Heads()
         self._weights = weights
         self._mean, self._std, self._interpolation = _recipe(model, preprocess)
 
@@ -45,8 +92,8 @@ class Clip:
 
     @property
     def weights(self) -> str:
-        """What tables call the weights: a tag, or a name with a digest."""
-        return self._weights or "sha256:" + digest(self.model)[:8]
+        """What tables call the weights: a tag, or a name with a digest; then those of the heads."""
+        return (self._weights or "sha256:" + digest(self.model)[:8]) + self.heads.weights
 
     @property
     def device(self) -> torch.device:
@@ -70,23 +117,29 @@ class Clip:
 
     @property
     def logit_scale(self) -> float:
-        """The factor on cosines that CLIP was trained with (100 for OpenAI's)."""
-        return float(self.model.logit_scale.detach().exp().reshape(-1)[0])
+        """The factor on cosines that CLIP, or its heads, were trained with (100 for OpenAI's)."""
+        return self.heads.logit_scale or float(self.model.logit_scale.detach().exp().reshape(-1)[0])
 
     @property
     def embed_dim(self) -> int:
-        """D, the width of the joint space."""
-        return int(self.model.visual.output_dim)
+        """D, the width of the joint space, or of what the heads make of it."""
+        return self.heads.width or int(self.model.visual.output_dim)
 
     @cached_property
-    def tower(self) -> towers.ViT | towers.ResNet:
+    def tower(self) -> towers.Tower:
         """The image tower's adapter. Errors: ValueError naming a tower, or a part of it, that is not understood."""
         return towers.adapt(self.model.visual)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The localisation methods that this model's image tower can do."""
-        return methods.able(self.tower.family)
+        return methods.able(self.tower)
+
+    def with_heads(self, heads: Heads) -> "Clip":
+        """The same model, shared and not changed, with its features going through `heads`."""
+        other = copy(self)
+        other.heads, other.name, other.recipe = heads, self.name + heads.name, None
+        return other
 
     def describe(self) -> dict[str, str]:
         """Provenance columns for tables."""
@@ -101,13 +154,19 @@ class Clip:
         patches; fit: "squash" as the papers do, or "crop" (the shorter side scaled, the middle kept).
         Errors: those of `images.decode` and `images.resize`; ValueError for a size below 1.
         """
+        return self.pixels(image, size, fit).to(self.device, self.dtype)
+
+    def pixels(
+        self, image: pictures.Picture, size: int | tuple[int, int] | None = None, fit: str = "squash"
+    ) -> Float[Tensor, "1 3 H W"]:
+        """As `prepare`, in float32 and where pictures are opened: for processes that have no accelerator."""
         height, width = (size, size) if isinstance(size, int) else size or self.image_size
         if min(height, width) < 1:
             raise ValueError(f"size must be at least 1 pixel, not {size}.")
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
         image = pictures.resize(pictures.decode(image), whole, fit, self._interpolation)
-        return pictures.to_tensor(image, self._mean, self._std).to(self.device, self.dtype)  # (1, 3, H, W)
+        return pictures.to_tensor(image, self._mean, self._std)  # (1, 3, H, W)
 
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
@@ -117,46 +176,80 @@ class Clip:
             features = self.model.encode_image(images)
             features = features[0] if isinstance(features, tuple) else features
         else:
-            features, _ = self.tower.dense(images, methods.plan("clip", self.tower.family), 0)
-        return F.normalize(features.float(), dim=-1)
+            features = self.tower.walk(images, [Reading("maskclip").plan(self.tower)]).features[0][0]
+        return self._image(features)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Features of prompts as they stand, float32, unit length. Errors: those of `text.check_labels`."""
         self._ready()
-        return text.encode_prompts(self.model, self.tokenizer, text.check_labels(prompts))
+        return self._text(text.encode_prompts(self.model, self.tokenizer, text.check_labels(prompts)))
 
     def encode_labels(
         self, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery"
     ) -> Float[Tensor, "N D"]:
         """Features of labels through an ensemble of templates, unit length; kept on disk (`text.label_features`)."""
         self._ready()
-        return text.label_features(self.model, self.tokenizer, labels, templates, self.describe())
+        return self._text(text.label_features(self.model, self.tokenizer, labels, templates, self.describe()))
 
     def encode_tokens(self, prompt: str) -> tuple[list[str], Float[Tensor, "T D"]]:
         """Every token of a prompt with its own feature (`text.token_features`)."""
         self._ready()
-        return text.token_features(self.model, self.tokenizer, prompt)
+        words, features = text.token_features(self.model, self.tokenizer, prompt)
+        return words, self._text(features)
 
-    @torch.no_grad()
     def encode_dense(
-        self, images: Float[Tensor, "B 3 H W"], method: str = "clip-surgery", depth: int = 6
+        self, images: Float[Tensor, "B 3 H W"], method: str = "clip-surgery", depth: int | None = None
     ) -> DenseFeatures:
         """The class feature and the patch features of images, float32, unit length.
 
-        images: as `prepare` makes them, any H × W of whole patches; method: one of `methods`; depth: over how many of
-        the last blocks a method with a second path goes (1 … number of blocks). The class feature is `encode_image`'s
-        (save where a method's row says otherwise); an average-pooled tower's is its pooled feature.
+        images: as `prepare` makes them, any H × W of whole patches; method: one of `methods`, or a free combination;
+        depth: over how many of the last blocks a method with a depth goes (None: 6, or all of a shallower tower). The
+        class feature is `encode_image`'s (save where a method's row says otherwise); an average-pooled tower's is its
+        pooled feature.
         Errors: ValueError for an unknown method (with the nearest), one the tower cannot do, a depth out of range, a
         model in train mode, images of a wrong shape or with values that are not finite.
         """
-        plan = methods.plan(method, self.tower.family)
-        if not 1 <= depth <= self.tower.blocks and getattr(plan, "blocks", 0) is None:
-            raise ValueError(f"depth must lie in 1…{self.tower.blocks} (the tower's blocks), not {depth}.")
+        reading = Reading(method, depth)
+        return self.encode_readings(images, [reading])[str(reading)]
+
+    def encode_readings(
+        self, images: Float[Tensor, "B 3 H W"], given: str | Reading | Iterable[str | Reading]
+    ) -> dict[str, DenseFeatures]:
+        """Features by several readings (texts or `Reading`s) from one walk of the tower: by `str(reading)`.
+
+        Readings that differ only in feature surgery share one. Errors: those of `Reading` and `encode_dense`.
+        """
+        asked = readings(given)
+        seen = self.look(images, asked)
+        return {str(reading): seen.features[reading.features] for reading in asked}
+
+    @torch.no_grad()
+    def look(self, images: Float[Tensor, "B 3 H W"], given: Sequence[Reading] = (), keep: bool = False) -> Seen:
+        """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for."""
+        asked = list(dict.fromkeys(reading.features for reading in given))
+        plans = [reading.plan(self.tower) for reading in asked]
         images = self._checked(images)
         grid = self.tower.grid(*images.shape[2:])
-        cls, patches = self.tower.dense(images, plan, depth)  # (B, D), (B, h·w, D)
-        patches = F.normalize(patches.float(), dim=-1).unflatten(1, grid)  # (B, h, w, D)
-        return DenseFeatures(F.normalize(cls.float(), dim=-1), patches)
+        own = plans or [Reading("clip").plan(self.tower)]
+        walk = self.tower.walk(images, own, keep)
+        known: dict[Any, DenseFeatures] = {}
+        for plan, (cls, patches) in zip(own, walk.features, strict=True):  # (B, D), (B, h·w, D)
+            if plan not in known:
+                known[plan] = DenseFeatures(self._image(cls), self._image(patches).unflatten(1, grid))
+        features = {reading: known[plan] for reading, plan in zip(asked, plans, strict=True)}
+        return Seen(known[own[0]].cls, features, walk.blocks)
+
+    @torch.no_grad()
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
+        """Tokens of the tower in the joint space, float32, unit length: last norm, projection, heads."""
+        return self._image(self.tower.project(tokens))
+
+    def _image(self, features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B d"]:
+        return self.heads.image(F.normalize(features.float(), dim=-1))
+
+    @torch.no_grad()
+    def _text(self, features: Float[Tensor, "*N D"]) -> Float[Tensor, "*N d"]:
+        return self.heads.text(features)
 
     def _ready(self) -> None:
         training = next((name for name, module in self.model.named_modules() if module.training), None)

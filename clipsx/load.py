@@ -55,6 +55,13 @@ def load(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
+    given = {"name": name, "pretrained": None if pretrained is None else str(pretrained)}
+    clip = _loaded(name, pretrained, device, precision, quickgelu)
+    clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}
+    return clip
+
+
+def _loaded(name: str, pretrained: str | Path | None, device: Any, precision: str, quickgelu: bool | None) -> Clip:
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     place = built_in().get(name) or Path(name).expanduser()
     if place.is_file() and (place.parent / CONFIG).is_file():

@@ -3,6 +3,8 @@
 Pixels marked as ignored count nowhere. A map is a prediction by `map >= threshold`.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Num, Shaped
 
@@ -87,33 +89,45 @@ def size_of(area: float) -> str:
     return next(name for name, bound in SIZES.items() if area <= bound)
 
 
-def average_precision(scores: Float[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B N"]) -> Float[np.ndarray, " N"]:
-    """scikit-learn's average precision per class, 0 … 1; NaN for a class without a positive image.
+def average_precision(
+    scores: Float[np.ndarray, "n N"], targets: Shaped[np.ndarray, "n N"], weights: Num[np.ndarray, "*R n"] | None = None
+) -> Float[np.ndarray, "*R N"]:
+    """Average precision per class, 0 … 1, as scikit-learn defines it; NaN for a class without a positive image.
 
-    Images of one score share one threshold.
+    Images of one score share one threshold. weights: how often each image counts, or R draws of that at once, which
+    scikit-learn can only be asked one by one.
     """
     if scores.shape != targets.shape:
         raise ValueError(f"scores are {scores.shape}, targets {targets.shape}: both must be (images, labels)")
     if not np.isfinite(scores).all():
         raise ValueError("scores hold NaN or infinite values: nothing can be ranked by them")
-    targets = targets.astype(bool)
-    result = np.full(scores.shape[1], np.nan)
+    weights, targets = np.ones(len(scores)) if weights is None else weights, targets.astype(bool)
+    result = np.full((*weights.shape[:-1], scores.shape[1]), np.nan)
     for c in np.flatnonzero(targets.any(axis=0)):
         order = np.argsort(-scores[:, c], kind="stable")
-        falling, positive = -scores[order, c], targets[order, c]
-        last = np.searchsorted(falling, falling, side="right")  # rank of the last image of each tie, 1-based
-        result[c] = (np.cumsum(positive)[last - 1] / last)[positive].mean()
+        falling, weight = -scores[order, c], weights[..., order]  # (n,), (*R, n)
+        positive = weight * targets[order, c]
+        last = np.searchsorted(falling, falling, side="right") - 1  # place of the last image of each tie
+        reached, seen = positive.cumsum(axis=-1)[..., last], weight.cumsum(axis=-1)[..., last]
+        with np.errstate(invalid="ignore"):  # a draw without a positive image: 0 / 0, NaN
+            precision = np.divide(reached, seen, out=np.zeros_like(reached, dtype=float), where=seen > 0)
+            result[..., c] = (positive * precision).sum(axis=-1) / positive.sum(axis=-1)
     return result
 
 
-def mean_average_precision(scores: Float[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B N"]) -> float:
+def mean_average_precision(
+    scores: Float[np.ndarray, "n N"], targets: Shaped[np.ndarray, "n N"], weights: Num[np.ndarray, "*R n"] | None = None
+) -> Any:
     """Mean of `average_precision` over the classes that have a positive image, 0 … 100; NaN when there is none.
 
-    Absent classes would count as 0 in scikit-learn and torchmetrics; here they are masked.
+    A number, or one for each of R draws. Absent classes would count as 0 in scikit-learn and torchmetrics; here they
+    are masked.
     """
-    present = average_precision(scores, targets)
-    present = present[np.isfinite(present)]
-    return float(100 * present.mean()) if present.size else float("nan")
+    each = average_precision(scores, targets, weights)  # (*R, N)
+    there = np.isfinite(each)
+    with np.errstate(invalid="ignore"):
+        found = 100 * np.where(there, each, 0).sum(axis=-1) / there.sum(axis=-1)
+    return float(found) if weights is None else found
 
 
 def f1_scores(predicted: Bool[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B N"]) -> dict[str, float]:
@@ -135,58 +149,3 @@ def f1_scores(predicted: Bool[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B
         "CF1": float(200 * precision * recall / both) if both else 0.0,
         "OF1": float(200 * hits.sum() / (said.sum() + true.sum())),
     }
-
-
-def bootstrap(
-    values: Num[np.ndarray, " P"],
-    images: Shaped[np.ndarray, " P"],
-    groups: Shaped[np.ndarray, " P"] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> tuple[float, Float[np.ndarray, " R"]]:
-    """A mean over samples, then over groups (classes), and its draws when whole images are drawn with replacement.
-
-    Args:
-        values: one per (image, class) pair; NaN pairs are left out.
-        images: which image each belongs to. The same images with the same seed give paired draws: subtract them for
-            the interval of a difference.
-        groups: which class each belongs to; None for a plain mean over pairs.
-        resamples, seed: number and seed of the draws.
-
-    Returns:
-        the mean (NaN without values) and `resamples` draws of it (all NaN with fewer than two images).
-    """
-    names, image = np.unique(images, return_inverse=True)  # before NaNs go, so that pairing does not depend on them
-    kept = np.isfinite(values)
-    if not kept.any():
-        return float("nan"), np.full(resamples, np.nan)
-    group = np.zeros(len(values), dtype=int) if groups is None else np.unique(groups, return_inverse=True)[1]
-    shape = (len(names), int(group.max()) + 1)
-    sums, counts = np.zeros(shape), np.zeros(shape)  # (I, C)
-    np.add.at(sums, (image[kept], group[kept]), values[kept])
-    np.add.at(counts, (image[kept], group[kept]), 1)
-
-    def mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        present = counts > 0
-        with np.errstate(invalid="ignore"):  # a draw without any pair is 0 / 0, NaN
-            return np.asarray((sums / np.maximum(counts, 1)).sum(axis=-1) / present.sum(axis=-1))
-
-    point = float(mean(sums.sum(axis=0), counts.sum(axis=0)))
-    if len(names) < 2:
-        return point, np.full(resamples, np.nan)
-    rng = np.random.default_rng(seed)
-    draws = np.empty(resamples)
-    for start in range(0, resamples, 100):  # 100 draws at a time: memory stays at 100 × images
-        stop = min(start + 100, resamples)
-        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=stop - start)  # (r, I)
-        draws[start:stop] = mean(weights @ sums, weights @ counts)
-    return point, draws
-
-
-def interval(draws: Float[np.ndarray, " R"], level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap draws; NaN, NaN when they are NaN."""
-    draws = draws[np.isfinite(draws)]
-    if not draws.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -63,3 +63,15 @@ def tuning_and_test(
     if count < 2:
         raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")
+
+
+def described(samples):
+    return samples.describe() if hasattr(samples, "describe") else {"data": f"{len(samples)} given samples"}
+
+
+def labels_of(samples):
+    return tuple(getattr(samples, "labels", ()))
+
+
+def fingerprint_of(samples):
+    return repr(described(samples))

@@ -30,3 +30,17 @@ class Sample:
                 raise ValueError(
                     f"{self.name}: the mask of {label!r} is {mask.shape}, the image is {self.image.size[::-1]} (H, W)"
                 )
+
+    @property
+    def size(self):
+        return self.image.size
+
+    def opened(self):
+        return self
+
+    def index_map(self, labels):
+        truth = np.full(self.image.size[::-1], len(labels))
+        for label, mask in self.masks.items():
+            truth[mask] = labels.index(label) if label in labels else -1
+        truth[self.ignore] = -1
+        return truth

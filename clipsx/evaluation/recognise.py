@@ -1,6 +1,6 @@
-"""What an image shows, and where, by label alone: multi-label recognition and zero-shot segmentation, as tables."""
+"""Multi-label recognition: scores of every label, without training, and what they are worth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.clip import Clip
-from clipsx.datasets.sample import Sample
-from clipsx.evaluation.explain import deep, provenance, queries, side, similarities
+from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
-from clipsx.maps import surgery_scores, upsample
-from clipsx.metrics import f1_scores, interval, mean_average_precision
-from clipsx.mfi import coactivation
+from clipsx.maps import surgery_scores
+from clipsx.metrics import f1_scores, mean_average_precision
+from clipsx.statistics import METHOD, draws, interval
 
 Scores = Float[np.ndarray, "n N"]
 Targets = Shaped[np.ndarray, "n N"]
-Progress = Callable[[int, int], None]
 
 
 def _surgery(form: str) -> Callable[[Tensor, Tensor], Tensor]:
@@ -46,7 +44,24 @@ def ruled(cls: Float[Tensor, "n D"] | Float[np.ndarray, "n D"], text: Float[Tens
     return {name: rule(cls, text).numpy() for name, rule in RULES.items()}
 
 
-def recognise(
+def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery") -> Measure:
+    """A row per image and label: `score`, the cosine of class feature and label, and whether the label is `present`."""
+    names, text = tuple(labels), clip.encode_labels(labels, templates)  # (N, D)
+
+    def rows(look: Look) -> Iterator[dict[str, Any]]:
+        for label, score in zip(names, (look.seen.cls @ text.T)[0].tolist(), strict=True):
+            yield {"image": look.name, "label": label, "score": score, "present": label in look.sample.labels}
+
+    return Measure("recognition", rows, about={"templates": str(templates)}, asks={"names": names})
+
+
+def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:
+    """Scores and targets (images, labels) from the rows of `measure`, both in the order of the rows."""
+    shape = (-1, table["label"].nunique())
+    return table[value].to_numpy().reshape(shape), table["present"].to_numpy(bool).reshape(shape)
+
+
+def summarise(
     scores: Mapping[str, Scores],
     targets: Targets,
     tuning: tuple[Mapping[str, Scores], Targets] | None = None,
@@ -62,21 +77,20 @@ def recognise(
     """
     if not len(targets) or not np.asarray(targets).any():
         raise ValueError("There is no image with any of the labels: nothing to recognise.")
-    rng, found = np.random.default_rng(seed), []
-    draws = [rng.integers(0, len(targets), len(targets)) for _ in range(resamples)]
+    found = []
     for name, score in scores.items():
         chosen = tuning is not None and name in tuning[0]
         threshold = best_threshold(tuning[0][name], tuning[1]) if tuning is not None and chosen else 0.5
         point = mean_average_precision(score, targets)
-        drawn = np.array([mean_average_precision(score[d], targets[d]) for d in draws])
+        drawn = draws(lambda w, s=score: mean_average_precision(s, targets, w), len(targets), resamples, seed)
         # An image drawn twice ranks beside itself, which lifts every draw alike: only their spread is used.
-        low, high = interval(drawn - np.nanmean(drawn) + point)
+        low, high = interval(drawn - np.nanmean(drawn) + point) if len(targets) > 1 else (np.nan, np.nan)
         row = {"rule": name, "mAP": point, "mAP_low": low, "mAP_high": high}
         row |= f1_scores(score >= threshold, targets) | {"threshold": threshold}
         how = "threshold of the best OF1 on other images" if chosen else "threshold 0.5"
         absent = int((~np.asarray(targets, bool).any(axis=0)).sum())
         row |= {"images": len(targets), "labels": targets.shape[1], "absent": absent}
-        found.append(row | {"protocol": f"absent classes masked; {how}; 95 % image bootstrap, centred"})
+        found.append(row | {"protocol": f"absent classes masked; {how}; {METHOD}, centred"})
     return pd.DataFrame(found)
 
 
@@ -87,90 +101,3 @@ def best_threshold(scores: Scores, targets: Targets) -> float:
     f1 = 2 * hit.cumsum() / (np.arange(1, len(hit) + 1) + hit.sum())
     last = np.append(falling[1:] != falling[:-1], True)  # equal scores are said together
     return float(falling[np.argmax(np.where(last, f1, -1))])
-
-
-def segment(
-    clip: Clip,
-    samples: Sequence[Sample],
-    labels: Sequence[str] | None = None,
-    grounds: Sequence[str] = (),
-    method: str = "clip",
-    surgery: str = "none",
-    templates: str | Sequence[str] = "clip-surgery",
-    size: int | None = None,
-    resamples: int = 300,
-    on_progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Zero-shot segmentation by the best label at every position: a row with its mIoU and 95 % image interval, in %.
-
-    grounds: labels of backgrounds. Without them the labels compete on the objects' pixels alone; with them all pixels
-    count, and whatever ground wins is "background", a class like the others. Intersections and unions are summed
-    over images, then IoU is averaged over the classes that are there. Similarities are upsampled before the argmax.
-    Errors: ValueError for fewer than two labels, no mask at all, and what `Clip` refuses. Source: Unmix-CLIP, zero-shot
-    segmentation (without grounds: the protocol "without background" of VOC-20).
-    """
-    asked = queries(samples, labels)
-    text = clip.encode_labels([*asked, *grounds], templates)  # (N + G, D)
-    counts = []
-    for number, sample in enumerate(samples):
-        truth = _truth(sample, asked)  # (H, W): the label's place, N for background, −1 for pixels that do not count
-        if not grounds:
-            truth[truth == len(asked)] = -1
-        if (truth >= 0).any():
-            images = clip.prepare(sample.image, size=size)  # (1, 3, H, W)
-            dense = clip.encode_dense(images, method=method, **deep(clip, method))
-            sim = upsample(similarities(dense, text, surgery, 2.0), sample.image.size[::-1])  # (1, H, W, N + G)
-            best = sim[0].argmax(dim=-1).clamp(max=len(asked)).cpu().numpy()  # (H, W)
-            counts.append(_overlaps(best, truth, len(asked) + bool(grounds)))
-        if on_progress:
-            on_progress(number + 1, len(samples))
-    if not counts:
-        raise ValueError("No image has a mask of any of the labels: there is nothing to segment.")
-    overlaps = np.stack(counts)  # (n, 3, K): intersection, predicted, true
-    rng = np.random.default_rng(seed=0)
-    draws = [_miou(overlaps[rng.integers(0, len(overlaps), len(overlaps))]) for _ in range(resamples)]
-    low, high = interval(np.array(draws))
-    over = f"all pixels, background = {len(grounds)} grounds" if grounds else "pixels of objects only"
-    about = {"method": method, "surgery": surgery, "image_size": side(images)} | provenance(clip, samples, templates)
-    about |= {"protocol": f"argmax over {len(asked)} labels at every position; {over}; 95 % image bootstrap"}
-    return {"mIoU": _miou(overlaps), "mIoU_low": low, "mIoU_high": high, "images": len(counts)} | about
-
-
-def mapped(
-    models: Mapping[str, Clip], samples: Sequence[Sample], on_progress: Callable[[str], Progress] | None = None
-) -> pd.DataFrame:
-    """A row per model and kind of map: `segment`'s, with the mean co-activation of `companions` and of `others`.
-
-    models: when (before, after …) → model; on_progress: name → what is told (done, total) of its samples.
-    Errors: those of `segment` and `mfi.coactivation`.
-    """
-    rows = []
-    for name, clip in models.items():
-        pairs = coactivation(clip, samples, on_progress=on_progress and on_progress(name))
-        means = pairs.groupby("companion")["score"].mean()
-        about = {"when": name, "companions": means.get(True), "others": means.get(False)}
-        for method in ("clip", "clip-surgery"):
-            rows += [about | segment(clip, samples, method=method, surgery=surgery) for surgery in ("none", "code")]
-    return pd.DataFrame(rows)
-
-
-def _truth(sample: Sample, labels: Sequence[str]) -> Shaped[np.ndarray, "H W"]:
-    truth = np.full(sample.image.size[::-1], len(labels))
-    for label, mask in sample.masks.items():
-        truth[mask] = labels.index(label) if label in labels else -1
-    truth[sample.ignore] = -1
-    return truth
-
-
-def _overlaps(
-    best: Shaped[np.ndarray, "H W"], truth: Shaped[np.ndarray, "H W"], classes: int
-) -> Shaped[np.ndarray, "3 K"]:
-    seen = truth >= 0
-    right = seen & (best == truth)
-    return np.stack([np.bincount(m, minlength=classes) for m in (truth[right], best[seen], truth[seen])])
-
-
-def _miou(overlaps: Shaped[np.ndarray, "n 3 K"]) -> float:
-    hits, said, true = overlaps.sum(axis=0)  # (K,) each
-    there = true > 0
-    return float(100 * (hits[there] / (said + true - hits)[there]).mean()) if there.any() else float("nan")

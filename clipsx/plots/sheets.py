@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clipsx.analyses.attention import relation
 from clipsx.clip import Clip
-from clipsx.datasets.sample import Sample
-from clipsx.evaluation.explain import deep, queries, similarities
+from clipsx.datasets import Sample
+from clipsx.evaluation.explain import queries
 from clipsx.maps import minmax, similarity, upsample
-from clipsx.methods import METHODS
+from clipsx.methods import PAIRS
 from clipsx.plots.cells import Cell
+from clipsx.reading import Reading, readings
 
-CHOICES = (("clip", "none"), ("maskclip", "none"), ("clip-surgery", "none"), ("clip-surgery", "code"))
+RAW = Reading("clip")
+CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
 
 
 def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
@@ -26,53 +26,52 @@ def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
 
 
 def _pixels(sim: Float[Tensor, "1 h w N"], sample: Sample) -> list[Float[np.ndarray, "H W"]]:
-    maps = upsample(minmax(sim), sample.image.size[::-1])[0].float().cpu()  # (H, W, N)
+    maps = upsample(minmax(sim), sample.size[::-1])[0].float().cpu()  # (H, W, N)
     return [maps[..., n].numpy() for n in range(maps.shape[-1])]
 
 
 def methods(
-    clip: Clip, samples: Sequence[Sample], labels: Sequence[str], choices: Sequence[tuple[str, str]] = CHOICES
+    clip: Clip, samples: Sequence[Sample], labels: Sequence[str], asked: str | Sequence[str | Reading] = CHOICES
 ) -> list[list[Cell]]:
-    """A row per sample and present label: the photo with the true region, then the map of each (method, surgery).
+    """A row per sample and present label: the photo with the true region, then the map of each reading.
 
     labels: what every image is asked for. Source: CLIP Surgery, raw and repaired maps side by side.
     """
-    asked = queries(samples, labels)
-    text = clip.encode_labels(asked)  # (N, D)
-    rows = []
+    names = queries(labels)
+    text, rows = clip.encode_labels(names), []  # (N, D)
+    shown = [reading for reading in readings(asked) if reading.method in clip.methods]
     for sample in samples:
-        images = clip.prepare(sample.image)
-        for label in [label for label in sample.masks if label in asked][:2]:
+        seen = clip.encode_readings(clip.prepare(sample.image), shown)
+        for label in [label for label in sample.masks if label in names][:2]:
             row = [Cell(sample.image, None, sample.masks[label], label)]
-            for method, surgery in [choice for choice in choices if choice[0] in clip.methods]:
-                sim = similarities(clip.encode_dense(images, method=method, **deep(clip, method)), text, surgery, 2.0)
-                map = _pixels(sim[..., [asked.index(label)]], sample)[0]
-                title = METHODS[method].title + ("" if surgery == "none" else "\n+ feature surgery")
-                row.append(Cell(sample.image, map, sample.masks[label], title))
+            for reading in shown:
+                sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
+                title = reading.title.replace(" +", "\n+")
+                row.append(Cell(sample.image, _pixels(sim, sample)[0], sample.masks[label], title))
             rows.append(row)
     return rows
 
 
-@torch.no_grad()
-def anchors(clip: Clip, samples: Sequence[Sample], block: int = -1) -> list[list[Cell]]:
-    """A row per kind of picture, a column per sample: photo with the true region, q-k attention, v-v attention.
+def anchors(
+    clip: Clip, samples: Sequence[Sample], block: int = -1, pairs: Sequence[str] = ("qk", "vv")
+) -> list[list[Cell]]:
+    """A row per kind of picture, a column per sample: photo with the true region, then attention by each pair.
 
     The anchor, the patch most like the first label's text, is ringed in white.
     Source: CLIP Surgery, figure of attention relations.
     """
     columns = []
     for sample in samples:
-        images, label = clip.prepare(sample.image), next(iter(sample.masks))
-        sim = similarity(clip.encode_dense(images, method="clip"), clip.encode_labels([label]))[0, :, :, 0]  # (h, w)
+        label, prefix = next(iter(sample.masks)), clip.tower.prefix
+        seen = clip.look(clip.prepare(sample.image), [RAW], keep=True)
+        sim = similarity(seen.features[RAW], clip.encode_labels([label]))[0, :, :, 0]  # (h, w)
         h, w = sim.shape
         patch = divmod(int(sim.argmax()), w)
         column = [Cell(sample.image, None, sample.masks[label], label)]
-        for kind in ("qk", "vv"):
-            row = relation(clip, images, block, kind)[0, 1 + patch[0] * w + patch[1], 1:]  # (h·w,)
+        for pair in pairs:
+            row = seen.blocks[block].relation(pair)[0, prefix + patch[0] * w + patch[1], prefix:]  # (h·w,)
             map = _pixels(row.reshape(1, h, w, 1), sample)[0]
-            column.append(
-                Cell(sample.image, map, sample.masks[label], f"{kind[0]}-{kind[1]} attention", (patch, (h, w)))
-            )
+            column.append(Cell(sample.image, map, sample.masks[label], f"{PAIRS[pair]} attention", (patch, (h, w))))
         columns.append(column)
     return [list(row) for row in zip(*columns, strict=True)]
 

@@ -2,16 +2,17 @@
 
 from torch import nn
 
-from clipsx.towers.resnet import Pool, ResNet
-from clipsx.towers.shared import Block
-from clipsx.towers.vit import Path, ViT
+from clipsx.towers.interface import Plan, Tower
+from clipsx.towers.resnet import ResNet
+from clipsx.towers.shared import Block, Walk
+from clipsx.towers.vit import ViT
 
 FAMILIES: tuple[type[ViT] | type[ResNet], ...] = (ViT, ResNet)
 
-__all__ = ["FAMILIES", "Block", "Path", "Pool", "ResNet", "ViT", "adapt"]
+__all__ = ["FAMILIES", "Block", "Plan", "ResNet", "Tower", "ViT", "Walk", "adapt"]
 
 
-def adapt(visual: nn.Module) -> ViT | ResNet:
+def adapt(visual: nn.Module) -> Tower:
     """The adapter of an image tower, by what it is made of. Nothing in `visual` is changed.
 
     Errors: ValueError naming the tower, or the part of it, that is not understood.

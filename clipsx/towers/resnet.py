@@ -1,7 +1,6 @@
 """open_clip's ModifiedResNet: its convolutions and its attention pool, read from its weights; it is never changed."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.towers.shared import Block, merge, pair, positions, refuse_unknown, split
+from clipsx.methods import Recipe
+from clipsx.towers.interface import Plan
+from clipsx.towers.shared import Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
 PARTS = (
     *(f"{kind}{i}" for kind in ("conv", "bn", "act") for i in (1, 2, 3)),
@@ -21,26 +22,13 @@ POOL = ("q_proj", "k_proj", "v_proj", "c_proj")
 STRIDE = 32
 
 
-@dataclass(frozen=True)
-class Pool:
-    """How the attention pool is asked at every position (its own only asks for the class token).
-
-    compare: which projection is compared with itself or another, "qk", "vv" or None (each position takes its own
-    value); unit: compare vectors of unit length; sharpen: factor on the usual 1/√d; own: whether the class feature
-    is CLIP's own, or comes from the same comparison as the patches.
-    """
-
-    compare: str | None
-    unit: bool = False
-    sharpen: float = 1.0
-    own: bool = True
-
-
 class ResNet:
     """Adapter of open_clip's ModifiedResNet. Errors: ValueError naming a part that is not understood."""
 
-    family = "resnet"
+    family = "ModifiedResNet"
     blocks = 1
+    prefix = 1
+    transformer = False
 
     def __init__(self, visual: Any) -> None:
         refuse_unknown("The image tower", visual, PARTS)
@@ -80,26 +68,39 @@ class ResNet:
         """Mixed values through the output projection into the joint space; not normalised."""
         return self.visual.attnpool.c_proj(tokens)
 
-    def trace(self, images: Float[Tensor, "B 3 H W"]) -> Iterator[Block]:
-        """The attention pool asked at every position, as one block; its `attention` is (B, L, D), its `ffn` zeros."""
-        x = self.stem(images)
-        q, k, v = self._qkv(x)
-        out = self.project(merge(F.scaled_dot_product_attention(q, k, v)))  # (B, L, D)
-        yield Block(0, x, q, k, v, out, torch.zeros_like(out))
+    def refuses(self, recipe: Recipe) -> str:
+        """Why it cannot carry a row out: its attention pool is one block without residual and feed-forward network."""
+        whole = recipe.attend is None or (recipe.blocks == 1 and not recipe.residual and not recipe.ffn)
+        return "" if whole else "its attention pool is one block, without residual and FFN"
 
-    def dense(
-        self, images: Float[Tensor, "B 3 H W"], path: Pool, depth: int
+    def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
+        """As the interface says; the pool, whose own query is the mean, is asked at every position.
+
+        The pool as a block has (B, L, D) as its `attention` and zeros as its `ffn`.
+        """
+        x = self.stem(images)  # (B, L, C)
+        q, k, v = self._qkv(x)
+        whole = keep or any(recipe.attend is None for recipe, _ in plans)
+        own = F.scaled_dot_product_attention(q if whole else q[:, :, :1], k, v)  # (B, heads, L or 1, d)
+        grid = self.grid(*images.shape[2:])
+        features, known = [], {}
+        for recipe, _ in plans:
+            if recipe not in known:
+                known[recipe] = self._features(recipe, own, {"q": (q, q), "k": (k, k), "v": (v, v)}, grid)
+            features.append(known[recipe])
+        blocks = ()
+        if keep:
+            out = self.project(merge(own))  # (B, L, D)
+            blocks = (Block(0, x, q, k, v, out, torch.zeros_like(out)),)
+        return Walk(tuple(features), blocks)
+
+    def _features(
+        self, recipe: Recipe, own: Heads, sides: dict[str, tuple[Heads, Heads]], grid: tuple[int, int]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]]:
-        """The class feature and the features of all positions by `path`; not normalised. `depth` is not used."""
-        q, k, v = self._qkv(self.stem(images))
-        mixed = v  # (B, heads, L, d)
-        if path.compare is not None:
-            a, b = {"q": q, "k": k, "v": v}[path.compare[0]], {"q": q, "k": k, "v": v}[path.compare[1]]
-            if path.unit:
-                a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-            mixed = F.scaled_dot_product_attention(a, b, v, scale=path.sharpen * v.shape[-1] ** -0.5)
-        if path.own:
-            cls = F.scaled_dot_product_attention(q[:, :, :1], k, v)  # (B, heads, 1, d)
-            mixed = torch.cat([cls, mixed[:, :, 1:]], dim=2)  # (B, heads, L, d)
+        """The class feature and those of all positions by one row."""
+        mixed = own  # (B, heads, L, d)
+        if recipe.attend is not None:
+            mixed = mix(recipe.attend, sides, sides["v"][0], 1, grid, int(recipe.own_class))
+            mixed = torch.cat([own[:, :, :1], mixed], dim=2) if recipe.own_class else mixed
         out = self.project(merge(mixed))  # (B, L, D)
         return out[:, 0], out[:, 1:]

@@ -1,12 +1,17 @@
-"""What the adapters share: heads, attention, positions."""
+"""What the adapters share: heads, attention by a row of the table, positions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clipsx.methods import Attend
+
+Heads = Float[Tensor, "B heads L d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,40 +19,93 @@ class Block:
     """One block of the original path: its input and what its two halves add to it.
 
     x (B, L, C) the input; q, k, v (B, heads, L, d) as attention compares and mixes them; attention (B, L, C) and
-    ffn (B, L, C) what each half adds (LayerScale included). L = 1 + h·w, class token first.
+    ffn (B, L, C) what each half adds (LayerScale included). L = prefix + h·w, class and other tokens first.
     """
 
     index: int
     x: Float[Tensor, "B L C"]
-    q: Float[Tensor, "B heads L d"]
-    k: Float[Tensor, "B heads L d"]
-    v: Float[Tensor, "B heads L d"]
+    q: Heads
+    k: Heads
+    v: Heads
     attention: Float[Tensor, "B L C2"]
     ffn: Float[Tensor, "B L C2"]
 
+    def relation(self, pair: str) -> Float[Tensor, "B L L"]:
+        """How much every token attends to every other by a pair out of `PAIRS`, mean over heads; rows sum to 1."""
+        left, right = (getattr(self, name) for name in pair)  # (B, heads, L, d)
+        return (left @ right.transpose(-1, -2) / sqrt(left.shape[-1])).float().softmax(dim=-1).mean(dim=1)
 
-def split(x: Float[Tensor, "B L C"], heads: int) -> Float[Tensor, "B heads L d"]:
+    def of(self, image: int) -> "Block":
+        """The same of one image of the batch, which keeps its place: B = 1."""
+        parts = {name: value[image : image + 1] for name, value in vars(self).items() if name != "index"}
+        return Block(self.index, **parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What one pass over a tower gave; nothing is normalised.
+
+    features: per plan the class feature (B, D) and the patches (B, h·w, D); blocks: those of the original path, where
+    they were asked for.
+    """
+
+    features: tuple[tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]], ...]
+    blocks: tuple[Block, ...] = ()
+
+
+def split(x: Float[Tensor, "B L C"], heads: int) -> Heads:
     """Channels into heads."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def merge(x: Float[Tensor, "B heads L d"]) -> Float[Tensor, "B L C"]:
+def merge(x: Heads) -> Float[Tensor, "B L C"]:
     """Heads into channels."""
     return x.transpose(1, 2).flatten(2)
 
 
-def positions(embedding: Float[Tensor, "L C"], native: tuple[int, int], grid: tuple[int, int]) -> Float[Tensor, "L2 C"]:
-    """A positional embedding (class token first) at another grid (h, w), as a new tensor; itself at `native`.
+def mix(
+    attend: Attend, sides: dict[str, tuple[Heads, Heads]], v: Heads, prefix: int, grid: tuple[int, int], start: int
+) -> Float[Tensor, "B heads R d"]:
+    """Values mixed as a row of the table says, for the tokens from `start` on: R = L − start.
 
-    The class token's is split off and kept; the rest is interpolated bicubically with antialiasing, the way open_clip
+    sides: by letter, queries, keys and values as they stand on the left and on the right of a comparison; v: what is
+    mixed; prefix: tokens before the h × w patches of `grid`, which take no part in a neighbour bias.
+    """
+    if not attend.pairs:
+        return v[:, :, start:]
+    bias = _near(attend.neighbour, prefix, grid).to(v)[start:] if attend.neighbour else None  # (R, L)
+    parts = []
+    for one, other in attend.pairs:
+        a, b = sides[one][0][:, :, start:], sides[other][1]  # (B, heads, R, d), (B, heads, L, d)
+        if attend.unit:
+            a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+        scale = attend.sharpen * v.shape[-1] ** -0.5
+        parts.append(F.scaled_dot_product_attention(a, b, v, attn_mask=bias, scale=scale))
+    return sum(parts[1:], parts[0]) / (len(parts) if attend.mean else 1)
+
+
+def _near(deviation: float, prefix: int, grid: tuple[int, int]) -> Float[Tensor, "L L"]:
+    """exp(−distance² / 2·deviation²) between patches, 0 for the tokens before them. Source: NACLIP's bias."""
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in grid)
+    places = torch.cartesian_prod(rows, columns)  # (h·w, 2)
+    near = torch.exp(-(torch.cdist(places, places) ** 2) / (2 * deviation**2))  # (h·w, h·w)
+    return F.pad(near, (prefix, 0, prefix, 0))
+
+
+def positions(
+    embedding: Float[Tensor, "L C"], native: tuple[int, int], grid: tuple[int, int], prefix: int = 1
+) -> Float[Tensor, "L2 C"]:
+    """A positional embedding (class and other tokens first) at another grid (h, w), a new tensor; itself at `native`.
+
+    The first `prefix` are split off and kept; the rest is interpolated bicubically with antialiasing, the way open_clip
     resizes a checkpoint. The original is never written to.
     """
     if grid == native:
         return embedding
-    cls, patches = embedding[:1], embedding[1:].unflatten(0, native)  # (1, C), (h0, w0, C)
+    first, patches = embedding[:prefix], embedding[prefix:].unflatten(0, native)  # (prefix, C), (h0, w0, C)
     patches = patches.permute(2, 0, 1)[None].float()  # (1, C, h0, w0)
     patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True, align_corners=False)  # (1, C, h, w)
-    return torch.cat([cls, patches[0].flatten(1).T.to(cls.dtype)])  # (1 + h·w, C)
+    return torch.cat([first, patches[0].flatten(1).T.to(first.dtype)])  # (prefix + h·w, C)
 
 
 def pair(value: int | Iterable[int]) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """open_clip's VisionTransformer: its stem, blocks and head, computed from its weights; it is never changed."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,29 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsx.towers.shared import Block, merge, pair, positions, refuse_unknown, split
+from clipsx.methods import Attend, Recipe
+from clipsx.towers.interface import Plan
+from clipsx.towers.shared import Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
-Heads = Float[Tensor, "B heads L d"]
-Rows = Float[Tensor, "B heads P d"]
 STEM = ("conv1", "patch_dropout", "ln_pre", "transformer", "ln_post")
 STEM_OWN = ("class_embedding", "positional_embedding", "proj")
 BLOCK = ("ln_1", "attn", "ls_1", "ln_attn", "ln_2", "mlp", "ls_2")
 ATTENTION = ("out_proj", "ln_q", "ln_k", "ln_inner", "attn_drop", "out_drop")
 ATTENTION_OWN = ("in_proj_weight", "in_proj_bias", "head_scale")
-
-
-@dataclass(frozen=True)
-class Path:
-    """How patch features are made: a second path over the last blocks, fed by the original one.
-
-    relation: what attends to what, from a block's attention, its v, q and k; blocks: over how many of the last
-    blocks (None: as many as `depth` says; 0: no second path); residual: whether it starts from the original path's
-    tokens (else from nothing). No feed-forward network on the second path.
-    """
-
-    relation: Callable[["Attention", Tensor], Tensor] | None
-    blocks: int | None
-    residual: bool = True
 
 
 class Attention:
@@ -56,21 +41,14 @@ class Attention:
         q, k, v = (split(part, self.heads) for part in packed.chunk(3, dim=-1))  # (B, heads, L, d)
         return self.ln_q(q), self.ln_k(k), v
 
+    def sides(self, q: Heads, k: Heads, v: Heads) -> dict[str, tuple[Heads, Heads]]:
+        """Queries, keys and values as they stand on the left and on the right of a comparison."""
+        return {"q": (q, q), "k": (k, k), "v": (self.ln_q(v), self.ln_k(v))}
+
     def output(self, x: Heads) -> Float[Tensor, "B L C"]:
         """Mixed values through head scales, the inner norm and the output projection."""
         scale = getattr(self.module, "head_scale", None)
         return self.module.out_proj(self.ln_inner(merge(x if scale is None else x * scale)))
-
-
-def value_value(attention: Attention, v: Heads) -> Rows:
-    """Every patch attends to all tokens by the likeness of their values (CLIP Surgery); rows of the patches only."""
-    q = attention.ln_q(v[:, :, 1:])  # (B, heads, h·w, d)
-    return F.scaled_dot_product_attention(q, attention.ln_k(v), v)
-
-
-def itself(attention: Attention, v: Heads) -> Rows:
-    """Every patch attends to itself alone (MaskCLIP); rows of the patches only."""
-    return v[:, :, 1:]  # (B, heads, h·w, d)
 
 
 class ViT:
@@ -79,7 +57,9 @@ class ViT:
     Errors: ValueError naming a part that is not understood.
     """
 
-    family = "vit"
+    family = "VisionTransformer"
+    prefix = 1
+    transformer = True
 
     def __init__(self, visual: Any) -> None:
         if getattr(visual, "attn_pool", None) is not None:
@@ -132,7 +112,7 @@ class ViT:
         x = x.flatten(2).transpose(1, 2)  # (B, h·w, C)
         cls = visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)  # (B, 1, C)
         x = torch.cat([cls, x], dim=1)  # (B, 1 + h·w, C)
-        return visual.ln_pre(x + positions(visual.positional_embedding, self.native, grid).to(x.dtype))
+        return visual.ln_pre(x + positions(visual.positional_embedding, self.native, grid, self.prefix).to(x.dtype))
 
     def _qkv(self, index: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self._attention[index].qkv(self._blocks[index].ln_1(x))
@@ -159,38 +139,76 @@ class ViT:
         if self.visual.pool_type == "tok":
             return self.project(x[:, 0])
         if self.visual.final_ln_after_pool:
-            return self.project(x[:, 1:].mean(1))
-        return self._head(self.visual.ln_post(x[:, 1:]).mean(1))
+            return self.project(x[:, self.prefix :].mean(1))
+        return self._head(self.visual.ln_post(x[:, self.prefix :]).mean(1))
 
-    def trace(self, images: Float[Tensor, "B 3 H W"]) -> Iterator[Block]:
-        """Every block of the original path in turn, with its input and what its halves add. Call under no_grad."""
-        x = self.stem(images)
-        for index in range(self.blocks):
-            q, k, v = self._qkv(index, x)
-            attention = self._attend(index, F.scaled_dot_product_attention(q, k, v))
-            ffn = self._ffn(index, x + attention)
-            yield Block(index, x, q, k, v, attention, ffn)
-            x = x + attention + ffn
+    def refuses(self, recipe: Recipe) -> str:
+        """Why it cannot carry a row out: its class feature has a path of its own, and a depth beyond it."""
+        if not recipe.own_class:
+            return "its class token has a path of its own"
+        if recipe.attend is not None and (recipe.blocks or 1) > self.blocks:
+            return f"it has {self.blocks} blocks, not {recipe.blocks}"
+        return ""
 
-    def dense(
-        self, images: Float[Tensor, "B 3 H W"], path: Path, depth: int
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]]:
-        """The tower's own image feature, and patch features by `path` over the last blocks; not normalised.
+    def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
+        """As the interface says; the class feature is the tower's own.
 
-        With a second path, the last block's original path computes no more than the tower's own pooling reads: the
-        class token's row alone. An average-pooled tower has no class token that anything reads; its own feature, the
-        pooled one, stands in its place.
+        Where nobody reads its patches, the last block of the original path computes no more than the tower's own
+        pooling reads: the class token's row alone. An average-pooled tower has no class token that anything reads; its
+        own feature, the pooled one, stands in its place.
         """
-        count = depth if path.blocks is None else path.blocks
-        second: Tensor | None = None
+        grid = self.grid(*images.shape[2:])
+        whole = keep or self.visual.pool_type != "tok" or any(recipe.attend is None for recipe, _ in plans)
+        second: dict[Plan, Tensor] = {}
+        kept = []
         x = self.stem(images)  # (B, L, C)
         for index in range(self.blocks):
             q, k, v = self._qkv(index, x)  # (B, heads, L, d)
-            if path.relation is not None and index >= self.blocks - count:
-                new = self._attend(index, path.relation(self._attention[index], v))  # (B, h·w, C)
-                second = (x[:, 1:] if path.residual else 0) + new if second is None else second + new
-            if second is not None and index == self.blocks - 1 and self.visual.pool_type == "tok":
+            known: dict[
+                tuple[Attend, int], Tensor
+            ] = {}  # what this block adds by a comparison does not depend on depth
+            for plan in dict.fromkeys(plans):
+                if plan[0].attend is not None and index >= self.blocks - plan[1]:
+                    second[plan] = self._step(index, plan[0], x, second.get(plan), (q, k, v), known, grid)
+            if not whole and index == self.blocks - 1:
                 x, q = x[:, :1], q[:, :, :1]  # (B, 1, C), (B, heads, 1, d)
-            x = x + self._attend(index, F.scaled_dot_product_attention(q, k, v))
-            x = x + self._ffn(index, x)
-        return self._pool(x), self.project(x[:, 1:] if second is None else second)
+            attention = self._attend(index, F.scaled_dot_product_attention(q, k, v))
+            ffn = self._ffn(index, x + attention)
+            if keep:
+                kept.append(Block(index, x, q, k, v, attention, ffn))
+            x = x + attention + ffn
+        cls = self._pool(x)  # (B, D)
+        ends = {plan: second.get(plan, x)[:, -grid[0] * grid[1] :] for plan in dict.fromkeys(plans)}  # (B, h·w, C) each
+        patches = {plan: self.project(tokens) for plan, tokens in ends.items()}  # (B, h·w, D) each
+        return Walk(tuple((cls, patches[plan]) for plan in plans), tuple(kept))
+
+    def _step(
+        self,
+        index: int,
+        recipe: Recipe,
+        x: Float[Tensor, "B L C"],
+        path: Float[Tensor, "B R C"] | None,
+        qkv: tuple[Heads, Heads, Heads],
+        known: dict[tuple[Attend, int], Tensor],
+        grid: tuple[int, int],
+    ) -> Float[Tensor, "B R C"]:
+        """A second path one block on: the patches' tokens, R = h·w; with all tokens, R = L, where it feeds itself."""
+        assert recipe.attend is not None
+        itself = recipe.fed_by == "itself"
+        start = 0 if itself else self.prefix
+        if itself and path is not None:
+            new = self._second(index, recipe.attend, self._qkv(index, path), grid, start)
+        else:
+            if (recipe.attend, start) not in known:
+                known[recipe.attend, start] = self._second(index, recipe.attend, qkv, grid, start)
+            new = known[recipe.attend, start]  # (B, R, C)
+        before = path if path is not None else x[:, start:] if recipe.residual else 0
+        path = before + new
+        return path + self._ffn(index, path) if recipe.ffn else path
+
+    def _second(
+        self, index: int, attend: Attend, qkv: tuple[Heads, Heads, Heads], grid: tuple[int, int], start: int
+    ) -> Float[Tensor, "B R C"]:
+        """What a block adds to tokens from `start` on by another comparison than its own."""
+        sides = self._attention[index].sides(*qkv)
+        return self._attend(index, mix(attend, sides, qkv[2], self.prefix, grid, start))

@@ -9,9 +9,15 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from clipsx.analyses import coactivation
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
+from clipsx.evaluation import segment
+from clipsx.evaluation.stream import stream
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.mfi import mean_off_diagonal, similarity_matrix
-from clipsx.unmix.model import probabilities
+from clipsx.reading import crossed
+from clipsx.unmix.heads import probabilities
 from clipsx.unmix.training import Config, fit, projected_matrix
 
 
@@ -98,3 +104,19 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     spread = groups[measured].std().add_suffix(" std")
     fixed = groups[[name for name in ("alpha·lambda", "before", "held before") if name in table]].first()
     return pd.concat([fixed, groups[measured].mean(), spread], axis=1).assign(seeds=groups.size()).reset_index()
+
+
+def maps(models: Mapping[str, Clip], samples: Sequence[Sample], labels: Sequence[str], words: str = "") -> pd.DataFrame:
+    """Segmentation and co-activation of several models: a row per model and reading.
+
+    That of `segment.summarise`, with the mean co-activation of `companions` and of `others`.
+    models: when (before, after …) → model; words: of a line of progress. Errors: those of `stream`.
+    """
+    rows, asked = [], crossed(("clip", "clip-surgery"))
+    for name, clip in models.items():
+        measures = [coactivation.measure(clip, labels), segment.measure(clip, labels, asked)]
+        pairs, counts = stream(clip, samples, measures, words=f"{words} {name}" if words else None)
+        means = pairs.groupby("companion")["score"].mean()
+        found = segment.summarise(counts)
+        rows.append(found.assign(when=name, companions=means.get(True), others=means.get(False)))
+    return pd.concat(rows, ignore_index=True)

@@ -36,7 +36,7 @@ def read(
 ) -> tuple[Projectors, list[str], Config]:
     """The projectors, their labels and configuration. clip: the sha256 of the CLIP at hand; name: what it is called.
 
-    Errors: as `UnmixedClip.load` says.
+    Errors: as `Unmixed.load` says.
     """
     try:
         words: dict[str, Any] = json.loads((folder / WORDS).read_text(encoding="utf-8"))

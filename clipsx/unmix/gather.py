@@ -2,20 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from tqdm.auto import tqdm
 
-from clipsx import paths
+from clipsx import datasets, paths
 from clipsx.clip import Clip
-from clipsx.datasets.sample import Sample
+from clipsx.datasets import Sample
 from clipsx.evaluation.explain import queries
+from clipsx.evaluation.stream import Measure, looks
+from clipsx.reading import Reading
 from clipsx.weights import digest
+
+POSITIONS = Reading("clip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,60 +39,54 @@ def gather(
     labels: Sequence[str] | None = None,
     size: int | None = None,
     folder: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    words: str | None = None,
 ) -> Gathered:
     """Every position's feature (method "clip": the last block's, unit length) and the class feature of every image.
 
-    Squashed to one size and not augmented, unlike the paper's training. Kept under `folder` (the cache), named by
-    the weights, the data and the size, and found again there; a file that was cut short is made anew. Memory does not
-    grow with the data set. Errors: ValueError for no image, fewer than two labels, and what `Clip` refuses.
+    labels: those of the data set by default. Squashed to one size and not augmented, unlike the paper's training. Kept
+    under `folder` (the cache), named by the weights, the content of the data and the size, and found again there; a
+    file that was cut short is made anew. Memory does not grow with the data set. words: of a line of progress.
+    Errors: ValueError for no image, fewer than two labels, and what `Clip` refuses.
     """
     if not len(samples):
         raise ValueError("The split is empty: there is no image to take features from.")
-    asked = queries(samples, labels)
-    data = samples.describe() if hasattr(samples, "describe") else {}
+    asked = queries(datasets.labels_of(samples) if labels is None else labels)
     size = size or clip.image_size[0]
-    key = hashlib.sha256(f"1|{digest(clip.model)}|{data}|{len(samples)}|{size}".encode()).hexdigest()[:20]
-    folder = folder or paths.cache() / "features"
-    file = folder / f"{key}.npy"
-    rows, width = (
-        int(np.prod(clip.tower.grid(*clip.prepare(samples[0].image, size=size).shape[2:]))) + 1,
-        clip.embed_dim,
-    )
-    shape = (len(samples), rows, width)  # the class feature stands first
-    shown = _known(file, shape) if data else None  # data that cannot say what they are cannot be found again
-    if shown is None:
-        shown = _compute(clip, samples, size, file, shape, on_progress)
+    made = f"2|{digest(clip.model)}{clip.heads.weights}|{datasets.fingerprint_of(samples)}|{size}"
+    file = (folder or paths.cache() / "features") / f"{hashlib.sha256(made.encode()).hexdigest()[:20]}.npy"
+    height, width = clip.tower.grid(*clip.pixels(samples[0].image, size=size).shape[2:])
+    shape = (len(samples), 1 + height * width, clip.embed_dim)  # the class feature stands first
+    shown = _known(file, shape) or _compute(clip, samples, size, file, shape, words)
     whole = np.load(file, mmap_mode="r")
     present = np.array([[label in names for label in asked] for names in shown], dtype=np.int64)
     about = {"positions": "method clip, computed once, no augmentation", "image_size": f"{size}×{size}"}
-    return Gathered(whole[:, 1:], whole[:, 0], present, asked, clip.describe() | data | about)
+    return Gathered(whole[:, 1:], whole[:, 0], present, asked, clip.describe() | datasets.described(samples) | about)
 
 
-def _known(file: Path, shape: tuple[int, ...]) -> list[list[str]] | None:
+def _known(file: Path, shape: tuple[int, ...]) -> list[list[str]]:
     """The labels of every image where a whole file of this shape is there; its list of labels is written last."""
     try:
         shown = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         whole = np.load(file, mmap_mode="r")
     except (OSError, ValueError):
-        return None
-    return shown if whole.shape == shape and len(shown) == shape[0] else None
+        return []
+    return shown if whole.shape == shape and len(shown) == shape[0] else []
 
 
 def _compute(
-    clip: Clip, samples: Sequence[Sample], size: int, file: Path, shape: tuple[int, ...], on_progress: Any
+    clip: Clip, samples: Sequence[Sample], size: int, file: Path, shape: tuple[int, ...], words: str | None
 ) -> list[list[str]]:
     file.with_suffix(".json").unlink(missing_ok=True)
     shown: list[list[str]] = []
+    needs = Measure("features", lambda look: (), (POSITIONS,))
     with paths.whole(file) as part:
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
-        for number in range(shape[0]):
-            sample = samples[number]
-            dense = clip.encode_dense(clip.prepare(sample.image, size=size), method="clip")
-            out[number] = torch.cat([dense.cls, dense.patches[0].flatten(0, 1)]).half().cpu().numpy()  # (1 + P, D)
-            shown.append(list(sample.labels))
-            if on_progress:
-                on_progress(number + 1, shape[0])
+        seen = looks(clip, samples, [needs], size=size)
+        for look in tqdm(seen, words, total=shape[0], unit="picture", leave=False, disable=words is None, delay=1):
+            dense = look.dense(POSITIONS)
+            rows = torch.cat([dense.cls, dense.patches[0].flatten(0, 1)])  # (1 + P, D)
+            out[look.number] = rows.half().cpu().numpy()
+            shown.append(list(look.sample.labels))
         out.flush()
     paths.write_whole(file.with_suffix(".json"), json.dumps(shown).encode())
     return shown

@@ -1,0 +1,250 @@
+"""The one loop over a data set: pictures in batches, one walk of the tower a batch, rows of measures as they come."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from clipsx import datasets, paths
+from clipsx.clip import Clip, Seen
+from clipsx.datasets import Sample
+from clipsx.features import DenseFeatures
+from clipsx.maps import minmax, upsample
+from clipsx.reading import Reading
+from clipsx.weights import digest
+
+BATCH = 16  # pictures at a time
+PART = 64  # pictures whose rows are written together
+Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One picture, and what one walk of the tower saw of it (B = 1): what a measure makes rows from.
+
+    number: its place in the data set; name: what tables call it; image_size: "H×W" that the model read.
+    """
+
+    number: int
+    name: str
+    sample: Sample
+    image_size: str
+    seen: Seen
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """The picture's own (H, W)."""
+        return self.sample.size[1], self.sample.size[0]
+
+    def dense(self, reading: Reading) -> DenseFeatures:
+        """Its features by a reading that was asked for."""
+        return self.seen.features[reading.features]
+
+    def similarities(self, reading: Reading, text: Float[Tensor, "N D"]) -> Float[Tensor, "1 h w N"]:
+        """Its maps by a reading, on the patch grid."""
+        return reading.similarities(self.dense(reading), text)
+
+    def at_pixels(self, sim: Float[Tensor, "1 h w N"]) -> Float[np.ndarray, "H W N"]:
+        """Similarities stretched to 0…1 over the patches, at the picture's own size."""
+        return upsample(minmax(sim), self.pixels)[0].float().cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A small function from one look to rows, and what it needs to be seen.
+
+    name: of its table and its files; rows: the function; readings, blocks: what the walk must give it; about: columns
+    with one value in every row; asks: what else decides its numbers (labels, templates …), for the name of what is
+    kept; empty: the error where no picture gave a row, none where that is no error.
+    """
+
+    name: str
+    rows: Callable[[Look], Rows]
+    readings: tuple[Reading, ...] = ()
+    blocks: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+    asks: Mapping[str, Any] = field(default_factory=dict)
+    empty: str = ""
+
+
+def stream(
+    clip: Clip,
+    samples: Sequence[Sample],
+    measures: Sequence[Measure],
+    *,
+    size: int | tuple[int, int] | None = None,
+    batch: int = BATCH,
+    workers: int = 0,
+    folder: str | Path | None = None,
+    words: str | None = None,
+) -> list[pd.DataFrame]:
+    """A table per measure, rows in the order of the pictures, each picture opened and walked once.
+
+    size: what the model reads, as in `Clip.prepare`; batch: pictures at a time; workers: processes that open pictures
+    (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a run that
+    was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made it.
+    Errors: ValueError for no picture, for a measure that gave no row, and for a folder of another run, saying what
+    differs; those of `Clip`.
+    """
+    if not len(samples):
+        raise ValueError("There is no image to evaluate on.")
+    keep = None if folder is None else _Parts(Path(folder), _made(clip, samples, measures, size), measures)
+    starts = list(range(0, len(samples), PART))
+    missing = [start for start in starts if keep is None or not keep.has(start)]
+    numbers = [n for start in missing for n in range(start, min(start + PART, len(samples)))]
+    parts: dict[int, list[list[pd.DataFrame]]] = {start: [[] for _ in measures] for start in missing}
+    seen = looks(clip, samples, measures, size=size, batch=batch, workers=workers, numbers=numbers)
+    bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
+    for look in bar:
+        start = look.number // PART * PART
+        for tables, measure in zip(parts[start], measures, strict=True):
+            rows = measure.rows(look)
+            table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+            tables += [table.assign(image_size=look.image_size)] if len(table) else []
+        if keep is not None and look.number == min(start + PART, len(samples)) - 1:
+            keep.write(start, [_joined(tables) for tables in parts.pop(start)])
+    every = [[_joined(tables) for tables in parts[s]] if s in parts else keep.read(s) for s in starts]  # type: ignore[union-attr]
+    about = clip.describe() | datasets.described(samples)
+    found = []
+    for measure, tables in zip(measures, zip(*every, strict=True), strict=True):
+        table = _joined([table for table in tables if len(table)])
+        if measure.empty and not len(table):
+            raise ValueError(measure.empty)
+        found.append(table.assign(**about, **measure.about))
+    return found
+
+
+def looks(
+    clip: Clip,
+    samples: Sequence[Sample],
+    measures: Sequence[Measure],
+    *,
+    size: int | tuple[int, int] | None = None,
+    batch: int = BATCH,
+    workers: int = 0,
+    numbers: Sequence[int] | None = None,
+) -> Iterator[Look]:
+    """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures."""
+    readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
+    blocks = any(measure.blocks for measure in measures)
+    opened = _Opened(clip, samples, size, list(range(len(samples)) if numbers is None else numbers), workers > 0)
+    # One at a time in the loader, so that a batch is made of pictures of one size.
+    loader = DataLoader(opened, batch_size=None, num_workers=workers)
+    try:
+        for group in _alike(loader, batch):
+            seen = clip.look(torch.cat([images for _, _, images in group]), readings, blocks)
+            for n, (number, sample, images) in enumerate(group):
+                size_read = "×".join(str(side) for side in images.shape[-2:])
+                yield Look(number, sample.name or f"#{number}", sample, size_read, seen.of(n))
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error):
+            raise RuntimeError(f"A process that opens pictures ended ({error}): run it again, or workers=0.") from None
+        raise
+
+
+def _alike(opened: Iterable[Any], batch: int) -> Iterator[list[Any]]:
+    """Neighbours of one shape, at most `batch` of them."""
+    for _, group in groupby(opened, key=lambda item: item[2].shape):
+        waiting: list[Any] = []
+        for item in group:
+            waiting.append(item)
+            if len(waiting) == batch:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+
+@dataclass
+class _Opened:
+    """Pictures as the loader asks for them: number, sample, what the model reads (1, 3, H, W)."""
+
+    clip: Clip
+    samples: Sequence[Sample]
+    size: int | tuple[int, int] | None
+    numbers: list[int]
+    whole: bool  # a sample that leaves its process is opened first
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> tuple[int, Sample, Tensor]:
+        number = self.numbers[place]
+        sample = self.samples[number]
+        images = self.clip.pixels(sample.image, size=self.size)
+        return number, sample.opened() if self.whole else sample, images
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Any) -> dict[str, Any]:
+    """What decides every number of a run, by name."""
+    made = {"clipsx": version("clipsx"), "model": digest(clip.model) + clip.heads.weights, "size": repr(size)}
+    made |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
+    for measure in measures:
+        asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}
+        made[f"measure {measure.name}"] = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
+    return made
+
+
+class _Parts:
+    """Rows on disk, a Parquet file per measure and `PART` pictures, whole or not at all, and what made them.
+
+    Errors: ValueError for a folder that holds another run's, naming what differs.
+    """
+
+    def __init__(self, folder: Path, made: dict[str, Any], measures: Sequence[Measure]) -> None:
+        self.folder, self.names = folder / "rows", [measure.name for measure in measures]
+        file = self.folder / "made.json"
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = None
+        except ValueError:
+            raise ValueError(f"{file} cannot be read: delete {self.folder}, or take another folder.") from None
+        if known not in (None, made):
+            other = sorted(name for name in known.keys() | made.keys() if known.get(name) != made.get(name))
+            raise ValueError(
+                f"{self.folder} holds the rows of another run (not the same: {', '.join(other)}): take another folder, "
+                "or delete it."
+            )
+        paths.write_whole(file, (json.dumps(made, indent=1) + "\n").encode())
+
+    def _file(self, name: str, start: int) -> Path:
+        return self.folder / f"{name}-{start:08d}.parquet"
+
+    def has(self, start: int) -> bool:
+        """Whether the rows of all measures from this picture on are there and can be read."""
+        try:
+            return bool(self.read(start)) or not self.names
+        except (OSError, ValueError):  # not there, or cut short: made again
+            return False
+
+    def read(self, start: int) -> list[pd.DataFrame]:
+        """The tables of one part."""
+        return [pd.read_parquet(self._file(name, start)) for name in self.names]
+
+    def write(self, start: int, tables: Sequence[pd.DataFrame]) -> None:
+        """Write the tables of one part."""
+        for name, table in zip(self.names, tables, strict=True):
+            with paths.whole(self._file(name, start)) as part:
+                table.to_parquet(part, index=False)
+
+
+def with_sample(look: Look, sample: Sample) -> Look:
+    """The same look with other labels and masks: what a measure asks of the same picture."""
+    return replace(look, sample=sample)

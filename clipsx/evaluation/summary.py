@@ -1,0 +1,99 @@
+"""What the rows of `explain` say: means with intervals, curves against the threshold, splits by class and size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clipsx.evaluation.explain import INSIDE, OUTSIDE
+from clipsx.metrics import SIZES, THRESHOLDS, iou_curve
+from clipsx.statistics import METHOD, bootstrap, interval
+
+FIXED = 0.6  # the threshold reported beside the chosen one
+ROW = ["reading"]  # what tells the rows of a summary apart, beside model and weights
+MEASURES = {"msc": "mSC (%)", "opposite": "opposite pairs (%)", "miou": "mIoU (%)"}  # of a summary
+ABOUT = (
+    "model", "weights", "data", "image_size", "templates", "labels", "reading", "method", "surgery", "tau", "depth",
+    "protocol",
+)  # fmt: skip
+
+
+def iou_at(table: pd.DataFrame) -> np.ndarray:
+    """IoU of every row of `explain` at every threshold, (rows, K), in %."""
+    return iou_curve(table[INSIDE].to_numpy(), table[OUTSIDE].to_numpy(), table["area"].to_numpy() / 100)
+
+
+def curve(table: pd.DataFrame, by: Sequence[str] = ROW) -> pd.DataFrame:
+    """mIoU against the threshold: mean over images, then over classes, for every group of rows."""
+    wide = table[[*by, "label"]].join(pd.DataFrame(iou_at(table), index=table.index, columns=THRESHOLDS))
+    classes = wide.groupby([*by, "label"], sort=False, dropna=False).mean()
+    mean = classes.groupby(list(by), sort=False, dropna=False).mean().reset_index()
+    return mean.melt(list(by), var_name="threshold", value_name="miou").astype({"threshold": float})
+
+
+def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shares (0…1) of object and of background pixels at or above every threshold, over rows of `explain`."""
+    return table[INSIDE].mean().to_numpy(), table[OUTSIDE].mean().to_numpy()
+
+
+def split_by(table: pd.DataFrame, column: str, value: str = "msc") -> pd.DataFrame:
+    """The mean of a measure: a row per reading, a column per class, size (in order), … of `column`."""
+    wide = table.pivot_table(value, "reading", column, sort=False)
+    return wide.reindex(columns=[size for size in SIZES if size in wide]) if column == "size" else wide
+
+
+def summarise(
+    table: pd.DataFrame, tuning: pd.DataFrame | None = None, by: Sequence[str] = ROW, resamples: int = 1000
+) -> pd.DataFrame:
+    """A row per group of `explain`'s rows: mSC, share of opposite pairs, mIoU, with 95 % image-bootstrap intervals.
+
+    tuning: rows of other images, on which each group's threshold is chosen (the best mIoU); without it, or for a group
+    that is not in it, the threshold is `FIXED`. All in %; `left_out` counts pairs without a background, which
+    have no mSC. mSC and mIoU are means over images, then classes; the opposite share is over pairs.
+    """
+    found, best = [], {} if tuning is None else _best(tuning, by)
+    for key, rows in table.groupby(list(by), sort=False, dropna=False):
+        chosen = tuple(map(str, key)) in best
+        threshold = best.get(tuple(map(str, key)), FIXED)
+        ious, at, fixed = iou_at(rows), *(int(np.argmin(abs(THRESHOLDS - t))) for t in (threshold, FIXED))
+        images, labels, score = rows["image"].to_numpy(), rows["label"].to_numpy(), rows["msc"].to_numpy()
+        opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
+        row = dict(zip(by, key, strict=True))
+        for name, values, groups in (
+            ("msc", score, labels),
+            ("opposite", opposite, None),
+            ("miou", ious[:, at], labels),
+        ):
+            mean, draws = bootstrap(values, images, groups, resamples)
+            low, high = interval(draws)
+            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        row |= {
+            "threshold": threshold,
+            "threshold_chosen": chosen,
+            f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0],
+        }
+        row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
+        how = "chosen on other images" if chosen else "fixed"
+        row["protocol"] = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {how}; {METHOD}"
+        found.append(row | constants(rows, by))
+    return pd.DataFrame(found)
+
+
+def _best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:
+    """The threshold of the best mIoU for every group, by its key in words (NaN is not equal to itself)."""
+    curves = curve(tuning, by)
+    rows = curves.loc[curves.groupby(list(by), sort=False, dropna=False)["miou"].idxmax()]
+    keys = (tuple(map(str, key)) for key in rows[list(by)].itertuples(index=False))
+    return dict(zip(keys, rows["threshold"].astype(float), strict=True))
+
+
+def constants(table: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, Any]:
+    """Provenance columns with one value in the whole table, save those in `by`: what a table of means keeps."""
+    one = [name for name in ABOUT if name in table and name not in by and len(table[name].unique()) == 1]
+    return {name: table[name].iloc[0] for name in one if table[name].notna().all()}
+
+
+def joined(*summaries: pd.DataFrame) -> pd.DataFrame:
+    """Summaries of several models or settings as one table."""
+    return pd.concat(summaries, ignore_index=True)

@@ -1,0 +1,153 @@
+"""A reading: one way of looking into a model. Method × depth × feature surgery × τ, with one text form."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clipsx.features import DenseFeatures
+from clipsx.maps import FORMS, feature_surgery, similarity
+from clipsx.messages import nearest
+from clipsx.methods import DEPTH, METHODS, Recipe, Serves, rows_of, serving
+
+SURGERIES = ("none", *FORMS)
+TAU = 2.0  # of feature surgery, as released
+_FORM = re.compile(
+    r"(?P<method>[^@+()]+(?:\([^()]*\))?)(?:@(?P<depth>[^@+]*))?(?:\+(?P<surgery>[^()@]*)(?P<tau>\(.*\))?)?"
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way of looking into a model.
+
+    method: a name in `METHODS`, or a free combination ("free(qq, kk)", see `methods.free`); depth: over how many of the
+    last blocks a method goes that has a depth (None: 6, or all of a shallower tower); surgery: "none", or feature
+    surgery as in the released "code" or the "paper"; tau ≥ 0: its temperature (without surgery it says nothing and is
+    brought to the default, so that equal readings are equal).
+    Errors: ValueError that names the entry, and the nearest words.
+    """
+
+    method: str = "clip"
+    depth: int | None = None
+    surgery: str = "none"
+    tau: float = TAU
+
+    def __post_init__(self) -> None:
+        rows = rows_of(self.method)
+        object.__setattr__(self, "method", rows[0].name)
+        if self.surgery not in SURGERIES:
+            raise ValueError(f"Unknown feature surgery {self.surgery!r}{nearest(self.surgery, SURGERIES)}.")
+        if not 0 <= self.tau < float("inf"):
+            raise ValueError(f"tau must be a finite number of at least 0, not {self.tau}.")
+        if self.depth is not None and self.depth < 1:
+            raise ValueError(f"depth must be at least 1, not {self.depth}.")
+        if self.depth is not None and all(row.blocks is not None for row in rows):
+            raise ValueError(f"{self.method!r} has no depth to choose: leave @{self.depth} out.")
+        object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau))
+
+    @staticmethod
+    def parse(text: "str | Reading") -> "Reading":
+        """A reading from its text: method[@depth][+none|code|paper[(tau=x)]], as `str` prints it.
+
+        Errors: ValueError with the place of what is not understood, and the nearest words.
+        """
+        if isinstance(text, Reading):
+            return text
+        found = _FORM.fullmatch(text.strip())
+        if found is None:
+            place = (_FORM.match(text.strip()) or re.match("", "")).end()  # type: ignore[union-attr]
+            raise ValueError(_misread(text, place, "a reading is method[@depth][+none|code|paper[(tau=x)]]"))
+        try:
+            depth = None if found["depth"] is None else int(found["depth"])
+        except ValueError:
+            raise ValueError(_misread(text, found.start("depth"), "a whole number of blocks goes here")) from None
+        tau = TAU
+        if found["tau"] is not None:
+            written = re.fullmatch(r"\(\s*(?:tau|τ)\s*=\s*([^\s]+)\s*\)", found["tau"])
+            try:
+                tau = float(written[1]) if written else float("nan")
+            except ValueError:
+                tau = float("nan")
+            if tau != tau:
+                raise ValueError(_misread(text, found.start("tau"), "(tau=x) goes here"))
+        surgery = (found["surgery"] or "none").strip() if found["surgery"] != "" else ""
+        try:
+            return Reading(found["method"].strip(), depth, surgery, tau)
+        except ValueError as error:
+            part = "surgery" if str(error).startswith("Unknown feature") else "method"
+            raise ValueError(f"{str(error).rstrip('.')} (at {found.start(part) + 1} of {text!r}).") from None
+
+    def __str__(self) -> str:
+        depth = "" if self.depth is None else f"@{self.depth}"
+        tau = "" if self.tau == TAU else f"(tau={self.tau:.12g})"
+        return self.method + depth + ("" if self.surgery == "none" else f"+{self.surgery}{tau}")
+
+    @property
+    def features(self) -> "Reading":
+        """The reading without surgery: readings that share it share their features."""
+        return replace(self, surgery="none", tau=TAU)
+
+    @property
+    def title(self) -> str:
+        """What figures and sentences call it."""
+        title = METHODS[self.method].title if self.method in METHODS else self.method
+        depth = "" if self.depth is None else f", {self.depth} blocks"
+        surgery = {"none": "", "code": " + feature surgery", "paper": " + feature surgery (paper)"}[self.surgery]
+        return f"{title}{depth}{surgery}{'' if self.tau == TAU else f', τ {self.tau:g}'}"
+
+    def plan(self, tower: Serves) -> tuple[Recipe, int]:
+        """The row by which a tower carries it out, and over how many of the last blocks.
+
+        Errors: ValueError for a method that the tower cannot serve (why), and for a depth beyond the tower.
+        """
+        row = serving(self.method, tower)
+        count = row.blocks or self.depth or min(DEPTH, tower.blocks)
+        if not 1 <= max(count, self.depth or 1) <= tower.blocks:
+            raise ValueError(
+                f"depth must lie in 1…{tower.blocks} (the tower's blocks), not {max(count, self.depth or 1)}."
+            )
+        return row, count
+
+    def columns(self, tower: Serves) -> dict[str, Any]:
+        """What tables print of it: its text, method, the depth that it came to (None: it has none), surgery, τ."""
+        row, count = self.plan(tower)
+        about = {"reading": str(self), "method": self.method, "depth": count if row.blocks is None else None}
+        return about | {"surgery": self.surgery, "tau": None if self.surgery == "none" else self.tau}
+
+    def similarities(
+        self, dense: DenseFeatures, text: Float[Tensor, "N D"], redundant: Float[Tensor, "1 D"] | None = None
+    ) -> Float[Tensor, "B h w N"]:
+        """Maps of labels from this reading's features: cosines, or feature surgery (see `maps.feature_surgery`)."""
+        if self.surgery == "none":
+            return similarity(dense, text)
+        return feature_surgery(dense, text, tau=self.tau, form=self.surgery, redundant=redundant)
+
+
+def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading, ...]:
+    """Readings, each once, from one text with commas between them, or several texts and readings.
+
+    Errors: those of `Reading.parse`; ValueError for none.
+    """
+    parts: Sequence[Any] = (
+        re.split(r",(?![^(]*\))", given)
+        if isinstance(given, str)
+        else ([given] if isinstance(given, Reading) else list(given))
+    )
+    found = tuple(dict.fromkeys(Reading.parse(part) for part in parts if part != ""))
+    if not found:
+        raise ValueError("Give at least one reading, such as 'clip' or 'clip-surgery+code'.")
+    return found
+
+
+def crossed(methods: Iterable[str], surgeries: Iterable[str] = SURGERIES[:2]) -> tuple[Reading, ...]:
+    """Every method with every form of feature surgery, at the default depth."""
+    each = tuple(surgeries)
+    return tuple(Reading(method, None, surgery) for method in methods for surgery in each)
+
+
+def _misread(text: str, place: int, words: str) -> str:
+    return f"{text!r} is not understood at {place + 1} ({text[place:] or 'the end'!r}): {words}."

@@ -1,0 +1,48 @@
+"""What the rest of the package asks of an image tower: written once, each family's adapter is one answer to it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clipsx.methods import Recipe
+from clipsx.towers.shared import Walk
+
+Plan = tuple[Recipe, int]
+"""A row of the table, and over how many of the last blocks it goes."""
+
+
+class Tower(Protocol):
+    """An image tower, read from its weights and never changed.
+
+    family: its name in messages; blocks: how many there are to look into; prefix: tokens before the patches (class,
+    registers; 0 for none); transformer: whether attention relations of its blocks mean anything; image_size (H, W) and
+    patch_size (rows, columns) in pixels.
+    """
+
+    family: str
+    blocks: int
+    prefix: int
+    transformer: bool
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches of an image of H × W pixels."""
+        ...
+
+    def refuses(self, recipe: Recipe) -> str:
+        """Why it cannot carry a row of the table out, in words; nothing where it can."""
+        ...
+
+    def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
+        """Every plan in one pass: each block is computed once, and each comparison in it once.
+
+        Rows that are fed by themselves compute blocks of their own. keep: the blocks of the original path as well.
+        """
+        ...
+
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
+        """Tokens through the last norm and the projection into the joint space; not normalised."""
+        ...

@@ -2,13 +2,8 @@
 
 import pandas as pd
 
-from clipsx.methods import METHODS
-from clipsx.metrics import bootstrap, interval
-
-
-def _name(method: str, surgery: str) -> str:
-    title = METHODS[method].title if method in METHODS else method
-    return title if surgery == "none" else f"{title} + feature surgery"
+from clipsx.reading import Reading
+from clipsx.statistics import bootstrap, interval
 
 
 def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
@@ -16,11 +11,11 @@ def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
 
 
 def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
-    """Whether raw maps prefer the background, and which methods repair it; from `evaluate.summarise`.
+    """Whether raw maps prefer the background, and which methods repair it; from `summary.summarise`.
 
     floor: a summary of raw maps of a model with random weights; then it is said whether raw maps differ from them.
     """
-    found = summary[(summary["method"] == "clip") & (summary["surgery"] == "none")]
+    found = summary[summary["reading"] == "clip"]
     if not len(found):
         return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
     raw = found.iloc[0]
@@ -48,11 +43,11 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
         wins = "the object wins" if row["msc_low"] > 0 else "the background wins" if row["msc_high"] < 0 else ""
         end = wins or "neither side clearly wins"
         said.append(
-            f"{_name(row['method'], row['surgery'])} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
+            f"{Reading.parse(row['reading']).title} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
             f"opposite, mIoU {_span(row, 'miou')}."
         )
     best = summary.loc[summary["miou"].idxmax()]
-    said.append(f"Best mIoU: {_name(best['method'], best['surgery'])}.")
+    said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
     return " ".join(said)
 
 
@@ -62,7 +57,7 @@ def _mean(table: pd.DataFrame, value: str) -> tuple[float, float, float]:
 
 
 def attention(shares: pd.DataFrame) -> str:
-    """Whether an anchor's attention stays on its own object, q-k against v-v; from `attention.share_inside`."""
+    """Whether an anchor's attention stays on its own object, q-k against v-v; from `attention.shares`."""
     on = shares[shares["on_object"]]
     last = on[on["block"] == on["block"].max()] if len(on) else on
     if not len(last):
@@ -83,7 +78,7 @@ def attention(shares: pd.DataFrame) -> str:
 
 
 def submodules(cosines: pd.DataFrame) -> str:
-    """Whether the last FFN is far from the final class feature; from `attention.submodule_cosines`."""
+    """Whether the last FFN is far from the final class feature; from `attention.cosines`."""
     last = cosines[cosines["block"] == cosines["block"].max()].groupby("part")["cosine"].mean()
     if last["ffn"] < last["attention"]:
         words = "farther from it than the last attention's, as the paper finds"
@@ -96,8 +91,8 @@ def submodules(cosines: pd.DataFrame) -> str:
 
 
 def redundancy(table: pd.DataFrame) -> str:
-    """How much the empty label's map looks like every label's; from `noise.redundancy`."""
-    raw = table[table["method"] == "clip"]
+    """How much the empty label's map looks like every label's; from `redundancy.measure`."""
+    raw = table[table["reading"] == "clip"]
     mean, low, high = _mean(raw, "correlation")
     shared, shared_low, shared_high = _mean(raw.drop_duplicates("image"), "shared")
     present, absent = (raw[raw["present"] == flag]["correlation"].mean() for flag in (True, False))
@@ -119,7 +114,7 @@ def redundancy(table: pd.DataFrame) -> str:
 
 
 def repair(table: pd.DataFrame) -> str:
-    """What feature surgery does to activation outside all objects; from `noise.sweep`."""
+    """What feature surgery does to activation outside all objects; from `redundancy.sweep`."""
     full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
     before, said = full[full["form"] == "none"], []
     for form in [form for form in full["form"].unique() if form != "none"]:
@@ -135,8 +130,8 @@ def repair(table: pd.DataFrame) -> str:
     return " ".join(said)
 
 
-def company(table: pd.DataFrame) -> str:
-    """Whether classes that keep company are more alike; from rows of `mfi.company` with `model` and `measure`."""
+def companions(table: pd.DataFrame) -> str:
+    """Whether classes that keep company are more alike; from rows of `companions.follow` with `model` and `measure`."""
     said = []
     for _, row in table.iterrows():
         if row["p"] != row["p"]:
@@ -154,7 +149,7 @@ def company(table: pd.DataFrame) -> str:
 
 
 def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
-    """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognition.recognise`."""
+    """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognise.summarise`."""
     rows, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
     full, without = rows.loc["unmix"], rows.loc["without MFI loss"]
     said = [f"Mean over {seeds} seed{'s' if seeds > 1 else ''}."]

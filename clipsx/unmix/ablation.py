@@ -1,6 +1,6 @@
 """What each part of Unmix-CLIP does: the same training with one thing changed, as one table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from clipsx.analyses import coactivation
 from clipsx.clip import Clip
@@ -60,38 +61,36 @@ def ablate(
     settings: Mapping[str, Setting] | None = None,
     seeds: Sequence[int] = (0,),
     held: Float[Tensor, "M D"] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    words: str | None = None,
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], Float[np.ndarray, "n N"]]]:
     """A row per setting and seed, and every run's probabilities on the test images.
 
     train, test: `Split`s or what `gather` gives; text: negative and positive prompts; held: features of labels that
-    were not trained on. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and after, of the held labels too.
-    Errors: those of `fit`.
+    were not trained on; words: of a line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and
+    after, of the held labels too. Errors: those of `fit`.
     """
     settings = settings or SETTINGS
     rows, scores = [], {}
     before = mean_off_diagonal(similarity_matrix(text[1]))
-    for name, setting in settings.items():
-        for seed in seeds:
-            changed = replace(config, alpha=config.alpha * setting.alpha, negative=setting.negative, seed=seed)
-            read, asked = ((s.cls[:, None] if setting.pooled else s.positions) for s in (train, test))
-            projectors, _ = fit(read, train.present, text, names, changed)
-            p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
-            row = {
-                "setting": name,
-                "seed": seed,
-                "alpha": changed.alpha,
-                "alpha·lambda": changed.alpha * changed.weight,
-            }
-            row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
-            row |= {"before": before, "after": mean_off_diagonal(projected_matrix(projectors, text[1]))}
-            if held is not None:
-                row["held before"] = mean_off_diagonal(similarity_matrix(held))
-                row["held after"] = mean_off_diagonal(projected_matrix(projectors, held))
-            rows.append(row)
-            scores[name, seed] = p
-            if on_progress:
-                on_progress(len(rows), len(settings) * len(seeds))
+    runs = [(name, setting, seed) for name, setting in settings.items() for seed in seeds]
+    for name, setting, seed in tqdm(runs, words, unit="run", leave=False, disable=words is None):
+        changed = replace(config, alpha=config.alpha * setting.alpha, negative=setting.negative, seed=seed)
+        read, asked = ((s.cls[:, None] if setting.pooled else s.positions) for s in (train, test))
+        projectors, _ = fit(read, train.present, text, names, changed)
+        p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
+        row = {
+            "setting": name,
+            "seed": seed,
+            "alpha": changed.alpha,
+            "alpha·lambda": changed.alpha * changed.weight,
+        }
+        row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
+        row |= {"before": before, "after": mean_off_diagonal(projected_matrix(projectors, text[1]))}
+        if held is not None:
+            row["held before"] = mean_off_diagonal(similarity_matrix(held))
+            row["held after"] = mean_off_diagonal(projected_matrix(projectors, held))
+        rows.append(row)
+        scores[name, seed] = p
     kept = {key: getattr(config, key) for key in ("epochs", "batch", "lr", "momentum", "weight", "form")}
     protocol = "projectors on frozen CLIP, no augmentation; asymmetric loss: sum over classes, mean over the batch"
     return pd.DataFrame(rows).assign(**kept, protocol=f"{protocol}; absent classes masked; yes from 0.5"), scores

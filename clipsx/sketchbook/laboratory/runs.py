@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from clipsx import paths
 from clipsx.load import load
 from clipsx.messages import nearest
-from clipsx.sketchbook.laboratory.measures import Progress, measure, shown
+from clipsx.sketchbook.laboratory.measures import measure, shown
 from clipsx.sketchbook.training.grid import cells
 
 SETTINGS = (
@@ -49,7 +49,7 @@ class Results:
     log: pd.DataFrame
 
 
-def write(name: str, model: Path, length: int = 150, on_progress: Progress | None = None) -> Path:
+def write(name: str, model: Path, length: int = 150, words: str | None = None) -> Path:
     """Measure a trained model and write its results, whole or not at all, to `folder() / name`; return that folder.
 
     name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
@@ -60,7 +60,7 @@ def write(name: str, model: Path, length: int = 150, on_progress: Progress | Non
     clip, place, part = load(str(model)), folder() / name, folder() / f"{name}{PART}"
     size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
     depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
-    tables = measure(clip, length, size, depths, on_progress)
+    tables = measure(clip, length, size, depths, words)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for table, rows in tables.items():

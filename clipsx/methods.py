@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from clipsx.messages import nearest
 
@@ -91,6 +91,7 @@ METHODS: dict[str, Recipe] = {row.name: row for row in reversed(ROWS)}
 METHODS = {row.name: METHODS[row.name] for row in ROWS}
 
 
+@runtime_checkable
 class Serves(Protocol):
     """What is asked of a tower here."""
 

@@ -1,7 +1,7 @@
 """What the rest of the package asks of an image tower: written once, each family's adapter is one answer to it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +13,7 @@ Plan = tuple[Recipe, int]
 """A row of the table, and over how many of the last blocks it goes."""
 
 
+@runtime_checkable
 class Tower(Protocol):
     """An image tower, read from its weights and never changed.
 

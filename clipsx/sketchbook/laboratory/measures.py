@@ -63,18 +63,14 @@ def measure(
     """
     size = size or clip.image_size[0]
     maps = explain.measure(clip, SETS, asked(clip, depths))
-    of_blocks = [attention.shares(clip), attention.cosines(clip), high_norm.measure(clip)] if _deep(clip) else []
     test = world(TEST, length, size)
-    measures = [
-        maps,
-        recognise.measure(clip, NOUNS),
-        coactivation.measure(clip, NOUNS),
-        grounds(clip, test),
-        *of_blocks,
-    ]
+    measures = [maps, recognise.measure(clip, NOUNS), coactivation.measure(clip, NOUNS), grounds(clip, test)]
+    if attention.has_attention(clip):
+        measures += [attention.shares(clip), attention.cosines(clip), high_norm.measure(clip)]
     tested, scores, active, around, *inside = stream(clip, test, measures, size=size, words=words)
     (tuned,) = stream(clip, world(TUNING, length, size), [maps], size=size, words=words)
-    rows = [*_recognition(clip, size, length), *_company(clip, scores, active), *_preference(around, "of the ground", OF_GROUND)]
+    rows = [*_recognition(clip, size, length), *_company(clip, scores, active)]
+    rows += _preference(around, "of the ground", OF_GROUND)
     rows += [*_attention(*inside[:2]), *_tokens(inside[2])] if inside else []
     rows += _home(clip, size, length)
     about = {name: scores[name].iloc[0] for name in ("model", "weights", "data", "templates")}

@@ -78,7 +78,7 @@ class Clip:
         recipe: dict[str, Any] | None = None,
     ) -> None:
         require_finite(model)
-        self.model = model
+        self.model: Any = model  # open_clip's: its parts are known by name alone
         self.preprocess = preprocess
         self.tokenizer = tokenizer
         self.name = name or type(model).__name__
@@ -108,7 +108,7 @@ class Clip:
     @property
     def image_size(self) -> tuple[int, int]:
         """The size (H, W) the model was made for."""
-        return towers.shared.pair(self.model.visual.image_size)
+        return towers.pair(self.model.visual.image_size)
 
     @property
     def patch_size(self) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def decode(picture: Picture) -> Image.Image:
     raise TypeError(f"A picture must be a PIL image, a path, bytes or a numpy array, not {type(picture).__name__}.")
 
 
-def _open(file: io.BufferedIOBase, name: str) -> Image.Image:
+def _open(file: IO[bytes], name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's own size and metadata warnings; the size is checked below
         try:

@@ -94,7 +94,7 @@ def _directory(
     _agree(quickgelu, stated, f"{folder.name}'s {CONFIG} says quick_gelu={stated}")
     vocabulary = (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
     # A relative path would be looked for in the working directory.
-    own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
+    own: dict[str, Any] = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
     place = f"local-dir:{folder}"
     with _quiet():
         try:
@@ -172,12 +172,12 @@ def _plain(device: torch.device, precision: str) -> dict[str, Any]:
     return {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
 
 
-def _wrap(model: torch.nn.Module, tokenizer: Any, name: str, weights: str) -> Clip:
+def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:
     preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return Clip(model.eval(), preprocess, tokenizer, name, weights)
 
 
-def _fill(model: torch.nn.Module, file: Path) -> None:
+def _fill(model: Any, file: Path) -> None:
     """Put a file's weights into a model. Only tensors are read: never code out of a pickle."""
     if file.suffix not in SUFFIXES:
         raise ValueError(f"{file.name} is not a weights file ({', '.join(SUFFIXES)}).")

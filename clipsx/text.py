@@ -73,9 +73,9 @@ class _Tower:
     """The parts of an open_clip text tower, whether it stands in `model.text` or in the model itself."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = model
+        self.model: Any = model
         own = getattr(model, "text", None)
-        self.parts = own if isinstance(own, nn.Module) else model
+        self.parts: Any = own if isinstance(own, nn.Module) else model
         pool = "text_pool_type" if self.parts is model else "pool_type"
         eos = "text_eos_id" if self.parts is model else "eos_id"
         self.pool_type, self.eos_id = getattr(self.parts, pool, None), getattr(self.parts, eos, None)

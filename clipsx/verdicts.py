@@ -1,12 +1,14 @@
 """What came out, in words: sentences computed from tables, true whichever way a result falls."""
 
+from typing import Any
+
 import pandas as pd
 
 from clipsx.reading import Reading
 from clipsx.statistics import bootstrap, interval
 
 
-def _span(row: "pd.Series[float]", value: str, unit: str = " %") -> str:
+def _span(row: Any, value: str, unit: str = " %") -> str:
     return f"{row[value]:.1f}{unit} [{row[f'{value}_low']:.1f}, {row[f'{value}_high']:.1f}]"
 
 
@@ -46,7 +48,7 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
             f"{Reading.parse(row['reading']).title} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
             f"opposite, mIoU {_span(row, 'miou')}."
         )
-    best = summary.loc[summary["miou"].idxmax()]
+    best = summary.iloc[int(summary["miou"].argmax())]
     said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
     return " ".join(said)
 
@@ -150,14 +152,15 @@ def companions(table: pd.DataFrame) -> str:
 
 def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
     """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognise.summarise`."""
-    rows, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
-    full, without = rows.loc["unmix"], rows.loc["without MFI loss"]
+    means, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
+    rows: dict[str, dict[str, float]] = means.to_dict("index")  # type: ignore[assignment]
+    full, without = rows["unmix"], rows["without MFI loss"]
     said = [f"Mean over {seeds} seed{'s' if seeds > 1 else ''}."]
     said.append(
         f"Mean off-diagonal of the trained labels {full['before']:.3f} → {full['after']:.3f} with the MFI loss, "
         f"{without['after']:.3f} without."
     )
-    if "held after" in rows:
+    if "held after" in full:
         beyond = "reaches" if full["held after"] < without["held after"] else "does not reach"
         said.append(
             f"It {beyond} labels that were not trained on: {full['held before']:.3f} → {full['held after']:.3f}, "
@@ -167,8 +170,8 @@ def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
     known = seeds > 1 and abs(gap) > spread[["unmix", "without MFI loss"]].max()
     verdict = "more than the spread over seeds" if known else "within one image interval or unknown over seeds"
     said.append(f"Recognition with the loss against without: {gap:+.1f} points of mAP ({verdict}).")
-    ranked = ranking.set_index("rule")
-    plain, best = ranked.loc["cosine"], ranked.loc["unmix"]
+    ranked: dict[str, dict[str, Any]] = {row["rule"]: row for row in ranking.to_dict("records")}
+    plain, best = ranked["cosine"], ranked["unmix"]
     worse = best["mAP_high"] < plain["mAP_low"]
     words = "below" if worse else "above" if best["mAP_low"] > plain["mAP_high"] else "not clearly apart from"
     said.append(

@@ -4,12 +4,12 @@ from torch import nn
 
 from clipsx.towers.interface import Plan, Tower
 from clipsx.towers.resnet import ResNet
-from clipsx.towers.shared import Block, Walk
+from clipsx.towers.shared import Block, Walk, pair
 from clipsx.towers.vit import ViT
 
 FAMILIES: tuple[type[ViT] | type[ResNet], ...] = (ViT, ResNet)
 
-__all__ = ["FAMILIES", "Block", "Plan", "ResNet", "Tower", "ViT", "Walk", "adapt"]
+__all__ = ["FAMILIES", "Block", "Plan", "ResNet", "Tower", "ViT", "Walk", "adapt", "pair"]
 
 
 def adapt(visual: nn.Module) -> Tower:

@@ -95,7 +95,11 @@ class ResNet:
         return Walk(tuple(features), blocks)
 
     def _features(
-        self, recipe: Recipe, own: Heads, sides: dict[str, tuple[Heads, Heads]], grid: tuple[int, int]
+        self,
+        recipe: Recipe,
+        own: Float[Tensor, "B heads R d"],
+        sides: dict[str, tuple[Heads, Heads]],
+        grid: tuple[int, int],
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]]:
         """The class feature and those of all positions by one row."""
         mixed = own  # (B, heads, L, d)

@@ -22,7 +22,7 @@ ATTENTION_OWN = ("in_proj_weight", "in_proj_bias", "head_scale")
 class Attention:
     """One block's attention read from `in_proj_weight`, `in_proj_bias` and `out_proj`, whatever its class."""
 
-    def __init__(self, where: str, module: nn.Module) -> None:
+    def __init__(self, where: str, module: Any) -> None:
         refuse_unknown(where, module, ATTENTION, ATTENTION_OWN)
         if getattr(module, "in_proj_weight", None) is None or getattr(module, "out_proj", None) is None:
             raise ValueError(f"{where} ({type(module).__name__}) has no in_proj_weight and out_proj.")

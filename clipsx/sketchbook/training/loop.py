@@ -17,6 +17,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -45,7 +46,7 @@ def contrastive_loss(
     return (F.cross_entropy(logits, which) + of_text) / 2
 
 
-def encode_text(model: open_clip.CLIP, tokenizer: Tokenizer, texts: list[str]) -> Float[Tensor, "T D"]:
+def encode_text(model: Any, tokenizer: Tokenizer, texts: list[str]) -> Float[Tensor, "T D"]:
     """Text features of unit length, with gradient, cut at the longest text instead of padded to the context length."""
     ids = tokenizer(texts)
     ids = ids[:, : int((ids != 0).sum(dim=1).max())]  # (T, L)
@@ -115,7 +116,7 @@ def fit(
     state = _resume(work / "checkpoint.pt", model, optimizer)
     check_scenes = exam(CHECK_SEED, 300, recipe.model["vision_cfg"]["image_size"])
     model.train().visual.to(memory_format=torch.channels_last)
-    worker = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
+    worker: Any = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
     visual = torch.compile(worker.visual) if compiled else worker.visual
     stage, pool, losses, began = -1, None, [], time.perf_counter()
     with ProcessPoolExecutor(1) as painter:
@@ -124,7 +125,7 @@ def fit(
         for step in range(state["step"], ends[-1]):
             if (now := int(np.searchsorted(ends, step, side="right"))) != stage:
                 stage, pool = now, Pool(drawn[now].result(), recipe.stages[now])
-                if isinstance(model.visual, open_clip.transformer.VisionTransformer):
+                if isinstance(model.visual, VisionTransformer):
                     worker.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
                 if recipe.stages[now].restart and step == ends[now - 1]:
                     model.load_state_dict(halved(model))

@@ -36,7 +36,7 @@ def draw_pool(world: Sketchbook, folder: Path) -> tuple[Path, Path]:
 def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stage: Stage) -> tuple[str, str]:
     """A caption of the scene, and its meaning: the words that are left when form and order are taken away."""
     alone = rng.random() < stage.alone
-    chosen = [things[rng.integers(len(things))]] if alone else [things[i] for i in rng.permutation(len(things))]
+    chosen = [things[int(rng.integers(len(things)))]] if alone else [things[i] for i in rng.permutation(len(things))]
     colours, where = rng.random() < stage.colours, ground if rng.random() < stage.ground else None
     meaning = phrase(sorted(chosen, key=lambda t: (t.noun, t.colour)), colours, where)
     if alone and not colours and where is None and rng.random() < 0.7:

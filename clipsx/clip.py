@@ -230,14 +230,16 @@ class Clip:
         plans = [reading.plan(self.tower) for reading in asked]
         images = self._checked(images)
         grid = self.tower.grid(*images.shape[2:])
-        own = plans or [Reading("clip").plan(self.tower)]
-        walk = self.tower.walk(images, own, keep)
+        # The picture's class feature is the model's own, whatever is asked: some row must have it.
+        walked = plans if any(row.own_class for row, _ in plans) else [*plans, Reading("clip").plan(self.tower)]
+        walk = self.tower.walk(images, walked, keep)
         known: dict[Any, DenseFeatures] = {}
-        for plan, (cls, patches) in zip(own, walk.features, strict=True):  # (B, D), (B, h·w, D)
+        for plan, (cls, patches) in zip(walked, walk.features, strict=True):  # (B, D), (B, h·w, D)
             if plan not in known:
                 known[plan] = DenseFeatures(self._image(cls), self._image(patches).unflatten(1, grid))
         features = {reading: known[plan] for reading, plan in zip(asked, plans, strict=True)}
-        return Seen(known[own[0]].cls, features, walk.blocks)
+        own = next(plan for plan in walked if plan[0].own_class)
+        return Seen(known[own].cls, features, walk.blocks)
 
     @torch.no_grad()
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:

@@ -162,9 +162,11 @@ def free(text: str) -> Recipe:
             own[_NUMBERS[name][0]] = _number(name, value)
         else:
             raise ValueError(f"{word!r} in {text!r} is not understood{nearest(name, [*PAIRS, *_FLAGS, *_NUMBERS])}.")
+    if len(pairs) < 2:
+        own.pop("mean", None)  # the sum of one map is its mean
     attend = Attend(tuple(pairs), **{name: own.pop(name) for name in tuple(own) if name in Attend.__annotations__})
     row = Recipe("", "", "free combination", attend, **own)
-    name = f"free({','.join(_written(row))})"
+    name = f"free({','.join(_words(row))})"
     return Recipe(name, name, row.source, attend, **own)
 
 
@@ -176,17 +178,21 @@ def _number(name: str, value: str) -> int | float | None:
     except ValueError:
         found = float("nan")
     if not (1 if name == "blocks" else 0) <= found < float("inf"):
-        raise ValueError(f"{name}={value} in a free combination: give a number above 0.")
+        words = "a whole number of at least 1, or depth" if name == "blocks" else "a number of at least 0"
+        raise ValueError(f"{name}={value} in a free combination: give {words}.")
     return found
 
 
-def _written(row: Recipe) -> list[str]:
+def _words(row: Recipe) -> list[str]:
     """The words of a row's shortest text: what differs from the defaults."""
     assert row.attend is not None
     fields = vars(row) | vars(row.attend)
     flags = [word for word, (field, value) in _FLAGS.items() if fields[field] == value]
-    if len(row.attend.pairs) < 2:
-        flags = [word for word in flags if word != "sum"]
     defaults = {"blocks": 1, "sharpen": 1.0, "neighbour": 0.0}
     told = [(word, fields[word]) for word in defaults if fields[word] != defaults[word]]
-    return [*row.attend.pairs, *flags, *(f"{word}={'depth' if v is None else f'{v:g}'}" for word, v in told)]
+    return [*row.attend.pairs, *flags, *(f"{word}={'depth' if v is None else written(v)}" for word, v in told)]
+
+
+def written(number: float) -> str:
+    """A number in its shortest text that reads as the same number."""
+    return repr(number).removesuffix(".0")

@@ -11,7 +11,7 @@ from torch import Tensor
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
 from clipsx.messages import nearest
-from clipsx.methods import DEPTH, METHODS, Recipe, Serves, rows_of, serving
+from clipsx.methods import DEPTH, METHODS, Recipe, Serves, rows_of, serving, written
 
 SURGERIES = ("none", *FORMS)
 TAU = 2.0  # of feature surgery, as released
@@ -46,8 +46,8 @@ class Reading:
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth must be at least 1, not {self.depth}.")
         if self.depth is not None and all(row.blocks is not None for row in rows):
-            raise ValueError(f"{self.method!r} has no depth to choose: leave @{self.depth} out.")
-        object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau))
+            raise ValueError(f"depth must be left out, not {self.depth}: {self.method!r} has none to choose.")
+        object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau) + 0.0)  # never −0
 
     @staticmethod
     def parse(text: "str | Reading") -> "Reading":
@@ -57,9 +57,10 @@ class Reading:
         """
         if isinstance(text, Reading):
             return text
-        found = _FORM.fullmatch(text.strip())
+        text = text.strip()
+        found = _FORM.fullmatch(text)
         if found is None:
-            place = (_FORM.match(text.strip()) or re.match("", "")).end()  # type: ignore[union-attr]
+            place = (_FORM.match(text) or re.match("", "")).end()  # type: ignore[union-attr]
             raise ValueError(_misread(text, place, "a reading is method[@depth][+none|code|paper[(tau=x)]]"))
         try:
             depth = None if found["depth"] is None else int(found["depth"])
@@ -67,9 +68,9 @@ class Reading:
             raise ValueError(_misread(text, found.start("depth"), "a whole number of blocks goes here")) from None
         tau = TAU
         if found["tau"] is not None:
-            written = re.fullmatch(r"\(\s*(?:tau|τ)\s*=\s*([^\s]+)\s*\)", found["tau"])
+            value = re.fullmatch(r"\(\s*(?:tau|τ)\s*=\s*([^\s]+)\s*\)", found["tau"])
             try:
-                tau = float(written[1]) if written else float("nan")
+                tau = float(value[1]) if value else float("nan")
             except ValueError:
                 tau = float("nan")
             if tau != tau:
@@ -78,12 +79,13 @@ class Reading:
         try:
             return Reading(found["method"].strip(), depth, surgery, tau)
         except ValueError as error:
-            part = "surgery" if str(error).startswith("Unknown feature") else "method"
+            words = {"Unknown feature surgery": "surgery", "tau must": "tau", "depth must": "depth"}
+            part = next((part for start, part in words.items() if str(error).startswith(start)), "method")
             raise ValueError(f"{str(error).rstrip('.')} (at {found.start(part) + 1} of {text!r}).") from None
 
     def __str__(self) -> str:
         depth = "" if self.depth is None else f"@{self.depth}"
-        tau = "" if self.tau == TAU else f"(tau={self.tau:.12g})"
+        tau = "" if self.tau == TAU else f"(tau={written(self.tau)})"
         return self.method + depth + ("" if self.surgery == "none" else f"+{self.surgery}{tau}")
 
     @property
@@ -133,11 +135,11 @@ def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading,
     Errors: those of `Reading.parse`; ValueError for none.
     """
     parts: Sequence[Any] = (
-        re.split(r",(?![^(]*\))", given)
+        [part for part in re.split(r",(?![^(]*\))", given) if part.strip()]
         if isinstance(given, str)
         else ([given] if isinstance(given, Reading) else list(given))
     )
-    found = tuple(dict.fromkeys(Reading.parse(part) for part in parts if part != ""))
+    found = tuple(dict.fromkeys(map(Reading.parse, parts)))
     if not found:
         raise ValueError("Give at least one reading, such as 'clip' or 'clip-surgery+code'.")
     return found

@@ -1,21 +1,56 @@
-"""The table of methods, and the words about unknown names."""
+"""The table of methods, what a tower can serve of it, free combinations, and the words about unknown names."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import clipsx
 from clipsx import methods
 from clipsx.messages import nearest
+from clipsx.methods import METHODS, PAIRS, ROWS, Attend, Recipe, able, free, rows_of, serving
 from helpers import random_images, tiny_clip, tiny_resnet
 
 
 def test_every_row_says_whose_it_is_and_who_can_do_it() -> None:
-    for name, row in methods.METHODS.items():
+    towers = (tiny_clip().tower, tiny_resnet().tower)
+    for row in ROWS:
+        assert row.name and row.title and row.source
+        assert any(not tower.refuses(row) for tower in towers), row.name
+        assert row.fed_by in ("original", "itself")
+        assert row.attend is None or set(row.attend.pairs) <= set(PAIRS)
+    for name, row in METHODS.items():
         assert row.name == name
-        assert row.title
-        assert row.source
-        assert row.vit is not None or row.resnet is not None
+
+
+def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None:
+    assert list(METHODS) == ["clip", "maskclip", "clip-surgery", "clip-surgery-released"]
+    assert list(METHODS) == list(dict.fromkeys(row.name for row in ROWS))
+    vit, resnet = rows_of("clip-surgery")
+    assert METHODS["clip-surgery"] is vit  # the first row of a name stands for it
+    assert vit.attend == Attend(("vv",)) and vit.blocks is None and vit.residual
+    assert resnet.attend == Attend(("vv",), unit=True, sharpen=8.0) and resnet.blocks == 1 and not resnet.residual
+    assert serving("clip-surgery", tiny_clip().tower) is vit
+    assert serving("clip-surgery", tiny_resnet().tower) is resnet
+    assert clipsx.METHODS is METHODS
+
+
+def test_what_a_tower_can_do_and_why_not() -> None:
+    vit, resnet = tiny_clip().tower, tiny_resnet().tower
+    assert able(vit) == ("clip", "maskclip", "clip-surgery")
+    assert able(resnet) == ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
+    with pytest.raises(ValueError, match="did you mean 'maskclip'"):
+        serving("maskclp", vit)
+    with pytest.raises(ValueError, match=r"'clip-surgery-released' does not apply.*class token has a path of its own.*"
+                                         r"It can do: clip, maskclip, clip-surgery\."):  # fmt: skip
+        serving("clip-surgery-released", vit)
+    for text in ("free(vv)", "free(vv, bare, ffn)", "free(vv, bare, blocks=2)", "free(vv, bare, blocks=depth)"):
+        with pytest.raises(ValueError, match="attention pool is one block, without residual and FFN"):
+            serving(text, resnet)
+    assert serving("free(qk,bare)", resnet).attend == Attend(("qk",))
+    with pytest.raises(ValueError, match="it has 6 blocks, not 7"):
+        serving("free(vv,blocks=7)", vit)
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
@@ -34,12 +69,81 @@ def test_depth_reaches_further_back() -> None:
     assert float((two - six).abs().max()) > 1e-3
 
 
-def test_plan() -> None:
-    assert methods.plan("clip", "vit").blocks == 0
-    with pytest.raises(ValueError, match="did you mean 'maskclip'"):
-        methods.plan("maskclp", "vit")
-    with pytest.raises(ValueError, match="does not apply to this kind of image tower"):
-        methods.plan("clip-surgery-released", "vit")
+FREE: list[tuple[str, Recipe, str]] = [  # text, what it means, its shortest form
+    ("free()", Recipe("", "", "", Attend()), "free()"),
+    ("free(qq)", Recipe("", "", "", Attend(("qq",))), "free(qq)"),
+    ("free( kk , qq )", Recipe("", "", "", Attend(("kk", "qq"))), "free(kk,qq)"),
+    ("free(sum, qq, kk, ffn)", Recipe("", "", "", Attend(("qq", "kk"), mean=False), ffn=True), "free(qq,kk,sum,ffn)"),
+    ("free(unit, vv, sharpen=8.0, bare)", Recipe("", "", "", Attend(("vv",), True, 8.0), residual=False),
+     "free(vv,unit,bare,sharpen=8)"),
+    ("free(kk,neighbour=5)", Recipe("", "", "", Attend(("kk",), neighbour=5.0)), "free(kk,neighbour=5)"),
+    ("free(qk, itself, blocks=3)", Recipe("", "", "", Attend(("qk",)), 3, "itself"), "free(qk,itself,blocks=3)"),
+    ("free(vv, blocks=depth)", Recipe("", "", "", Attend(("vv",)), None), "free(vv,blocks=depth)"),
+    ("free(qv,blocks=1,sharpen=1,neighbour=0)", Recipe("", "", "", Attend(("qv",))), "free(qv)"),
+    ("free(kk,neighbour=1.23456789,sharpen=0.1)", Recipe("", "", "", Attend(("kk",), False, 0.1, True, 1.23456789)),
+     "free(kk,sharpen=0.1,neighbour=1.23456789)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "meant", "short"), FREE, ids=[text for text, *_ in FREE])
+def test_a_free_combination_is_a_row_of_its_own(text: str, meant: Recipe, short: str) -> None:
+    row = free(text)
+    assert row == dataclasses.replace(meant, name=short, title=short, source="free combination")
+    assert free(short) == row  # its name is a text that says the same
+    assert rows_of(text) == (row,)
+
+
+@pytest.mark.parametrize("text", [text for text, *_ in FREE if "depth" not in text and "itself" not in text])
+def test_a_free_combination_is_carried_out(text: str) -> None:
+    clip = tiny_clip(layers=2)
+    dense = clip.encode_dense(random_images(1, *clip.image_size), text)
+    assert dense.grid == (4, 4)
+
+
+def test_a_sum_of_one_map_is_that_map() -> None:
+    assert free("free(qq, sum)") == free("free(qq)")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("free(qx)", r"'qx' in 'free\(qx\)' is not understood; did you mean 'vq' or 'qv' or 'qq'"),
+        ("free(bear)", "did you mean 'bare'"),
+        ("free(qq,neighbor=5)", "did you mean 'neighbour'"),
+        ("free(qq,sharpen)", "'sharpen' in .* is not understood"),
+        ("free(qq,unit=1)", "'unit=1' in .* is not understood"),
+        ("free(blocks=0)", "blocks=0 .*at least 1"),
+        ("free(blocks=1.5)", "blocks=1.5 .*at least 1"),
+        ("free(blocks=deep)", "blocks=deep .*at least 1"),
+        ("free(sharpen=-1)", "sharpen=-1 .*at least 0"),
+        ("free(sharpen=nan)", "sharpen=nan .*at least 0"),
+        ("free(neighbour=inf)", "neighbour=inf .*at least 0"),
+        ("free(neighbour=)", "neighbour= .*at least 0"),
+        ("free(qq", "is written free"),
+        ("free(qq)x", "is written free"),
+        ("free((qq))", "is written free"),
+    ],
+)
+def test_a_free_combination_that_is_not_understood_is_told(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        free(text)
+
+
+def test_pairs_are_all_of_queries_keys_and_values() -> None:
+    assert len(methods.PAIRS) == 9 and methods.PAIRS["qk"] == "q-k" and methods.PAIRS["vv"] == "v-v"
+
+
+def test_a_tower_is_anything_that_says_what_it_refuses() -> None:
+    class Picky:
+        blocks = 4
+
+        def refuses(self, recipe: Recipe) -> str:
+            return "" if recipe.attend is None else "it only knows its own path"
+
+    tower: Any = Picky()
+    assert able(tower) == ("clip",)
+    with pytest.raises(ValueError, match="it only knows its own path. It can do: clip"):
+        serving("maskclip", tower)
 
 
 def test_nearest() -> None:

@@ -1,11 +1,16 @@
 # make lab | reproduce | test | bench | lint | clean.  Real models and data, the same way everywhere:
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
+#   DEVICE=cuda PRECISION=bf16 QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
 #   make reproduce FULL=1   trains with five seeds where one serves otherwise
 PYTHON ?= python3
 OUT ?= out
 BIN := .venv/bin
-CHOICE := $(if $(MODEL),--model '$(MODEL)') $(if $(PRETRAINED),--pretrained '$(PRETRAINED)') \
-          $(if $(DATASET),--dataset '$(DATASET)') $(if $(ROOT),--root '$(ROOT)') $(if $(IMAGES),--images '$(IMAGES)')
+# An option with its value, quoted for the shell, where the variable is given.
+option = $(if $($(2)),--$(1) '$(subst ','\'',$($(2)))')
+CHOICE = $(call option,model,MODEL) $(call option,pretrained,PRETRAINED) $(call option,device,DEVICE) \
+         $(call option,precision,PRECISION) $(call option,dataset,DATASET) $(call option,root,ROOT) \
+         $(call option,images,IMAGES) \
+         $(if $(QUICKGELU),$(if $(filter 0 no false False,$(QUICKGELU)),--no-quickgelu,--quickgelu))
 
 .PHONY: lab reproduce test bench lint chromium clean
 .DEFAULT_GOAL := reproduce
@@ -14,7 +19,7 @@ lab: .venv/installed
 	@$(BIN)/clipsx lab $(CHOICE) -- $(ARGS)
 
 reproduce: .venv/installed
-	@$(BIN)/clipsx reproduce --out '$(OUT)' $(CHOICE) $(if $(FULL),--full)
+	@$(BIN)/clipsx reproduce $(call option,out,OUT) $(CHOICE) $(if $(FULL),--full)
 
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
 test: .venv/installed-test chromium

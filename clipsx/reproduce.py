@@ -4,13 +4,17 @@ A notebook counts as failed when any error message left its kernel: also one tha
 or cleared (such a run ends green otherwise), and a traceback that a thread printed.
 """
 
+import asyncio
+import atexit
+import contextlib
 import html
 import importlib.metadata
 import logging
 import os
 import re
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +27,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from clipsx import paths
+from clipsx import datasets, paths
+from clipsx.load import SUFFIXES, built_in, load
 from clipsx.messages import nearest
 
 # torch's threads wait for one another by spinning: with a busy core they would spin for most of the time.
@@ -55,11 +60,29 @@ class Run:
 
 
 class StrictClient(NotebookClient):
-    """A notebook client that remembers every error the kernel reported, wherever the front end would have put it."""
+    """A notebook client that remembers every error the kernel reported, wherever the front end would have put it.
+
+    Ctrl-C, or being told to end, ends the kernel with all that it started, and then the run: `interrupted`.
+    """
 
     def __init__(self, nb: nbformat.NotebookNode, **options: Any) -> None:
         super().__init__(nb, **options)
         self.seen: list[str] = []
+        self.interrupted = False
+
+    async def async_start_new_kernel(self, **kwargs: Any) -> None:
+        """Start the kernel; nbclient's own handlers of signals would end it and leave the caller to go on."""
+        running, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            self.interrupted, self.shutdown_kernel = True, "immediate"
+            if running is not None:
+                running.cancel()
+
+        with contextlib.suppress(RuntimeError, NotImplementedError):  # not in the main thread, or not on this system
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupt)
+        await super().async_start_new_kernel(**kwargs)
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         content = msg["content"]
@@ -94,16 +117,37 @@ def find(names: Sequence[str] | None = None) -> list[Path]:
     return [every[stem] for stem in every if stem in chosen]
 
 
-def inject(notebook: nbformat.NotebookNode, parameters: dict[str, Any]) -> nbformat.NotebookNode:
+def inject(notebook: nbformat.NotebookNode, given: dict[str, Any]) -> nbformat.NotebookNode:
     """Append assignments to the cell tagged ``parameters`` (in place) and return the notebook.
 
     Raises ValueError when no cell carries the tag.
     """
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", ()):
-            cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+            cell.source += "".join(f"\n{name} = {value!r}" for name, value in given.items())
             return notebook
     raise ValueError("the notebook has no cell tagged 'parameters'")
+
+
+def parameters(
+    *,
+    model: str | None = None,
+    pretrained: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    images: int | None = None,
+    full: bool = False,
+) -> dict[str, Any]:
+    """What a call states, as notebooks name it; what lies on disk by its whole path, as they run in other folders."""
+    if model is not None and model not in built_in() and Path(model).expanduser().exists():
+        model = str(Path(model).expanduser().absolute())
+    if pretrained is not None and pretrained.endswith(SUFFIXES):
+        pretrained = str(Path(pretrained).expanduser().absolute())
+    place = None if root is None else str(Path(root).expanduser().absolute())
+    given = {"MODEL": model, "PRETRAINED": pretrained, "OPTIONS": dict(options or {}) or None, "DATASET": dataset}
+    given |= {"ROOT": place, "IMAGES": images, "FULL": full or None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
@@ -124,13 +168,13 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     return exporter.from_notebook_node(page)[0]
 
 
-def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None = None) -> Run:
-    """Execute one notebook with ``parameters`` injected, write its page to ``out`` and return what it left behind.
+def run(path: Path, out: Path, given: dict[str, Any], timeout: float | None = None) -> Run:
+    """Execute one notebook with the parameters ``given``, write its page to ``out`` and return what it left behind.
 
     It runs in ``out``, which is its ``OUT``: installed notebooks may lie where nothing can be written. ``timeout`` is
-    in seconds for each cell, None waits for ever. Errors are returned, not raised.
+    in seconds for each cell, None waits for ever. Errors are returned, not raised; KeyboardInterrupt is.
     """
-    notebook = inject(nbformat.read(path, as_version=4), parameters | {"OUT": "."})
+    notebook = inject(nbformat.read(path, as_version=4), given | {"OUT": "."})
     titles = [line for c in notebook.cells[:1] for line in c.source.splitlines() if line.startswith("# ")]
     result = Run(path.stem, titles[0].removeprefix("# ") if titles else path.stem, out / f"{path.stem}.html")
     client = StrictClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": out}})
@@ -138,9 +182,14 @@ def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None
     before, start = _files(out), time.perf_counter()
     try:
         client.execute(env=PATIENT | os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, asyncio.CancelledError) as error:
+        if client.interrupted:
+            if client.km is not None:  # it was still being started
+                client._cleanup_kernel()
+                atexit.unregister(client._cleanup_kernel)
+            raise KeyboardInterrupt from None
         if not client.seen:
-            client.seen.append(str(error).strip().splitlines()[0])
+            client.seen.append((str(error).strip() or type(error).__name__).splitlines()[0])
     result.seconds = time.perf_counter() - start
     result.errors = list(dict.fromkeys([*client.seen, *client.errors_in_widgets()]))
     result.files = [file for file, stamp in _files(out).items() if before.get(file) != stamp]
@@ -151,45 +200,28 @@ def run(path: Path, out: Path, parameters: dict[str, Any], timeout: float | None
 def reproduce(
     out: str | Path = "out",
     *,
-    model: str | None = None,
-    pretrained: str | None = None,
-    dataset: str | None = None,
-    root: str | Path | None = None,
-    images: int | None = None,
-    full: bool = False,
     notebooks: Sequence[str] | None = None,
     timeout: float | None = None,
     on_progress: Callable[[str], None] = print,
+    **stated: Any,
 ) -> list[Run]:
     """Run the notebooks, each with the given model and data, and write ``out/index.html`` over all that they made.
 
-    Parameters left at None keep the notebook's own value; ``images`` is the number of samples that the analyses read;
-    ``full`` asks for five seeds where a notebook trains something.
-    All notebooks run, also after one has failed; look at ``Run.errors``. Raises ValueError or OSError before the first
-    one starts when the model, the data set or a notebook's name is wrong.
+    stated: as in `parameters`: model, pretrained, options (of `clipsx.load`: device, precision, quickgelu), dataset,
+    root; images, the number of samples that the analyses read; full, five seeds where a notebook trains something.
+    What is not stated, or None, keeps the notebook's own value. All notebooks run, also after one has failed; look at
+    ``Run.errors``. Raises ValueError or OSError before the first one starts when the model, the data set or a
+    notebook's name is wrong.
     """
-    import clipsx
-
-    chosen = find(notebooks)
+    chosen, given = find(notebooks), parameters(**stated)
     out = Path(out).absolute()
-    root = None if root is None else str(Path(root).absolute())
-    about = clipsx.load(model or "sketchbook", pretrained=pretrained).describe()
-    about |= clipsx.datasets.load(dataset or "sketchbook", root=root).describe()
+    about = load(given.get("MODEL", "sketchbook"), given.get("PRETRAINED"), **given.get("OPTIONS", {})).describe()
+    about |= datasets.described(datasets.load(given.get("DATASET", "sketchbook"), given.get("ROOT")))
     out.mkdir(parents=True, exist_ok=True)
-    given = {
-        "MODEL": model,
-        "PRETRAINED": pretrained,
-        "DATASET": dataset,
-        "ROOT": root,
-        "IMAGES": images,
-        "FULL": full or None,
-        "OUT": str(out),
-    }
-    parameters = {name: value for name, value in given.items() if value is not None}
     runs: list[Run] = []
     for number, path in enumerate(chosen, 1):
         on_progress(f"[{number}/{len(chosen)}] {path.stem} …")
-        runs.append(run(path, out, parameters, timeout))
+        runs.append(run(path, out, given, timeout))
         outcome = f"FAILED: {runs[-1].errors[0]}" if runs[-1].errors else f"{len(runs[-1].files)} files"
         on_progress(f"[{number}/{len(chosen)}] {path.stem}: {outcome}, {runs[-1].seconds:.0f} s")
         # Written after each notebook, so that an interrupted run leaves a page over what is done.

@@ -3,11 +3,9 @@
 `clipsx train sketchbook` makes, in a folder: the model in open_clip's own format, its recipe, log and scores.
 """
 
-import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,20 +70,18 @@ def _write(file: Path, content: dict[str, Any]) -> None:
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def main(argv: Sequence[str]) -> None:
-    """`clipsx train NAME [--out FOLDER] [--threads N] [--compile]`. Errors: ValueError for an unknown recipe."""
-    parser = argparse.ArgumentParser(prog="clipsx train", description="Train a built-in CLIP again, on the CPU.")
-    parser.add_argument("name", help=f"{', '.join(RECIPES)}, or a cell of the laboratory's grid: {', '.join(cells())}")
-    parser.add_argument("--out", type=Path, help="folder of the model (default: ./NAME)")
-    parser.add_argument("--work", type=Path, help="folder of checkpoint and scenes (default: in the cache)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads (default: all cores)")
-    parser.add_argument("--compile", action="store_true", help="compile the image tower: faster, needs a C++ compiler")
-    options = parser.parse_args(argv)
-    if options.name not in [*RECIPES, *cells()]:
-        raise ValueError(f"Unknown recipe {options.name!r}{nearest(options.name, [*RECIPES, *cells()])}.")
-    recipe = RECIPES.get(options.name) or cell_recipe(options.name)
-    torch.set_num_threads(options.threads)
-    out, work = options.out or Path(options.name), options.work or paths.cache() / "train" / options.name
-    command = f"clipsx train {options.name} --threads {options.threads}{' --compile' if options.compile else ''}"
-    found = train(recipe, out, work, options.compile, command=command)
-    print(f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})")
+def remake(
+    name: str, out: Path | None = None, work: Path | None = None, threads: int | None = None, compiled: bool = False
+) -> str:
+    """Train a recipe, or a cell of the laboratory's grid, by its name; return where it lies and its scores, in words.
+
+    out: ./NAME by default; work: in the cache; threads: all cores. Errors: ValueError for an unknown name.
+    """
+    if name not in [*RECIPES, *cells()]:
+        raise ValueError(f"Unknown recipe {name!r}{nearest(name, [*RECIPES, *cells()])}.")
+    threads = threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    out, work = out or Path(name), work or paths.cache() / "train" / name
+    command = f"clipsx train {name} --threads {threads}{' --compile' if compiled else ''}"
+    found = train(RECIPES.get(name) or cell_recipe(name), out, work, compiled, command=command)
+    return f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})"

@@ -142,7 +142,7 @@ def test_a_tower_is_anything_that_says_what_it_refuses() -> None:
 
     tower: Any = Picky()
     assert able(tower) == ("clip",)
-    with pytest.raises(ValueError, match="it only knows its own path. It can do: clip"):
+    with pytest.raises(ValueError, match=r"it only knows its own path\. It can do: clip"):
         serving("maskclip", tower)
 
 

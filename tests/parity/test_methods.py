@@ -1,0 +1,129 @@
+"""Every row of the table, and free combinations, against their formulas written out literally."""
+
+from typing import Any
+
+import literal
+import pytest
+import torch
+
+import clipsx
+from helpers import random_images, tiny_clip, tiny_resnet
+
+VISIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "layer-scale": {"ls_init_value": 0.3},
+    "non-square": {"image_size": (48, 80)},
+    "8 blocks": {"layers": 8},
+    "12 blocks": {"layers": 12, "width": 32},
+}
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("vision", VISIONS.values(), ids=VISIONS)
+def test_every_row_on_a_vision_transformer(vision: dict[str, Any]) -> None:
+    clip = tiny_clip(**vision)
+    images, visual = random_images(2, *clip.image_size), clip.model.visual
+    depths = (1, 3, 6)
+    seen = clip.encode_readings(images, ["clip", "maskclip", *(f"clip-surgery@{depth}" for depth in depths)])
+    for i, image in enumerate(images):
+        cls, patches = literal.plain(visual, image)
+        close(seen["clip"].patches[i].flatten(0, 1), patches)
+        close(seen["maskclip"].patches[i].flatten(0, 1), literal.maskclip(visual, image))
+        for dense in seen.values():
+            close(dense.cls[i], cls)
+        for depth in depths:
+            same, patches = literal.clip_surgery(visual, image, depth)
+            close(same, cls)
+            close(seen[f"clip-surgery@{depth}"].patches[i].flatten(0, 1), patches)
+
+
+SUM: dict[str, Any] = {"summed": True}
+BARE: dict[str, Any] = {"bare": True}
+FREE: dict[str, tuple[str, dict[str, Any]]] = {
+    "free(bare)": ("", BARE),
+    "free(ffn)": ("", {"ffn": True}),
+    "free()": ("", {}),
+    "free(qq)": ("qq", {}),
+    "free(kk)": ("kk", {}),
+    "free(qk)": ("qk", {}),
+    "free(qk,ffn)": ("qk", {"ffn": True}),  # the model's own last block
+    "free(qv,vk,bare)": ("qv vk", BARE),
+    "free(qq,kk)": ("qq kk", {}),
+    "free(qq,kk,sum)": ("qq kk", SUM),
+    "free(qq,kk,sum,ffn)": ("qq kk", SUM | {"ffn": True}),
+    "free(qq,bare)": ("qq", BARE),
+    "free(kk,bare)": ("kk", BARE),
+    "free(kk,neighbour=5,bare)": ("kk", BARE | {"neighbour": 5.0}),
+    "free(qq,kk,sum,neighbour=0.7,ffn)": ("qq kk", SUM | {"neighbour": 0.7, "ffn": True}),
+    "free(vv,unit)": ("vv", {"unit": True}),
+    "free(vv,unit,sharpen=8,bare)": ("vv", BARE | {"unit": True, "sharpen": 8.0}),
+    "free(qq,kk,vv,unit,sharpen=20)": ("qq kk vv", {"unit": True, "sharpen": 20.0}),
+    "free(kk,sharpen=0)": ("kk", {"sharpen": 0.0}),
+    "free(vv,blocks=2)": ("vv", {"blocks": 2}),
+    "free(vv,blocks=2,bare)": ("vv", BARE | {"blocks": 2}),
+    "free(vv,blocks=2,ffn)": ("vv", {"blocks": 2, "ffn": True}),
+    "free(kk,blocks=2,bare,ffn,neighbour=2)": ("kk", BARE | {"blocks": 2, "ffn": True, "neighbour": 2.0}),
+    "free(vv,itself)": ("vv", {"itself": True}),  # one block: there is nothing of its own to read yet
+    "free(vv,itself,blocks=2)": ("vv", {"itself": True, "blocks": 2}),
+    "free(vv,itself,blocks=3,bare)": ("vv", BARE | {"itself": True, "blocks": 3}),
+    "free(kk,itself,blocks=2,ffn,neighbour=1.5)": ("kk", {"itself": True, "blocks": 2, "ffn": True, "neighbour": 1.5}),
+    "free(qk,itself,blocks=3,ffn)": ("qk", {"itself": True, "blocks": 3, "ffn": True}),  # the model's own path again
+    "free(itself,blocks=2,ffn)": ("", {"itself": True, "blocks": 2, "ffn": True}),
+}
+
+
+@pytest.mark.parametrize("vision", VISIONS.values(), ids=VISIONS)
+def test_free_combinations_on_a_vision_transformer(vision: dict[str, Any]) -> None:
+    """All in one walk, so that what they share is held against the formulas too."""
+    clip = tiny_clip(**vision)
+    images, visual = random_images(2, *clip.image_size), clip.model.visual
+    seen = clip.encode_readings(images, list(FREE))
+    assert len(seen) == len(FREE)
+    for (text, (pairs, options)), dense in zip(FREE.items(), seen.values(), strict=True):
+        for i, image in enumerate(images):
+            expected = literal.combination(visual, image, pairs.split(), **options)
+            torch.testing.assert_close(dense.patches[i].flatten(0, 1), expected, atol=2e-5, rtol=0, msg=text)
+            close(dense.cls[i], literal.plain(visual, image)[0])
+
+
+def test_combinations_that_are_the_models_own_path_or_a_row_are_so() -> None:
+    clip = tiny_clip()
+    images = random_images(2, *clip.image_size)
+    same = {
+        "free(qk,ffn)": "clip",
+        "free(qk,itself,blocks=4,ffn)": "clip",
+        "free(bare)": "maskclip",
+        "free(vv,blocks=3)": "clip-surgery@3",
+        "free(vv,blocks=depth)@4": "clip-surgery@4",
+        "free(vv,itself)": "free(vv)",
+    }
+    seen = clip.encode_readings(images, [*same, *same.values()])
+    for one, other in same.items():
+        found = seen[str(clipsx.Reading.parse(one))]
+        torch.testing.assert_close(found.patches, seen[other].patches, atol=1e-5, rtol=0, msg=one)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("clip", "qk"),
+        ("maskclip", "none"),
+        ("clip-surgery", "surgery"),
+        ("clip-surgery-released", "released"),
+        ("free(qk,bare)", "qk"),
+        ("free(bare)", "none"),
+        ("free(vv,unit,sharpen=8,bare)", "surgery"),
+        ("free(qq,kk,sum,bare)", "kk+qq"),
+    ],
+)
+def test_rows_and_combinations_on_a_resnet(method: str, kind: str) -> None:
+    clip = tiny_resnet()
+    images = random_images(2, *clip.image_size)
+    dense = clip.encode_dense(images, method)
+    for i, image in enumerate(images):
+        cls, patches = literal.resnet_pool(clip.model.visual, image, kind)
+        close(dense.cls[i], cls)
+        close(dense.patches[i].flatten(0, 1), patches)

@@ -113,7 +113,7 @@ def segment(
     text = clip.encode_labels([*asked, *grounds], templates)  # (N + G, D)
     counts = []
     for number, sample in enumerate(samples):
-        truth = _truth(sample, asked)  # (H, W): the label's place, N for background, −1 for pixels that do not count
+        truth = sample.index_map(asked)  # (H, W): the label's place, N for background, −1 for pixels that do not count
         if not grounds:
             truth[truth == len(asked)] = -1
         if (truth >= 0).any():
@@ -152,14 +152,6 @@ def mapped(
         for method in ("clip", "clip-surgery"):
             rows += [about | segment(clip, samples, method=method, surgery=surgery) for surgery in ("none", "code")]
     return pd.DataFrame(rows)
-
-
-def _truth(sample: Sample, labels: Sequence[str]) -> Shaped[np.ndarray, "H W"]:
-    truth = np.full(sample.image.size[::-1], len(labels))
-    for label, mask in sample.masks.items():
-        truth[mask] = labels.index(label) if label in labels else -1
-    truth[sample.ignore] = -1
-    return truth
 
 
 def _overlaps(

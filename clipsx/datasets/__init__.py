@@ -8,10 +8,22 @@ from clipsx.datasets.folder import Folder
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
-from clipsx.datasets.vocabularies import VOCABULARIES, vocabulary
+from clipsx.datasets.vocabularies import BUILT_IN, VOCABULARIES, Vocabulary, vocabulary
 from clipsx.messages import nearest
 
-__all__ = ["VOC", "VOCABULARIES", "Folder", "Sample", "Sketchbook", "Subset", "load", "tuning_and_test", "vocabulary"]
+__all__ = [
+    "BUILT_IN",
+    "VOC",
+    "VOCABULARIES",
+    "Folder",
+    "Sample",
+    "Sketchbook",
+    "Subset",
+    "Vocabulary",
+    "load",
+    "tuning_and_test",
+    "vocabulary",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -25,18 +25,15 @@ def export_voc(samples: Sequence[Sample], labels: Sequence[str], root: str | Pat
     pictures, masks, lists = base / "JPEGImages", base / "SegmentationClass", base / "ImageSets" / "Segmentation"
     for folder in (pictures, masks, lists):
         folder.mkdir(parents=True, exist_ok=True)
-    value = {label: i for i, label in enumerate(labels, start=1)}
     names = []
     for number, sample in enumerate(samples[i] for i in range(len(samples))):
         name = "_".join(sample.name.replace("/", " ").split()) or f"{number:06d}"  # a line of the list, a file's name
-        unknown = [label for label in sample.masks if label not in value]
+        unknown = [label for label in sample.masks if label not in labels]
         if unknown:
             raise ValueError(f"{sample.name} has the label {unknown[0]!r}, which is not among the labels.")
-        classes = np.zeros(sample.ignore.shape, dtype=np.uint8)  # (H, W)
-        for label, mask in sample.masks.items():
-            classes[mask] = value[label]
-        classes[sample.ignore] = IGNORE
-        indexed = Image.fromarray(classes)
+        places = sample.index_map(labels)  # (H, W)
+        values = np.where(places < 0, IGNORE, (places + 1) % (len(labels) + 1))  # background is the last place
+        indexed = Image.fromarray(values.astype(np.uint8))
         indexed.putpalette([channel for colour in PALETTE for channel in colour])
         indexed.save(masks / f"{name}.png")
         sample.image.save(pictures / f"{name}.jpg", quality=95)

@@ -1,46 +1,131 @@
-"""One picture with what is known about it: the same type for every data set."""
+"""One picture with what is known about it: the same type for every data set, opened when asked."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Int
 from PIL import Image
 
+from clipsx.images import decode
 
-@dataclass(frozen=True, eq=False)
+
 class Sample:
-    """A picture, the labels present in it, and where they are.
+    """A picture, the labels present in it, and where they are. It does not change: `replace` makes another one.
 
-    `masks` holds the visible pixels of each label, united over its objects, at the image's own size; `ignore` marks
-    pixels that count nowhere. A data set without masks leaves `masks` empty.
+    image (PIL), labels, masks, ignore and size may each be given as they are, or as a function that opens them: it is
+    called when the part is first asked for, and what it gives is kept. masks: {label: (H, W)}, the visible pixels of
+    each label, united over its objects; they may overlap. ignore: (H, W), pixels that count nowhere; None for none.
+    Both as bool, integers 0 and 1, uint8 0 and 255 or floats 0 … 1 (from 0.5 on), arrays or tensors.
+    size: (W, H), where that is known without decoding the picture.
+    Errors: ValueError for a mask of another kind, or of another size than the picture, at once where it and the size
+    are given as they are, else when it is opened.
     """
 
-    image: Image.Image  # RGB
-    labels: tuple[str, ...]
-    masks: dict[str, Bool[np.ndarray, "H W"]] = field(default_factory=dict)
-    captions: tuple[str, ...] = ()
-    ignore: Bool[np.ndarray, "H W"] | None = None  # None becomes all False
-    name: str = ""
+    name: str
+    captions: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        if self.ignore is None:
-            object.__setattr__(self, "ignore", np.zeros(self.image.size[::-1], dtype=bool))
-        for label, mask in [*self.masks.items(), ("ignore", self.ignore)]:
-            if mask.shape != self.image.size[::-1]:
-                raise ValueError(
-                    f"{self.name}: the mask of {label!r} is {mask.shape}, the image is {self.image.size[::-1]} (H, W)"
-                )
+    def __init__(
+        self,
+        image: Image.Image | Callable[[], Image.Image],
+        labels: Sequence[str] | Callable[[], Sequence[str]] = (),
+        masks: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+        captions: Sequence[str] = (),
+        ignore: Any = None,
+        name: str = "",
+        size: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
+    ) -> None:
+        given = {"image": image, "labels": labels, "masks": masks, "captions": captions, "ignore": ignore}
+        self.__dict__.update(name=name, captions=tuple(captions), _given=given | {"name": name, "size": size})
+        if isinstance(image, Image.Image) or isinstance(size, tuple):
+            for part in (part for part in ("image", "masks", "ignore") if not callable(self._given[part])):
+                getattr(self, part)
 
-    @property
-    def size(self):
-        return self.image.size
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"A sample does not change: make another one by replace({name}=…).")
 
-    def opened(self):
-        return self
+    def _open(self, part: str) -> Any:
+        given = self._given[part]
+        return given() if callable(given) else given
 
-    def index_map(self, labels):
-        truth = np.full(self.image.size[::-1], len(labels))
+    @cached_property
+    def image(self) -> Image.Image:
+        """The picture, RGB."""
+        image, size = self._open("image"), self.__dict__.get("size", self._given["size"])
+        if isinstance(size, tuple) and image.size != size:
+            raise ValueError(f"{self.name}: the picture is {image.size} (W, H), but its size was given as {size}.")
+        return image if image.mode == "RGB" else decode(image)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(W, H) of the picture, which is decoded only where nothing else tells."""
+        size = None if "image" in self.__dict__ else self._open("size")
+        return self.image.size if size is None else size
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The names of what is there, with a mask or without."""
+        return tuple(self._open("labels"))
+
+    @cached_property
+    def masks(self) -> Mapping[str, Bool[np.ndarray, "H W"]]:
+        """The visible pixels of each label; empty where no mask is known."""
+        masks = self._open("masks") or {}
+        return MappingProxyType({label: self._checked(mask, f"mask of {label!r}") for label, mask in masks.items()})
+
+    @cached_property
+    def ignore(self) -> Bool[np.ndarray, "H W"]:
+        """The pixels that count nowhere."""
+        ignore = self._open("ignore")
+        return self._checked(np.zeros(self.size[::-1], dtype=bool) if ignore is None else ignore, "mask `ignore`")
+
+    def index_map(self, labels: Sequence[str]) -> Int[np.ndarray, "H W"]:
+        """At every pixel its label's place in `labels`, their number for the background, −1 where nothing counts.
+
+        Nothing counts where pixels are ignored, and under the mask of a label that is not asked for. Where masks
+        overlap, the later one wins.
+        """
+        found = np.full(self.size[::-1], len(labels))
         for label, mask in self.masks.items():
-            truth[mask] = labels.index(label) if label in labels else -1
-        truth[self.ignore] = -1
-        return truth
+            found[mask] = labels.index(label) if label in labels else -1
+        found[self.ignore] = -1
+        return found
+
+    def replace(self, **changes: Any) -> "Sample":
+        """The same sample with other parts, named as in the constructor; the size follows a new picture."""
+        return Sample(**{**self._given, **({"size": None} if "image" in changes else {}), **changes})
+
+    def opened(self) -> "Sample":
+        """The same sample with all parts as they are, which another process can be sent."""
+        return Sample(self.image, self.labels, dict(self.masks), self.captions, self.ignore, self.name, self.size)
+
+    def closed(self) -> "Sample":
+        """The same sample with nothing kept that can be opened again."""
+        return Sample(**self._given)
+
+    def __reduce__(self) -> tuple[type["Sample"], tuple[Any, ...]]:  # functions often cannot be pickled: parts can
+        return Sample, tuple(self.opened()._given.values())
+
+    def __repr__(self) -> str:
+        return f"Sample({self.name!r})"
+
+    def _checked(self, values: Any, what: str) -> Bool[np.ndarray, "H W"]:
+        """A mask of any accepted type as booleans that cannot be written to."""
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu()
+            values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
+        values = np.asarray(values)
+        if values.shape != self.size[::-1]:
+            raise ValueError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
+        kind, scales = values.dtype.kind, ((0, 1), (0, 255)) if values.dtype == np.uint8 else ((0, 1),)
+        if kind == "f" and ((values >= 0) & (values <= 1)).all():
+            values = values >= 0.5
+        elif kind != "b" and not (kind in "iu" and any(np.isin(values, scale).all() for scale in scales)):
+            kinds = "bool, integers 0 and 1, uint8 0 and 255, floats 0 … 1"
+            raise ValueError(f"{self.name}: the {what} holds {values.dtype} values that are not one of {kinds}.")
+        mask = np.array(values, dtype=bool)  # (H, W), a copy
+        mask.setflags(write=False)
+        return mask

@@ -9,32 +9,10 @@ import numpy as np
 from PIL import Image
 
 from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import VOCABULARIES
 from clipsx.images import decode
 from clipsx.messages import nearest
 
-LABELS = [
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-]
-SPOKEN = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}  # as text reads them
 IGNORE = 255
 
 
@@ -63,7 +41,7 @@ class VOC(Sequence[Sample]):
         own = self.root / "labels.txt"
         if labels is None and own.is_file():
             labels = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
-        self.labels = tuple(SPOKEN.get(label, label) for label in LABELS) if labels is None else tuple(labels)
+        self.labels = VOCABULARIES["voc-20"] if labels is None else tuple(labels)
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""

@@ -1,35 +1,59 @@
-"""Label sets of well-known data sets, as text reads them, for analyses that need labels but no pictures."""
+"""Vocabularies: the classes of a data set and the words that ask for them, as text reads them."""
 
-from clipsx.datasets.voc import LABELS, SPOKEN
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from clipsx import paths
 from clipsx.messages import nearest
-from clipsx.sketchbook.world import Sketchbook
 
-COCO = (
-    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, "
-    "parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, "
-    "handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, "
-    "surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, "
-    "broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, "
-    "mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, "
-    "teddy bear, hair drier, toothbrush"
-)
-CONTEXT = (
-    "aeroplane, bag, bed, bedclothes, bench, bicycle, bird, boat, book, bottle, building, bus, cabinet, car, cat, "
-    "ceiling, chair, cloth, computer, cow, cup, curtain, dog, door, fence, floor, flower, food, grass, ground, horse, "
-    "keyboard, light, motorbike, mountain, mouse, person, plate, platform, potted plant, road, rock, sheep, shelves, "
-    "sidewalk, sign, sky, snow, sofa, table, track, train, tree, truck, tv monitor, wall, water, window, wood"
-)
-CITYSCAPES = (
-    "road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, "
-    "rider, car, truck, bus, train, motorcycle, bicycle"
-)
-VOCABULARIES: dict[str, tuple[str, ...]] = {
-    "sketchbook": tuple(Sketchbook.NOUNS),
-    "voc-20": tuple(SPOKEN.get(label, label) for label in LABELS),
-    "coco-80": tuple(COCO.split(", ")),
-    "context-59": tuple(CONTEXT.split(", ")),
-    "cityscapes-19": tuple(CITYSCAPES.split(", ")),
-}
+BACKGROUND = "background:"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Classes in the order of a data set's ids; each has one query or more, the first of them the name shown."""
+
+    queries: tuple[tuple[str, ...], ...]
+    background: tuple[str, ...] = ()  # queries for what is no class
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each class."""
+        return tuple(words[0] for words in self.queries)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> "Vocabulary":
+        """A text file in UTF-8: a class a line, its queries parted by ", "; empty lines and lines with # say nothing.
+
+        A line that begins with `background:` holds queries for what is no class.
+        Errors: FileNotFoundError; ValueError, naming file and line, for a class that is there twice, a query without
+        words, and a file without classes.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        background: tuple[str, ...] = ()
+        for number, line in enumerate(Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines(), start=1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            words = tuple(word.strip() for word in text.removeprefix(BACKGROUND).split(","))
+            if not all(words):
+                raise ValueError(f"{path}, line {number}: {text!r} holds a query without words.")
+            if text.startswith(BACKGROUND):
+                background += words
+            elif words[0] in found:
+                raise ValueError(f"{path}, line {number}: the class {words[0]!r} is there twice.")
+            else:
+                found[words[0]] = words
+        if not found:
+            raise ValueError(f"{path} holds no class: give one a line.")
+        return cls(tuple(found.values()), background)
+
+
+_files = sorted((paths.data() / "vocabularies").glob("*.txt"), key=lambda file: (file.stem != "sketchbook", file.stem))
+BUILT_IN: dict[str, Vocabulary] = {file.stem: Vocabulary.read(file) for file in _files}
+VOCABULARIES: dict[str, tuple[str, ...]] = {name: words.names for name, words in BUILT_IN.items()}
+"""The names of the classes of well-known data sets, for analyses that need labels but no pictures."""
 
 
 def vocabulary(name: str) -> tuple[str, ...]:

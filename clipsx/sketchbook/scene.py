@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 from PIL import Image, ImageDraw, ImageFilter
 
 from clipsx.sketchbook.drawings import COLOURS, MATES, NOUNS, TABLE, Drawing
@@ -99,35 +100,44 @@ def _shade(rgb: tuple[int, ...], factor: float) -> tuple[int, int, int]:
     return tuple(int(c * factor) if factor <= 1 else int(255 - (255 - c) * (2 - factor)) for c in rgb)  # type: ignore[return-value]
 
 
-def render(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
-    """The picture, and per object its visible pixels as (n, size, size) bool."""
+def picture(scene: Scene, size: int) -> Image.Image:
+    """The scene painted: a square RGB picture of `size` pixels a side."""
     side = size * OVERSAMPLING
     ground = Image.fromarray(paint(scene.ground, np.random.default_rng(scene.texture), size))
     canvas = ground.resize((side, side), Image.Resampling.BILINEAR)
-    owner = Image.new("L", (side, side))  # 0 = background, k = object k (1-based)
-    pen, owner_pen = ImageDraw.Draw(canvas), ImageDraw.Draw(owner)
+    pen = ImageDraw.Draw(canvas)
     drop, width = max(1, round(side * 0.012)), max(1, round(side * 0.005))
-    for k, thing in enumerate(scene.things, start=1):
-        paints = {"main": thing.rgb, "dark": _shade(thing.rgb, 0.7), "light": _shade(thing.rgb, 1.55)}
-        polygons = [(paints[p] if isinstance(p, str) else p, points * side) for p, points in thing.drawing]
-        for _, points in polygons:
-            owner_pen.polygon(points.ravel().tolist(), fill=k)
-        corners = np.concatenate([points for _, points in polygons])
+    for thing in scene.things:
+        shape = Image.new("L", (side, side))
+        _fill(shape, thing, 90)
+        corners = np.concatenate([points for _, points in thing.drawing]) * side
         left, top, right, bottom = (
             int(v) for v in [*(corners.min(axis=0) - 2 * drop), *(corners.max(axis=0) + 2 * drop)]
         )
-        shadow = _where(owner.crop((left, top, right, bottom)), k, 90).filter(ImageFilter.BoxBlur(drop))
+        shadow = shape.crop((left, top, right, bottom)).filter(ImageFilter.BoxBlur(drop))
         canvas.paste((20, 20, 30), (left + drop, top + 2 * drop), shadow)
-        for fill, points in polygons:
-            pen.polygon(points.ravel().tolist(), fill=fill, outline=_shade(fill, 0.62), width=width)
-    visible = [_where(owner, k, 200).reduce(OVERSAMPLING) for k in range(1, len(scene.things) + 1)]
-    masks = np.array([np.asarray(v) > 100 for v in visible], dtype=bool)  # more than half of the pixel
-    return canvas.reduce(OVERSAMPLING), masks.reshape(-1, size, size)  # (n, size, size)
+        paints = {"main": thing.rgb, "dark": _shade(thing.rgb, 0.7), "light": _shade(thing.rgb, 1.55)}
+        for role, points in thing.drawing:
+            fill = paints[role] if isinstance(role, str) else role
+            pen.polygon((points * side).ravel().tolist(), fill=fill, outline=_shade(fill, 0.62), width=width)
+    return canvas.reduce(OVERSAMPLING)
 
 
-def _where(owner: Image.Image, k: int, value: int) -> Image.Image:
-    """A grey picture with `value` where object k is."""
-    return owner.point([value if i == k else 0 for i in range(256)])
+def visible(scene: Scene, size: int) -> Bool[np.ndarray, "n S S"]:
+    """Where every object of the picture can be seen, without painting it; S is `size`."""
+    owner = Image.new("L", (size * OVERSAMPLING, size * OVERSAMPLING))  # 0 = background, k = object k (1-based)
+    for k, thing in enumerate(scene.things, start=1):
+        _fill(owner, thing, k)
+    parts = [owner.point([200 * (i == k) for i in range(256)]) for k in range(1, len(scene.things) + 1)]
+    masks = np.array([np.asarray(part.reduce(OVERSAMPLING)) > 100 for part in parts], dtype=bool)  # most of the pixel
+    return masks.reshape(-1, size, size)  # (n, S, S)
+
+
+def _fill(canvas: Image.Image, thing: Thing, value: int) -> None:
+    """Set a grey canvas to `value` where an object is."""
+    pen = ImageDraw.Draw(canvas)
+    for _, points in thing.drawing:
+        pen.polygon((points * canvas.width).ravel().tolist(), fill=value)
 
 
 def phrase(things: Sequence[Named], colours: bool = False, ground: str | None = None) -> str:

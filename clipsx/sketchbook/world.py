@@ -4,14 +4,15 @@
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
+from jaxtyping import Bool
 
 from clipsx.datasets.sample import Sample
 from clipsx.sketchbook.drawings import COLOURS, NOUNS
 from clipsx.sketchbook.grounds import GROUNDS
-from clipsx.sketchbook.scene import FORMS, Scene, compose, phrase, render
+from clipsx.sketchbook.scene import FORMS, Scene, compose, phrase, picture, visible
 
 
 class Sketchbook(Sequence[Sample]):
@@ -30,6 +31,7 @@ class Sketchbook(Sequence[Sample]):
     """
 
     NOUNS, COLOURS, BACKGROUNDS = NOUNS, tuple(COLOURS), tuple(GROUNDS)
+    labels = NOUNS
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Sketchbook(Sequence[Sample]):
         co_occurrence: float = 0.6,
         background_bias: float = 0.6,
         size: int = 96,
-        objects: tuple[int, int] = (1, 4),
+        objects: Sequence[int] = (1, 4),
     ) -> None:
         for dial, value in {"co_occurrence": co_occurrence, "background_bias": background_bias}.items():
             if not 0 <= value <= 1:
@@ -47,12 +49,8 @@ class Sketchbook(Sequence[Sample]):
             raise ValueError(f"size {size} must be at least 8 pixels, length {length} and seed {seed} at least 0")
         if not 1 <= objects[0] <= objects[1] <= 4:
             raise ValueError(f"objects is {objects}: give the fewest and the most, within 1 … 4")
-        self.seed, self.length, self.size, self.objects = seed, length, size, objects
-        self.co_occurrence, self.background_bias = co_occurrence, background_bias
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.NOUNS
+        self.seed, self.length, self.size, self.objects = int(seed), int(length), int(size), tuple(map(int, objects))
+        self.co_occurrence, self.background_bias = float(co_occurrence), float(background_bias)
 
     @cached_property
     def _key(self) -> tuple[int, ...]:
@@ -76,14 +74,18 @@ class Sketchbook(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         scene = self.scene(index)
-        image, visible = render(scene, self.size)
-        labels = tuple(dict.fromkeys(t.noun for t in scene.things))
-        masks = {label: visible[[t.noun == label for t in scene.things]].any(axis=0) for label in labels}
-        masks = {label: mask for label, mask in masks.items() if mask.any()}
+        masks = cache(partial(self._masks, scene))  # of the labels as well
         captions = (
             FORMS[0].format(phrase(scene.things, colours=True, ground=scene.ground)),
             FORMS[3].format(phrase(scene.things, colours=True)),
             FORMS[0].format(phrase(scene.things, ground=scene.ground)),
             FORMS[0].format(phrase(scene.things[:1])),
         )
-        return Sample(image, tuple(masks), masks, captions, None, f"sketchbook-{self.seed}-{index % self.length:06d}")
+        name, size = f"sketchbook-{self.seed}-{index % self.length:06d}", (self.size, self.size)
+        return Sample(partial(picture, scene, self.size), lambda: tuple(masks()), masks, captions, None, name, size)
+
+    def _masks(self, scene: Scene) -> dict[str, Bool[np.ndarray, "S S"]]:
+        """The visible pixels of each noun; nouns that are wholly hidden are not there."""
+        nouns, shown = [thing.noun for thing in scene.things], visible(scene, self.size)  # (n, S, S)
+        masks = {noun: shown[[other == noun for other in nouns]].max(axis=0) for noun in dict.fromkeys(nouns)}
+        return {noun: mask for noun, mask in masks.items() if mask.any()}

@@ -1,7 +1,5 @@
 """Evaluation against plain loops over pixels, images and classes; and what must be left out, counted or refused."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,7 +134,7 @@ def test_threshold_is_chosen_on_the_tuning_rows_and_reported_on_the_others() -> 
 
 
 def test_a_mask_of_the_whole_picture_is_left_out_of_msc_and_counted(clip: clipsx.Clip) -> None:
-    full = replace(SAMPLES[0], masks={"cat": np.ones((20, 28), bool)}, name="full")
+    full = SAMPLES[0].replace(masks={"cat": np.ones((20, 28), bool)}, name="full")
     table = run(clip, [full, SAMPLES[1]], methods=["clip"], surgery=["none"])
     assert np.isnan(table["msc"].iloc[0]) and table["area"].iloc[0] == 100 and table["size"].iloc[0] == "large"
     summary = explain.summarise(table, resamples=2).iloc[0]
@@ -151,9 +149,9 @@ def test_ignored_pixels_count_nowhere(clip: clipsx.Clip, table: pd.DataFrame) ->
     changed = []
     for shown in SAMPLES[:2]:
         flipped = {label: np.where(shown.ignore, ~mask, mask) for label, mask in shown.masks.items()}
-        changed.append(replace(shown, masks=flipped))
+        changed.append(shown.replace(masks=flipped))
     pd.testing.assert_frame_equal(run(clip, changed).drop(columns="data"), table.drop(columns="data"))
-    hidden = replace(SAMPLES[0], masks={"cat": SAMPLES[0].ignore}, name="hidden")  # nothing of the object counts
+    hidden = SAMPLES[0].replace(masks={"cat": SAMPLES[0].ignore}, name="hidden")  # nothing of the object counts
     assert set(run(clip, [hidden, SAMPLES[1]], methods=["clip"])["image"]) == {"image 2"}
 
 
@@ -190,7 +188,7 @@ def test_labels_come_from_the_data_and_progress_is_told(clip: clipsx.Clip) -> No
 
 
 def test_nameless_samples_are_told_apart(clip: clipsx.Clip) -> None:
-    nameless = [replace(shown, name="") for shown in SAMPLES[:2]]
+    nameless = [shown.replace(name="") for shown in SAMPLES[:2]]
     assert run(clip, nameless, methods=["clip"], surgery=["none"])["image"].tolist() == ["#0", "#1", "#1"]
 
 

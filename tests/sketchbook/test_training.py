@@ -13,11 +13,11 @@ import torch.nn.functional as F
 import clipsx
 from clipsx.datasets import Sketchbook
 from clipsx.load import built_in
+from clipsx.sketchbook.scene import Named
 from clipsx.sketchbook.training import grid, loop, main, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary
-from clipsx.sketchbook.scene import Named
 from clipsx.text import TEMPLATES
 
 TINY = Recipe(

@@ -1,5 +1,7 @@
 """The sketchbook: a pure function of seed, index and dials; exact masks; dials that do what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 
 from clipsx.datasets import VOC, Sketchbook
 from clipsx.datasets.export import export_voc
+from clipsx.sketchbook import world as module
 from clipsx.sketchbook.drawings import COLOURS, MATES, NOUNS, TABLE
 from clipsx.sketchbook.grounds import GROUNDS
-from clipsx.sketchbook.world import render
+from clipsx.sketchbook.scene import picture, visible
 
 
 def test_the_world_is_as_large_as_promised():
@@ -38,13 +41,13 @@ def test_a_scene_is_a_pure_function_of_seed_and_index(seed, index, size):
 def test_masks_are_disjoint_visible_and_at_the_picture_size(index):
     world = Sketchbook(seed=3, length=100, size=64)
     sample = world[index]
-    _, visible = render(world.scene(index), 64)
+    shown = visible(world.scene(index), 64)
     assert sample.image.mode == "RGB"
     assert sample.image.size == (64, 64)
     assert not sample.ignore.any()
-    assert visible.sum(axis=0).max() <= 1  # a pixel belongs to one object at most
+    assert shown.sum(axis=0).max() <= 1  # a pixel belongs to one object at most
     assert set(sample.labels) == set(sample.masks) <= set(NOUNS)
-    assert np.array_equal(np.any(list(sample.masks.values()), axis=0), visible.any(axis=0))
+    assert np.array_equal(np.any(list(sample.masks.values()), axis=0), shown.any(axis=0))
 
 
 def test_every_object_is_where_its_mask_says():
@@ -52,15 +55,32 @@ def test_every_object_is_where_its_mask_says():
     world = Sketchbook(seed=5, length=20, size=96)
     for index in range(20):
         scene = world.scene(index)
-        with_objects, visible = render(scene, 96)
-        empty, none = render(type(scene)(scene.ground, (), scene.texture), 96)
-        change = np.abs(np.asarray(with_objects, int) - np.asarray(empty, int)).max(axis=2) > 12
-        assert none.shape == (0, 96, 96)
-        assert change[visible.any(axis=0)].mean() > 0.8
-        rows, columns = np.nonzero(visible.any(axis=0))
+        shown, nothing = visible(scene, 96).any(axis=0), replace(scene, things=())
+        change = np.abs(np.asarray(picture(scene, 96), int) - np.asarray(picture(nothing, 96), int)).max(axis=2) > 12
+        assert visible(nothing, 96).shape == (0, 96, 96)
+        assert change[shown].mean() > 0.8
+        rows, columns = np.nonzero(shown)
         outside = np.ones((96, 96), bool)
         outside[max(0, rows.min() - 9) : rows.max() + 10, max(0, columns.min() - 9) : columns.max() + 10] = False
         assert not change[outside].any()
+
+
+def test_labels_and_masks_paint_nothing(monkeypatch):
+    whole = [(sample.labels, sample.masks) for sample in Sketchbook(seed=4, length=6, size=32)]
+    monkeypatch.setattr(module, "picture", lambda *_: pytest.fail("a picture was painted"))
+    for sample, (labels, masks) in zip(Sketchbook(seed=4, length=6, size=32), whole, strict=True):
+        assert sample.labels == labels == tuple(sample.masks) and sample.size == (32, 32)
+        assert all(np.array_equal(sample.masks[label], masks[label]) for label in labels)
+        assert sample.index_map(labels).shape == (32, 32)
+
+
+def test_the_gallery_is_what_is_drawn(repo):
+    gallery, world = VOC(repo / "data" / "gallery"), Sketchbook(seed=12, length=40, size=288)
+    for shown, index in zip(gallery, (9, 10, 2, 19, 23, 20, 4, 27, 5, 35, 22, 39), strict=True):
+        drawn = world[index]
+        assert shown.name == drawn.name and set(shown.labels) == set(drawn.labels)
+        assert all(np.array_equal(shown.masks[label], drawn.masks[label]) for label in drawn.labels)
+        assert np.abs(np.asarray(shown.image, int) - np.asarray(drawn.image, int)).mean() < 4  # a JPEG
 
 
 def test_a_scene_looks_the_same_at_every_size():

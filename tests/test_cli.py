@@ -1,14 +1,27 @@
-"""The command line: explain on any model, and mistakes answered in one line."""
+"""The command line: explain and evaluate on any model, one way to state it, and what each kind of end exits with."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from PIL import Image
 
+from clipsx import cli
 from clipsx.cli import main
+from clipsx.clip import Clip
+from clipsx.datasets import labels_of, tuning_and_test
+from clipsx.evaluation.tasks import TASKS, evaluate
 from clipsx.load import built_in
-from helpers import noise
+from clipsx.reproduce import parameters
+from helpers import noise, tiny_clip
+
+TWO = "clip, clip-surgery@3+code"
 
 
 @pytest.fixture
@@ -19,33 +32,42 @@ def photo(tmp_path: Path) -> Path:
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     """The one line that a mistaken call is answered with."""
-    assert main([str(a) for a in argv]) == 2
+    try:
+        code = main([str(a) for a in argv])
+    except SystemExit as left:
+        code = left.code
     said = capsys.readouterr()
+    assert code == 2
     assert said.out == ""
-    assert said.err.startswith("clipsx: ")
+    assert said.err.startswith("clipsx")
     assert said.err.count("\n") == 1
     return said.err
 
 
 def test_explain(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", str(photo), "--labels", "cat, boat,fish", "--out", str(tmp_path / "out")]) == 0
-    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert sorted(path.suffix for path in paths) == [".csv", ".pdf", ".png"]
-    table = pd.read_csv(next(path for path in paths if path.suffix == ".csv"))
-    assert table.label.tolist() == ["cat", "boat", "fish"]
+    call = ["explain", str(photo), "--labels", "cat, boat,fish", "--reading", TWO, "--out", str(tmp_path / "out")]
+    assert main(call) == 0
+    files = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(file.suffix for file in files) == [".csv", ".pdf", ".png"]
+    table = pd.read_csv(next(file for file in files if file.suffix == ".csv"), keep_default_na=False)
+    assert table.label.tolist() == ["cat", "boat", "fish"] * 2
+    assert table.reading.unique().tolist() == ["clip", "clip-surgery@3+code"]
+    assert table.depth.astype(str).unique().tolist() == ["", "3.0"]
     assert table.model.unique().tolist() == ["sketchbook"]
-    assert {"weights", "data", "image_size", "templates", "method", "surgery", "protocol"} <= set(table)
-    assert table.peak_x.between(0, 89).all()
-    assert table.peak_y.between(0, 59).all()
-    assert table.area.between(0, 1).all()
-    with Image.open(next(path for path in paths if path.suffix == ".png")) as figure:
+    assert table.data.unique().tolist() == ["photo.png"]
+    assert {"weights", "image_size", "templates", "method", "surgery", "tau", "protocol"} <= set(table)
+    assert table.peak_x.between(0, 89).all() and table.peak_y.between(0, 59).all() and table.area.between(0, 1).all()
+    with Image.open(next(file for file in files if file.suffix == ".png")) as figure:
         assert figure.width > figure.height
 
 
-@pytest.mark.parametrize("options", [["--method", "clip", "--no-surgery"], ["--form", "paper", "--size", "128"]])
-def test_explain_one_label_and_options(options: list[str], photo: Path, tmp_path: Path) -> None:
+def test_explain_one_label_and_options(photo: Path, tmp_path: Path) -> None:
+    options = ["--reading", "clip-surgery+paper(tau=1)", "--size", "128", "--threshold", "0.3", "--opacity", "1"]
     assert main(["explain", str(photo), "--labels", "cat", "--out", str(tmp_path / "out"), *options]) == 0
     (table,) = [pd.read_csv(path) for path in (tmp_path / "out").glob("*.csv")]
+    assert table.reading.tolist() == ["clip-surgery+paper(tau=1)"]
+    assert table.image_size.tolist() == ["128×128"]
+    assert "against the empty label" in table.protocol[0] and "0.3" in table.protocol[0]
     assert not table.constant.any()
 
 
@@ -62,48 +84,171 @@ def test_explain_photographs(voc: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.pdf"))) == 2
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_evaluate_and_go_on(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["evaluate", "--images", "3", "--readings", TWO, "--task", task, "--out", str(tmp_path)]
+    assert main(call) == 0
+    shown, file = capsys.readouterr().out, tmp_path / "table.csv"
+    table, first = pd.read_csv(file), file.read_bytes()
+    assert table.columns[:6].tolist() == ["reading", "measure", "value", "low", "high", "n"]
+    assert table.reading.unique().tolist() == ["clip", "clip-surgery@3+code"]
+    assert table.measure.tolist() == list(TASKS[task]) * 2
+    assert {"model", "weights", "data", "templates", "method", "depth", "surgery", "protocol"} <= set(table)
+    assert (table.n == 3).all() and "clip-surgery@3+code" in shown
+    parts = sorted(str(part.relative_to(tmp_path).parent) for part in tmp_path.rglob("*.parquet"))
+    assert parts == (["rows"] if task == "segment" else ["rows", "tuning/rows"])
+    monkeypatch.setattr(Clip, "look", lambda *_: pytest.fail("a picture was looked at again"))
+    file.unlink()
+    assert main(call) == 0
+    assert file.read_bytes() == first
+    capsys.readouterr()
+    assert "another run" in refused(capsys, *call, "--images", "4")
+
+
+def test_the_task_of_every_reading_is_its_own_and_defaults_are_all() -> None:
+    clip, halves = tiny_clip(), tuning_and_test("sketchbook", images=2)
+    assert tuple(TASKS) == cli.TASKS
+    table = evaluate(clip, "explain", *halves)
+    expected = {name + end for name in clip.methods for end in ("", "+code")}
+    assert set(table["reading"]) == expected
+    assert set(evaluate(clip, "recognise", *halves)["reading"]) == {"clip", "clip+code", "clip+paper"}
+    both, one = (evaluate(clip, "segment", *halves, asked).set_index("reading") for asked in ("maskclip,clip", "clip"))
+    assert both.loc["clip", "value"] == one.loc["clip", "value"]
+    assert (table["labels"] == len(labels_of(halves[1]))).all()
+
+
+def test_every_command_takes_a_model_alike(tmp_path: Path) -> None:
+    stated = ["--model", "ViT-B-16", "--pretrained", "openai", "--device", "cpu", "--precision", "bf16"]
+    for argv in (["explain", "x.png", "--labels", "cat"], ["evaluate"], ["reproduce"], ["lab"]):
+        options = cli._parser().parse_args([*argv, *stated, "--no-quickgelu"])
+        told = (options.model, options.pretrained, options.device, options.precision, options.quickgelu)
+        assert told == ("ViT-B-16", "openai", "cpu", "bf16", False)
+    plain = cli._parser().parse_args(["reproduce", "--model", "sketchbook"])
+    assert parameters(**cli._stated(plain)) == {"MODEL": "sketchbook"}
+    options = cli._parser().parse_args(["lab", *stated, "--quickgelu", "--root", str(tmp_path / "x" / ".." / "y")])
+    own = {"device": "cpu", "precision": "bf16", "quickgelu": True}
+    given = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "OPTIONS": own, "ROOT": str(tmp_path / "x" / ".." / "y")}
+    assert parameters(**cli._stated(options)) == given
+
+
+def test_what_lies_on_disk_is_stated_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "sketchbook").mkdir()
+    assert parameters(model="mine", pretrained="w.safetensors", root="r") == {
+        "MODEL": str(tmp_path / "mine"), "PRETRAINED": str(tmp_path / "w.safetensors"), "ROOT": str(tmp_path / "r"),
+    }  # fmt: skip
+    assert parameters(model="sketchbook", pretrained="openai") == {"MODEL": "sketchbook", "PRETRAINED": "openai"}
+
+
 def test_mistakes(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def explain(*options: object) -> str:
         return refused(capsys, "explain", photo, "--out", tmp_path / "out", *options)
 
     assert "blank" in explain("--labels", "cat, ,boat")
-    assert "clip-surgery" in explain("--labels", "cat", "--method", "clip-surgry")
+    assert "clip-surgery" in explain("--labels", "cat", "--reading", "clip-surgry")
     assert "sketchbook" in explain("--labels", "cat", "--model", "sketchbok")
-    assert "depth" in explain("--labels", "cat", "--depth", "99")
+    assert "depth" in explain("--labels", "cat", "--reading", "clip-surgery@99")
+    assert "cuba" in explain("--labels", "cat", "--device", "cuba")
+    assert "1.5" in explain("--labels", "cat", "--threshold", "1.5")
     assert "nothing.png" in refused(capsys, "explain", tmp_path / "nothing.png", "--labels", "cat")
     (tmp_path / "text.jpg").write_text("not a picture")
     assert "not a picture" in refused(capsys, "explain", tmp_path / "text.jpg", "--labels", "cat")
     assert "01_" in refused(capsys, "reproduce", "77", "--out", tmp_path / "out")
     assert "voc" in refused(capsys, "reproduce", "--dataset", "voc2021", "--out", tmp_path / "out").lower()
+    assert "sketchbook" in refused(capsys, "train", "sketchbok", "--out", tmp_path / "out")
     (tmp_path / "file").touch()
     assert "file" in refused(capsys, "explain", photo, "--labels", "cat", "--out", tmp_path / "file")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("argv", [[], ["explain"], ["paint"], ["evaluate", "--images", "0"]])
-def test_usage(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(argv)
-    assert left.value.code == 2
-    assert "usage" in capsys.readouterr().err
+USAGES = ["", "explain", "paint", "evaluate --images 0", "evaluate --task x", "lab --precision x", "train"]
 
 
-def test_evaluate(tmp_path: Path) -> None:
-    assert main(["evaluate", "--images", "4", "--methods", "clip, clip-surgery", "--out", str(tmp_path)]) == 0
-    table = pd.read_csv(tmp_path / "evaluation.csv")
-    assert set(table.method) == {"clip", "clip-surgery"}
-    assert {"model", "weights", "data"} <= set(table)
-    assert "protocol" in pd.read_csv(tmp_path / "evaluation-summary.csv")
+@pytest.mark.parametrize("call", USAGES)
+def test_usage(call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--help" in refused(capsys, *call.split())
+
+
+def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """What a command that ends with this error exits with."""
+
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_lab_report", fail)
+    return main(["lab-report"])
+
+
+MISTAKES = [ValueError("two\nlines"), FileNotFoundError("x"), ConnectionError("x"), ImportError("x needs y"), OSError()]
+BUGS = [TypeError("x"), KeyError("x"), AssertionError(), RuntimeError("x"), ModuleNotFoundError("x", name="x")]
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda e: type(e).__name__)
+def test_a_mistake_in_the_call_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CLIPSX_TRACEBACK", raising=False)
+    assert ending(monkeypatch, error) == 2
+    said = capsys.readouterr().err
+    assert said == f"clipsx: {' '.join(str(error).split()) or type(error).__name__}\n"
+    monkeypatch.setenv("CLIPSX_TRACEBACK", "1")
+    assert ending(monkeypatch, error) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", BUGS, ids=lambda e: type(e).__name__)
+def test_a_programming_error_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(type(error)):
+        ending(monkeypatch, error)
+
+
+def test_a_programming_error_exits_1() -> None:
+    script = "import sys, clipsx.cli as c; c._lab_report = lambda _: {}[0]; sys.exit(c.main(['lab-report']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "KeyError: 0" in done.stderr
+
+
+def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ending(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "clipsx: interrupted\n"
+
+
+def test_ctrl_c_while_pictures_are_read(tmp_path: Path) -> None:
+    """The whole group of processes gets the signal, as from a terminal."""
+    call = ["evaluate", "--images", "5000", "--workers", "1", "--batch", "1", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipsx.cli", *call], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1].rpartition("\r")[2] == "clipsx: interrupted"
+    assert "Traceback" not in said
 
 
 def test_lab_copies_with_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    monkeypatch.setattr("os.execve", lambda path, argv, env: started.append((Path.cwd(), argv)))
+
+    def start(_: str, argv: list[str], __: object) -> None:
+        started.append((Path.cwd(), argv))
+        raise SystemExit
+
+    monkeypatch.setattr("os.execve", start)
     monkeypatch.chdir(tmp_path)
-    with pytest.MonkeyPatch.context():
-        main(["lab", "--images", "3", "--", "--no-browser"])
+    with pytest.raises(SystemExit):
+        main(["lab", "--images", "3", "--device", "cpu", "--", "--no-browser"])
     folder, argv = started[0]
     assert folder == tmp_path / "clipsx-notebooks"
     assert argv[-1] == "--no-browser"
-    assert all("IMAGES = 3" in path.read_text() for path in folder.glob("*.ipynb"))
-    assert list(folder.glob("*.ipynb"))
+    notebooks = [nbformat.read(path, as_version=4) for path in folder.glob("*.ipynb")]
+    assert notebooks
+    for notebook in notebooks:
+        (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
+        assert cell.source.endswith("\nOPTIONS = {'device': 'cpu'}\nIMAGES = 3")

@@ -1,13 +1,18 @@
 """reproduce.py on notebooks made here: errors that hide, parameters, pages that load nothing."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from clipsx import paths
+from clipsx import cli, paths
 from clipsx.reproduce import find, inject, reproduce, run, static_page
 
 PARAMETERS = new_code_cell("OUT = None\nWORDS = 'none'", metadata={"tags": ["parameters"]})
@@ -78,6 +83,43 @@ def test_the_other_notebooks_run_after_a_failure(tmp_path: Path, monkeypatch: py
     assert any("FAILED" in line for line in said)
     with pytest.raises(ValueError, match="01_good"):
         find(["01_god"])
+    call = ["reproduce", "00", "--device", "cpu", "--out", str(tmp_path / "out"), "--timeout", "60"]
+    assert cli.main(call) == 1
+
+
+CHILDREN = """import os, pathlib, subprocess, time
+child = subprocess.Popen(["sleep", "600"])
+pathlib.Path("part").write_text(f"{os.getpid()} {child.pid}")
+os.rename("part", "children")
+time.sleep(600)"""
+INTERRUPTED = """import pathlib, sys
+from clipsx import cli, paths
+paths.notebooks = lambda: pathlib.Path(sys.argv[1])
+sys.exit(cli.main(["reproduce", "--out", sys.argv[1] + "/out"]))"""
+
+
+def alive(number: str) -> bool:
+    """Whether a process runs; one that has ended and was not yet asked for does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", number], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def test_ctrl_c_ends_the_kernel_what_it_started_and_the_run(tmp_path: Path) -> None:
+    for name in ("00_waits", "01_never"):
+        write(tmp_path / f"{name}.ipynb", CHILDREN)
+    call = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    told, deadline = tmp_path / "out" / "children", time.monotonic() + 120
+    while not told.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "clipsx: interrupted\n")
+    assert "01_never" not in said
+    deadline = time.monotonic() + 10
+    while (left := [n for n in told.read_text().split() if alive(n)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
 
 
 def test_a_notebook_without_parameters_is_refused() -> None:

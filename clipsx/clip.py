@@ -176,7 +176,8 @@ class Clip:
             features = self.model.encode_image(images)
             features = features[0] if isinstance(features, tuple) else features
         else:
-            features = self.tower.walk(images, [Reading("maskclip").plan(self.tower)]).features[0][0]
+            cheapest = "maskclip" if "maskclip" in self.methods else "clip"  # its last block is one row long
+            features = self.tower.walk(images, [Reading(cheapest).plan(self.tower)]).features[0][0]
         return self._image(features)
 
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "T D"]:

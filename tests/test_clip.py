@@ -36,7 +36,10 @@ def test_the_model_is_never_changed(make: Callable[[], clipsx.Clip]) -> None:
     before = state(clip.model)
     for size in ((64, 64), (96, 32)):
         for method in clip.methods:
-            clip.encode_dense(random_images(1, *size), method, depth=2)
+            clip.encode_dense(random_images(1, *size), method)
+        clip.encode_readings(random_images(2, *size), [*clip.methods, "free(kk,bare)+code"])
+        clip.look(random_images(1, *size), keep=True)
+        clip.encode_image(random_images(1, *size))
     clip.encode_labels(["cat"], templates="photo")
     clip.encode_tokens("a cat")
     assert same(before, state(clip.model))
@@ -65,6 +68,8 @@ def test_train_mode_is_refused(part: str) -> None:
     for call in (
         lambda: clip.encode_dense(random_images(1, 64, 64)),
         lambda: clip.encode_image(random_images(1, 64, 64)),
+        lambda: clip.encode_readings(random_images(1, 64, 64), "clip"),
+        lambda: clip.encode_tokens("a cat"),
         lambda: clip.encode_text(["cat"]),
         lambda: clip.encode_labels(["cat"]),
     ):
@@ -86,12 +91,18 @@ def test_methods_and_depth_are_refused_in_words() -> None:
     assert clip.methods == ("clip", "maskclip", "clip-surgery")
     with pytest.raises(ValueError, match="did you mean 'clip-surgery'"):
         clip.encode_dense(images, "clip-sugery")
-    with pytest.raises(ValueError, match="does not apply"):
+    with pytest.raises(ValueError, match=r"does not apply.*a path of its own.*It can do: clip, maskclip, clip-surgery"):
         clip.encode_dense(images, "clip-surgery-released")
-    for depth in (0, -1, 7):
-        with pytest.raises(ValueError, match="depth must lie in 1…6"):
+    for depth in (0, -1):
+        with pytest.raises(ValueError, match=f"depth must be at least 1, not {depth}"):
             clip.encode_dense(images, "clip-surgery", depth)
-    assert clip.encode_dense(images, "clip").grid == (4, 4)  # the default depth does not matter to it
+    with pytest.raises(ValueError, match="depth must lie in 1…6"):
+        clip.encode_dense(images, "clip-surgery", 7)
+    with pytest.raises(ValueError, match="'clip' has none to choose"):
+        clip.encode_dense(images, "clip", 2)
+    assert clip.encode_dense(images, "clip").grid == (4, 4)
+    same = clip.encode_dense(images, "clip-surgery", 6).patches  # of six blocks, the default goes over all
+    assert torch.equal(clip.encode_dense(images).patches, same)
     assert tiny_resnet().methods == ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
     assert tiny_resnet().encode_dense(random_images(1, 64, 64)).grid == (2, 2)
 
@@ -138,7 +149,8 @@ def test_half_precision(precision: str, vision: dict) -> None:
     image = clip.prepare(noise(64, 64))
     assert image.dtype == dtype
     for method in clip.methods:
-        dense, expected = clip.encode_dense(image, method, 2), full.encode_dense(image.float(), method, 2)
+        depth = 2 if method == "clip-surgery" and vision is VIT else None
+        dense, expected = clip.encode_dense(image, method, depth), full.encode_dense(image.float(), method, depth)
         assert dense.patches.dtype == torch.float32
         assert float((dense.cls * expected.cls).sum(-1).min()) > 0.98
         assert float((dense.patches * expected.patches).sum(-1).min()) > 0.98
@@ -175,12 +187,55 @@ def test_prepare_reads_mean_and_deviation_from_the_given_transform() -> None:
         clipsx.Clip(model, Compose([ToTensor()]), tokenizer())
 
 
+def test_pixels_are_what_prepare_moves_to_the_model() -> None:
+    clip = tiny_clip()
+    for size, fit in ((None, "squash"), ((32, 80), "crop")):
+        pixels = clip.pixels(noise(50, 90), size, fit)
+        assert torch.equal(pixels, clip.prepare(noise(50, 90), size, fit)) and pixels.dtype == torch.float32
+    half = clipsx.Clip(tiny_model().to(torch.bfloat16), clip.preprocess, tokenizer())
+    assert half.pixels(noise(50, 90)).dtype == torch.float32 and half.prepare(noise(50, 90)).dtype == torch.bfloat16
+
+
 def test_prepare_refuses_in_words() -> None:
     clip = tiny_clip()
     with pytest.raises(ValueError, match="at least 1 pixel"):
         clip.prepare(noise(9, 9), 0)
     with pytest.raises(ValueError, match='"squash"'):
         clip.prepare(noise(9, 9), fit="stretch")
+
+
+def test_heads_come_after_clip_and_leave_it_as_it_is() -> None:
+    """The same model, its features through other functions: wherever they come from."""
+    clip, images = tiny_clip(), random_images(2, 64, 64)
+    before = state(clip.model)
+    half = clipsx.clip.Heads(
+        image=lambda x: torch.nn.functional.normalize(x[..., :16], dim=-1),
+        text=lambda x: torch.nn.functional.normalize(x[..., 16:], dim=-1),
+        width=16,
+        logit_scale=50.0,
+        name=" halved",
+        weights=" + halves",
+    )
+    other = clip.with_heads(half)
+    assert other.model is clip.model and other.methods == clip.methods
+    assert (other.embed_dim, clip.embed_dim) == (16, 32)
+    assert other.logit_scale == 50.0 and clip.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
+    assert other.describe() == {"model": "tiny halved", "weights": "seed 0 + halves"}
+    assert clip.describe() == {"model": "tiny", "weights": "seed 0"} and other.recipe is None
+    seen, plain = (c.encode_readings(images, "clip, clip-surgery@2, free(kk)") for c in (other, clip))
+    for text, dense in seen.items():
+        assert torch.equal(dense.patches, half.image(plain[text].patches)), text
+        assert torch.equal(dense.cls, half.image(plain[text].cls)), text
+    assert torch.equal(other.look(images).cls, half.image(clip.look(images).cls))
+    assert torch.equal(other.encode_image(images), half.image(clip.encode_image(images)))
+    tokens = clip.look(images, keep=True).blocks[-1].ffn
+    assert torch.equal(other.project(tokens), half.image(clip.project(tokens)))
+    assert torch.equal(other.encode_text(["a cat"]), half.text(clip.encode_text(["a cat"])))
+    labels = ["cat", ""]
+    assert torch.equal(other.encode_labels(labels, "photo"), half.text(clip.encode_labels(labels, "photo")))
+    words, features = other.encode_tokens("a cat")
+    assert words == clip.encode_tokens("a cat")[0] and torch.equal(features, half.text(clip.encode_tokens("a cat")[1]))
+    assert same(before, state(clip.model)) and clip.heads is not other.heads
 
 
 def test_provenance() -> None:

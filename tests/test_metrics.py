@@ -112,48 +112,48 @@ def test_average_precision_is_scikit_learns_and_masks_absent_classes(scores, tar
     np.testing.assert_allclose(metrics.mean_average_precision(scores, targets), mean)
 
 
-def test_bootstrap_resamples_images_not_pairs():
-    """Pairs of one image that agree carry one image's worth of evidence."""
-    rng = np.random.default_rng(0)
-    per_image = rng.normal(size=40)
-    alone = metrics.bootstrap(per_image, np.arange(40))[1].std()
-    copies = metrics.bootstrap(per_image.repeat(25), np.arange(40).repeat(25))[1].std()
-    assert copies == pytest.approx(alone, rel=0.01)
-    assert alone == pytest.approx(per_image.std() / 40**0.5, rel=0.15)
+@st.composite
+def weighted(draw):
+    """Scores with ties, targets, and how often each image counts, some not at all; R draws of it."""
+    images, labels, resamples = draw(st.integers(1, 9)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    scores = draw(
+        hnp.arrays(np.float64, (images, labels), elements=st.sampled_from([0, 0.25, 0.5, 1]) | st.floats(-9, 9))
+    )
+    targets = draw(hnp.arrays(bool, (images, labels)))
+    weights = draw(hnp.arrays(np.int64, (resamples, images), elements=st.integers(0, 4)))
+    return scores, targets, weights
 
 
-@given(st.integers(2, 12), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
-def test_bootstrap_equals_the_loop(images, seed):
-    rng = np.random.default_rng(seed)
-    pairs = int(rng.integers(1, 20))
-    values, image, group = rng.normal(size=pairs), rng.integers(0, images, pairs), rng.integers(0, 3, pairs)
-    values[rng.random(pairs) < 0.2] = np.nan
-    point, draws = metrics.bootstrap(values, image, group, resamples=5, seed=seed)
-
-    def loop(weight):
-        means = []
-        for g in set(group):
-            rows = [r for r in range(pairs) if group[r] == g and np.isfinite(values[r])]
-            rows = [r for r in rows for _ in range(weight[image[r]])]
-            means += [sum(values[r] for r in rows) / len(rows)] if rows else []
-        return sum(means) / len(means) if means else np.nan
-
-    names = np.unique(image)
-    np.testing.assert_allclose(point, loop(dict.fromkeys(names, 1)), atol=1e-9)
-    if len(names) > 1:
-        same = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=5)
-        expected = [loop(dict(zip(names, w, strict=True))) for w in same]
-        if np.isfinite(point):
-            np.testing.assert_allclose(draws, expected, atol=1e-9)
+@given(weighted())
+@settings(max_examples=80, deadline=None)
+def test_weighted_average_precision_is_scikit_learns(case):
+    scores, targets, weights = case
+    found = metrics.average_precision(scores, targets, weights)  # (R, N)
+    assert found.shape == (len(weights), scores.shape[1])
+    for r, weight in enumerate(weights):
+        for c in range(scores.shape[1]):
+            if not (weight * targets[:, c]).any():
+                assert np.isnan(found[r, c])
+            else:
+                expected = average_precision_score(targets[:, c], scores[:, c], sample_weight=weight)
+                assert found[r, c] == pytest.approx(expected, abs=1e-12)
+        np.testing.assert_allclose(metrics.average_precision(scores, targets, weight), found[r], atol=1e-12)
+    mean = metrics.mean_average_precision(scores, targets, weights)
+    assert mean.shape == (len(weights),)
+    for r in range(len(weights)):
+        known = found[r][np.isfinite(found[r])]
+        np.testing.assert_allclose(mean[r], 100 * known.mean() if len(known) else np.nan)
+    np.testing.assert_allclose(metrics.average_precision(scores, targets, np.ones(len(scores))),
+                               metrics.average_precision(scores, targets), atol=1e-12)  # fmt: skip
 
 
-def test_bootstrap_of_one_image_or_none_has_no_interval():
-    assert metrics.bootstrap(np.ones(3), np.zeros(3))[0] == 1
-    assert np.isnan(metrics.interval(metrics.bootstrap(np.ones(3), np.zeros(3))[1])).all()
-    assert np.isnan(metrics.bootstrap(np.zeros(0), np.zeros(0))[0])
-    low, high = metrics.interval(metrics.bootstrap(np.arange(50.0), np.arange(50))[1])
-    assert low < 24.5 < high
+@given(weighted())
+@settings(max_examples=60, deadline=None)
+def test_an_image_that_counts_twice_is_that_image_twice(case):
+    scores, targets, weights = case
+    repeated = np.repeat(np.arange(len(scores)), weights[0])
+    expected = metrics.average_precision(scores[repeated], targets[repeated])
+    np.testing.assert_allclose(metrics.average_precision(scores, targets, weights[0]), expected, atol=1e-12)
 
 
 def test_sizes():

@@ -1,8 +1,11 @@
 """Image towers: every supported variation gives the model's own class feature; what is not understood is refused."""
 
+import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,8 +13,15 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import towers
-from clipsx.towers.shared import positions
-from helpers import VIT, random_images, tiny_clip, tiny_model, tiny_resnet
+from clipsx.analyses import attention, high_norm
+from clipsx.datasets import Sample
+from clipsx.evaluation.stream import stream
+from clipsx.methods import ROWS, Attend, Recipe
+from clipsx.plots import sheets
+from clipsx.reading import Reading, readings
+from clipsx.towers import Block, Plan, Walk
+from clipsx.towers.shared import merge, mix, pair, positions, split
+from helpers import VIT, noise, random_images, tiny_clip, tiny_model, tiny_resnet
 
 VARIATIONS = {
     "plain": {},
@@ -39,28 +49,55 @@ def test_class_feature_is_encode_image_and_batches_do_not_matter(vision: dict) -
         own = clip.model.encode_image(images)
         own = F.normalize(own[0] if isinstance(own, tuple) else own, dim=-1)
     for method in clip.methods:
-        dense = clip.encode_dense(images, method, depth=3)
+        depth = 3 if method == "clip-surgery" else None
+        dense = clip.encode_dense(images, method, depth)
         assert float((dense.cls - own).abs().max()) < 1e-5, method
-        alone = clip.encode_dense(images[1:2], method, depth=3)
+        alone = clip.encode_dense(images[1:2], method, depth)
         torch.testing.assert_close(alone.patches, dense.patches[1:2], atol=1e-5, rtol=0)
         torch.testing.assert_close(alone.cls, dense.cls[1:2], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("vision", [VARIATIONS[k] for k in ("plain", "layer-scale", "average-pooled", "qk-norm")])
-def test_trace_adds_up(vision: dict) -> None:
+def test_blocks_add_up(vision: dict) -> None:
     """Input plus what both halves add is the next block's input; the last gives the plain method's features."""
     clip = tiny_clip(**vision)
     images = random_images(2, *clip.image_size)
-    with torch.no_grad():
-        blocks = list(clip.tower.trace(images))
-        assert [b.index for b in blocks] == list(range(clip.tower.blocks))
-        for before, after in itertools.pairwise(blocks):
-            torch.testing.assert_close(before.x + before.attention + before.ffn, after.x)
-        last = blocks[-1]
-        end = clip.tower.project(last.x + last.attention + last.ffn)
+    seen = clip.look(images, keep=True)
+    assert not seen.features and not clip.look(images).blocks  # nothing that nobody asked for
+    blocks = seen.blocks
+    assert [b.index for b in blocks] == list(range(clip.tower.blocks))
+    for before, after in itertools.pairwise(blocks):
+        torch.testing.assert_close(before.x + before.attention + before.ffn, after.x)
+    last = blocks[-1]
     assert last.q.shape == last.k.shape == last.v.shape == (2, 3, 17, 16)
-    patches = F.normalize(end[:, 1:], dim=-1)
-    torch.testing.assert_close(patches, clip.encode_dense(images, "clip").patches.flatten(1, 2), atol=1e-5, rtol=0)
+    patches = clip.project(last.x + last.attention + last.ffn)[:, 1:]
+    expected = clip.encode_dense(images, "clip").patches.flatten(1, 2)
+    torch.testing.assert_close(patches, expected, atol=1e-5, rtol=0)
+    one = last.of(1)
+    assert one.index == last.index and one.q.shape == (1, 3, 17, 16)
+    assert torch.equal(one.relation("qk"), last.relation("qk")[1:])
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
+def test_blocks_are_those_of_the_original_path_whatever_is_read_beside(make: Callable[[], clipsx.Clip]) -> None:
+    """Where nobody reads its patches the last block is cut short, and where somebody keeps it, it is not."""
+    clip = make()
+    images = random_images(2, *clip.image_size)
+    alone = clip.look(images, keep=True)
+    beside = clip.look(images, readings("maskclip, clip-surgery, free(vv,bare)"), keep=True)
+    short = clip.look(images, readings("maskclip, clip-surgery, free(vv,bare)"))
+    assert len(alone.blocks) == len(beside.blocks) == clip.tower.blocks
+    for one, other in zip(alone.blocks, beside.blocks, strict=True):
+        for name in ("x", "q", "k", "v", "attention", "ffn"):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-6, rtol=0)
+    for reading, dense in beside.features.items():
+        torch.testing.assert_close(dense.patches, short.features[reading].patches, atol=1e-6, rtol=0)
+    torch.testing.assert_close(beside.cls, short.cls, atol=1e-6, rtol=0)
+    part = beside.of(1)
+    assert part.cls.shape == (1, 32) and torch.equal(part.cls[0], beside.cls[1])
+    for reading, dense in part.features.items():
+        assert torch.equal(dense.patches[0], beside.features[reading].patches[1])
+    assert [block.x.shape[0] for block in part.blocks] == [1] * clip.tower.blocks
 
 
 def test_resnet_class_feature_is_encode_image_and_batches_do_not_matter() -> None:
@@ -74,9 +111,11 @@ def test_resnet_class_feature_is_encode_image_and_batches_do_not_matter() -> Non
         torch.testing.assert_close(clip.encode_dense(images[:1], method).patches, dense.patches[:1])
     released = clip.encode_dense(images, "clip-surgery-released")
     assert float((released.cls - own).abs().max()) > 1e-4  # its class feature is not the original: that is its point
-    with torch.no_grad():
-        (block,) = clip.tower.trace(images)
+    (block,) = clip.look(images, keep=True).blocks
     torch.testing.assert_close(F.normalize(block.attention[:, 0], dim=-1), own, atol=1e-5, rtol=0)
+    assert not block.ffn.any()
+    patches = F.normalize(block.attention[:, 1:], dim=-1).unflatten(1, (2, 2))
+    torch.testing.assert_close(patches, clip.encode_dense(images, "clip").patches, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
@@ -85,12 +124,12 @@ def test_any_size_and_back_again(make: Callable[[], clipsx.Clip]) -> None:
     clip = make()
     step = clip.patch_size[0]
     native = random_images(1, *clip.image_size)
-    before = clip.encode_dense(native, "clip-surgery", 2)
+    before = clip.encode_dense(native)
     wide = random_images(2, 2 * step, 5 * step)
-    assert clip.encode_dense(wide, "clip-surgery", 2).grid == (2, 5)
+    assert clip.encode_dense(wide).grid == (2, 5)
     cls = clip.encode_dense(wide, "clip").cls
     torch.testing.assert_close(clip.encode_image(wide), cls, atol=1e-6, rtol=0)
-    after = clip.encode_dense(native, "clip-surgery", 2)
+    after = clip.encode_dense(native)
     assert torch.equal(before.patches, after.patches)
     assert torch.equal(before.cls, after.cls)
 
@@ -101,6 +140,10 @@ def test_positions() -> None:
     other = positions(table, (2, 6), (3, 5))
     assert other.shape == (16, 4)
     assert torch.equal(other[0], table[0])
+    three = torch.cat([torch.randn(2, 4), table])  # two more tokens before the patches
+    assert torch.equal(positions(three, (2, 6), (3, 5), prefix=3)[3:], other[1:])
+    assert torch.equal(positions(three, (2, 6), (3, 5), prefix=3)[:3], three[:3])
+    assert torch.equal(positions(table[1:], (2, 6), (3, 5), prefix=0), other[1:])
     rows = torch.arange(2.0).repeat_interleave(6)[:, None]  # each position holds its row: still so at twice the width
     wide = positions(torch.cat([torch.zeros(1, 1), rows]), (2, 6), (2, 12))
     torch.testing.assert_close(wide[1:, 0], torch.arange(2.0).repeat_interleave(12))
@@ -155,5 +198,175 @@ def test_sequence_first_attention_is_read_all_the_same() -> None:
     visual.transformer.forward = lambda x: order(x.transpose(0, 1)).transpose(0, 1)
     tower = towers.adapt(visual)
     with torch.no_grad():
-        cls, _ = tower.dense(images, towers.Path(None, 0), 0)
+        ((cls, patches),) = tower.walk(images, [Reading("clip-surgery", 2).plan(tower)]).features
     torch.testing.assert_close(F.normalize(cls, dim=-1), expected.cls, atol=1e-5, rtol=0)
+    torch.testing.assert_close(F.normalize(patches, dim=-1), expected.patches.flatten(1, 2), atol=1e-5, rtol=0)
+
+
+# --- what every tower answers to ---
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
+def test_an_adapter_has_every_member_of_the_interface(make: Callable[[], clipsx.Clip]) -> None:
+    tower = make().tower
+    assert isinstance(tower, towers.Tower)
+    for name, kind in get_type_hints(towers.Tower).items():
+        if get_origin(kind) is tuple:
+            value = getattr(tower, name)
+            assert isinstance(value, tuple) and [type(side) for side in value] == [int, int], name
+        else:
+            assert isinstance(getattr(tower, name), kind), name
+    written = {name: member for name, member in vars(towers.Tower).items() if inspect.isfunction(member)}
+    named = {name: member for name, member in written.items() if not name.startswith("_")}
+    assert set(named) == {"grid", "refuses", "walk", "project"}
+    for name, member in named.items():
+        own = inspect.signature(getattr(type(tower), name))
+        assert list(own.parameters) == list(inspect.signature(member).parameters), name
+    assert tower.grid(*tower.image_size) == tuple(
+        side // step for side, step in zip(tower.image_size, tower.patch_size, strict=True)
+    )
+    assert all(isinstance(tower.refuses(row), str) for row in ROWS)
+
+
+class Fake:
+    """A tower of two transformer blocks that has no class token, or more tokens than one, before its patches."""
+
+    family = "Fake"
+    blocks = 2
+    prefix = 0
+    transformer = True
+    can: tuple[str, ...] | None = None  # the methods that it serves; None: all of one block
+
+    def __init__(self, visual: Any) -> None:
+        self.visual = visual
+        self.image_size, self.patch_size = pair(visual.image_size), pair(visual.conv1.kernel_size)
+
+    @staticmethod
+    def fits(visual: Any) -> bool:
+        return hasattr(visual, "conv1")
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return height // self.patch_size[0], width // self.patch_size[1]
+
+    def refuses(self, recipe: Recipe) -> str:
+        if self.can is not None and recipe.name not in self.can:
+            return "it was not made for that"
+        short = recipe.blocks == 1 and recipe.own_class and not recipe.ffn
+        return (
+            "" if recipe.attend is None or (short and not recipe.attend.unit) else "it looks into its last block alone"
+        )
+
+    def walk(self, images: torch.Tensor, plans: Sequence[Plan], keep: bool = False) -> Walk:
+        visual, grid = self.visual, self.grid(*images.shape[2:])
+        patches = visual.conv1(images).flatten(2).transpose(1, 2)  # (B, h·w, C)
+        first = visual.positional_embedding[: self.prefix].expand(len(images), -1, -1)
+        x, blocks = torch.cat([first, patches], dim=1), []
+        for index in range(self.blocks):
+            block = visual.transformer.resblocks[index]
+            packed = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
+            q, k, v = (split(part, block.attn.num_heads) for part in packed)
+            attention = block.attn.out_proj(merge(F.scaled_dot_product_attention(q, k, v)))
+            ffn = block.mlp(block.ln_2(x + attention))
+            blocks.append(Block(index, x, q, k, v, attention, ffn))
+            before, x = x, x + attention + ffn
+        features = []
+        cls = self.project(x)[:, 0] if self.prefix else self.project(x).mean(dim=1)
+        for recipe, _ in plans:
+            tokens = x[:, self.prefix :]
+            if recipe.attend is not None:
+                sides = {"q": (q, q), "k": (k, k), "v": (v, v)}
+                mixed = mix(recipe.attend, sides, v, self.prefix, grid, self.prefix)
+                tokens = block.attn.out_proj(merge(mixed)) + (before[:, self.prefix :] if recipe.residual else 0)
+            features.append((cls, self.project(tokens)))
+        return Walk(tuple(features), tuple(blocks) if keep else ())
+
+    def project(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.visual.ln_post(tokens) @ self.visual.proj
+
+
+@pytest.fixture(params=[0, 3], ids=["no class token", "class token and registers"])
+def fake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> clipsx.Clip:
+    """A CLIP whose tower has another number of tokens before its patches than one."""
+    family = type("Fake", (Fake,), {"prefix": request.param})
+    monkeypatch.setattr(towers, "FAMILIES", (family, *towers.FAMILIES))
+    clip = tiny_clip()
+    assert type(clip.tower) is family and isinstance(clip.tower, towers.Tower)
+    return clip
+
+
+def masked(*labels: str, seed: int = 0, size: tuple[int, int] = (40, 72)) -> Sample:
+    """A picture of noise, an object a label: strips from left to right."""
+    masks = {}
+    for n, label in enumerate(labels):
+        masks[label] = np.zeros(size, bool)
+        masks[label][5 + n :, 20 * n : 20 * n + 18] = True
+    return Sample(noise(*size, seed), labels, masks, name=f"picture {seed}")
+
+
+def test_a_tower_with_any_number_of_tokens_before_its_patches_is_looked_into(fake: clipsx.Clip) -> None:
+    prefix, images = fake.tower.prefix, random_images(2, 48, 80)
+    asked = readings("clip, maskclip, free(kk,neighbour=1), clip+code")
+    seen = fake.look(images, asked, keep=True)
+    assert seen.cls.shape == (2, 32)
+    last = seen.blocks[-1]
+    assert last.x.shape == (2, prefix + 15, 48)
+    end = fake.project(last.x + last.attention + last.ffn)
+    torch.testing.assert_close(seen.features[Reading("clip")].patches, end[:, prefix:].unflatten(1, (3, 5)))
+    assert fake.encode_dense(images, "maskclip").grid == (3, 5)
+    assert fake.methods == ("clip", "maskclip")
+    with pytest.raises(ValueError, match=r"does not apply.*looks into its last block alone.*clip, maskclip"):
+        fake.encode_dense(images)
+    torch.testing.assert_close(fake.encode_image(images), seen.cls, atol=1e-6, rtol=0)
+    # A bias between neighbours touches patches alone: row and column of other tokens hold what they held.
+    near, plain = (
+        mix(Attend(("kk",), neighbour=n), {"k": (last.k, last.k)}, last.v, prefix, (3, 5), 0) for n in (1, 0)
+    )
+    torch.testing.assert_close(near[:, :, :prefix], plain[:, :, :prefix], atol=1e-6, rtol=0)
+    assert float((near - plain).abs().max()) > 1e-4
+
+
+def test_a_tower_that_only_has_its_own_path_gives_class_features_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(towers, "FAMILIES", (type("Fake", (Fake,), {"can": ("clip",)}),))
+    clip = tiny_clip()
+    images = random_images(2, 48, 80)
+    assert clip.methods == ("clip",)
+    torch.testing.assert_close(clip.encode_image(images), clip.look(images).cls, atol=1e-6, rtol=0)
+
+
+def test_analyses_and_sheets_read_its_patches(fake: clipsx.Clip) -> None:
+    prefix, sample = fake.tower.prefix, masked("cat", "dog")
+    images, label = fake.prepare(sample.image), fake.encode_labels(["cat"], "photo")
+    seen = fake.look(images, [Reading("clip")], keep=True)
+    relation = attention.relation(fake, images, -1, "vv")
+    assert relation.shape == (1, prefix + 16, prefix + 16)
+    torch.testing.assert_close(relation.sum(-1), torch.ones(1, prefix + 16))
+    measures = [attention.shares(fake, templates="photo"), high_norm.measure(fake, "photo")]
+    measures += [attention.cosines(fake, "photo")]
+    shares, norms, cosines = stream(fake, [sample, masked("dog", seed=1)], measures)
+
+    anchor = int((seen.features[Reading("clip")].patches.flatten(1, 2)[0] @ label[0]).argmax())
+    covered = attention.coverage(sample.masks["cat"], (4, 4)).ravel()
+    row = relation[0, prefix + anchor, prefix:].numpy()
+    found = shares.query("image == 'picture 0' and label == 'cat' and block == 1 and kind == 'vv'")
+    assert found["share"].item() == pytest.approx(100 * (row * covered).sum() / row.sum(), abs=1e-3)
+
+    last = seen.blocks[-1]
+    expected = (last.x + last.attention + last.ffn)[0, prefix:].norm(dim=-1).tolist()
+    assert norms.query("image == 'picture 0' and label == 'cat'")["norm"].tolist() == pytest.approx(expected, rel=1e-5)
+    assert len(norms) == 3 * 16
+
+    added = last.ffn[0, 0] if prefix else last.ffn[0].mean(dim=0)
+    cosine = float(fake.project(added) @ seen.cls[0])
+    assert cosines.query("image == 'picture 0' and block == 1 and part == 'ffn'")["cosine"].item() == pytest.approx(
+        cosine, abs=1e-5
+    )
+
+    rows = sheets.anchors(fake, [sample], pairs=("qk",))
+    (y, x), grid = rows[1][0].ring
+    sim = fake.encode_dense(images, "clip").patches[0] @ fake.encode_labels(["cat"])[0]
+    assert grid == (4, 4) and sim[y, x] == sim.max()
+    row = attention.relation(fake, images, -1, "qk")[0, prefix + 4 * y + x, prefix:].reshape(1, 4, 4, 1)
+    shown = clipsx.upsample(clipsx.minmax(row), (40, 72))[0, ..., 0].numpy()
+    np.testing.assert_allclose(rows[1][0].map, shown, atol=1e-5)
+    assert len(sheets.methods(fake, [sample], ["cat", "dog"])[0]) == 3  # the photo, clip, maskclip
+    assert len(sheets.empty_label(fake, [sample], ["cat", "dog"])[0]) == 4

@@ -26,7 +26,8 @@ def has_attention(clip: Clip) -> bool:
     return clip.tower.transformer
 
 
-def _ready(clip: Clip, kinds: Sequence[str] = ()) -> None:
+def require_attention(clip: Clip, kinds: Sequence[str] = ()) -> None:
+    """Raise a ValueError for a tower without transformer blocks, and for an unknown kind (with the nearest)."""
     if not has_attention(clip):
         raise ValueError(f"{clip.name} has no transformer blocks: attention relations need a vision transformer.")
     for kind in kinds:
@@ -41,7 +42,7 @@ def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind
     compared, a pair of `PAIRS`: "qk" as the model does, "vv" as CLIP Surgery does, …
     Errors: ValueError for an unknown kind, a block out of range, a tower without blocks.
     """
-    _ready(clip, [kind])
+    require_attention(clip, [kind])
     if not -clip.tower.blocks <= block < clip.tower.blocks:
         raise ValueError(f"block must lie in 0…{clip.tower.blocks - 1}, or count back from -1, not {block}.")
     with torch.no_grad():
@@ -69,7 +70,7 @@ def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Seq
     Errors: ValueError for an unknown kind, a tower without blocks, and where no picture has a mask.
     Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
     """
-    _ready(clip, kinds)
+    require_attention(clip, kinds)
     text = cache(lambda label: clip.encode_labels([label], templates))  # (1, D)
 
     @torch.no_grad()
@@ -119,12 +120,13 @@ def _inside(
 def cosines(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Measure:
     """Cosine of what every half of every block adds to the class token with the final class feature, −1…1.
 
-    Each addition goes through the tower's last norm and projection, and the model's heads. `cosine` is with the image's
-    final class feature, `cosine_text` the mean over the labels present (NaN without any). Per image, block and part
-    ("attention", "ffn"). Errors: ValueError for a tower without blocks.
+    Each addition goes through the tower's last norm and projection, and the model's heads; where there is no class
+    token, it is the mean of what is added to the patches. `cosine` is with the image's final class feature,
+    `cosine_text` the mean over the labels present (NaN without any). Per image, block and part ("attention", "ffn").
+    Errors: ValueError for a tower without blocks.
     Source: CLIP Surgery, figure of FFN features (0.12 for the last FFN of OpenAI's ViT-B/16).
     """
-    _ready(clip)
+    require_attention(clip)
     text = cache(lambda label: clip.encode_labels([label], templates))  # (1, D)
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
@@ -132,7 +134,8 @@ def cosines(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Meas
         present = torch.cat([text(label) for label in labels]) if labels else final.new_full((1, len(final)), torch.nan)
         for block in look.seen.blocks:
             for part, added in (("attention", block.attention), ("ffn", block.ffn)):
-                feature = clip.project(added[:, 0])[0]  # (D,)
+                token = added[:, 0] if clip.tower.prefix else added.mean(dim=1)  # (1, C)
+                feature = clip.project(token)[0]  # (D,)
                 row = {"image": look.name, "block": block.index, "part": part, "cosine": float(feature @ final)}
                 yield row | {"cosine_text": float((present @ feature).mean())}
 

@@ -6,15 +6,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.explain import queries
 from clipsx.maps import minmax, similarity, upsample
-from clipsx.methods import PAIRS
+from clipsx.methods import PAIRS, rows_of
 from clipsx.plots.cells import Cell
 from clipsx.reading import Reading, readings
 
-RAW = Reading("clip")
 CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
 
 
@@ -35,11 +35,12 @@ def methods(
 ) -> list[list[Cell]]:
     """A row per sample and present label: the photo with the true region, then the map of each reading.
 
-    labels: what every image is asked for. Source: CLIP Surgery, raw and repaired maps side by side.
+    labels: what every image is asked for; readings of methods that the tower cannot serve are left out.
+    Source: CLIP Surgery, raw and repaired maps side by side.
     """
     names = queries(labels)
     text, rows = clip.encode_labels(names), []  # (N, D)
-    shown = [reading for reading in readings(asked) if reading.method in clip.methods]
+    shown = [r for r in readings(asked) if not all(clip.tower.refuses(row) for row in rows_of(r.method))]
     for sample in samples:
         seen = clip.encode_readings(clip.prepare(sample.image), shown)
         for label in [label for label in sample.masks if label in names][:2]:
@@ -58,8 +59,10 @@ def anchors(
     """A row per kind of picture, a column per sample: photo with the true region, then attention by each pair.
 
     The anchor, the patch most like the first label's text, is ringed in white.
+    Errors: ValueError for a tower without blocks and for an unknown pair.
     Source: CLIP Surgery, figure of attention relations.
     """
+    require_attention(clip, pairs)
     columns = []
     for sample in samples:
         label, prefix = next(iter(sample.masks)), clip.tower.prefix

@@ -1,26 +1,33 @@
 """Data sets: sequences of samples, each read when asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 from clipsx.datasets.folder import Folder
+from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
 from clipsx.datasets.vocabularies import BUILT_IN, VOCABULARIES, Vocabulary, vocabulary
 from clipsx.messages import nearest
 
-__all__ = [
+__all__ = [  # without `open`: a star import would hide Python's own
     "BUILT_IN",
     "VOC",
     "VOCABULARIES",
+    "Dataset",
     "Folder",
     "Sample",
     "Sketchbook",
     "Subset",
     "Vocabulary",
+    "code_of",
+    "described",
+    "fingerprint_of",
+    "labels_of",
     "load",
+    "recipe_of",
     "tuning_and_test",
     "vocabulary",
 ]
@@ -39,7 +46,7 @@ def _sketchbook(**options: Any) -> Any:
     return __getattr__("Sketchbook")(**options)
 
 
-DATASETS: dict[str, Callable[..., Any]] = {"sketchbook": _sketchbook, "voc2012": VOC, "folder": Folder}
+DATASETS: dict[str, Callable[..., Dataset]] = {"sketchbook": _sketchbook, "voc2012": VOC, "folder": Folder}
 
 
 def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Any:
@@ -59,6 +66,17 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
         raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
 
 
+def open(recipe: Mapping[str, Any]) -> Any:
+    """The data set that a recipe was taken from (`recipe_of`), in this process or another.
+
+    Errors: those of `load`.
+    """
+    if recipe["dataset"] == "subset":
+        return Subset(open(recipe["of"]), recipe["indices"], recipe["part"])
+    options = {name: value for name, value in recipe.items() if name != "dataset"}
+    return load(recipe["dataset"], **options)
+
+
 def tuning_and_test(
     name: str, root: str | PathLike[str] | None = None, images: int = 200, **options: Any
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -75,15 +93,3 @@ def tuning_and_test(
     if count < 2:
         raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")
-
-
-def described(samples):
-    return samples.describe() if hasattr(samples, "describe") else {"data": f"{len(samples)} given samples"}
-
-
-def labels_of(samples):
-    return tuple(getattr(samples, "labels", ()))
-
-
-def fingerprint_of(samples):
-    return repr(described(samples))

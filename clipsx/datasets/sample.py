@@ -38,11 +38,13 @@ class Sample:
         name: str = "",
         size: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
     ) -> None:
-        given = {"image": image, "labels": labels, "masks": masks, "captions": captions, "ignore": ignore}
-        self.__dict__.update(name=name, captions=tuple(captions), _given=given | {"name": name, "size": size})
+        given = {"image": image, "labels": labels if callable(labels) else tuple(labels), "masks": masks}
+        given |= {"captions": tuple(captions), "ignore": ignore, "name": name, "size": size}
+        self.__dict__.update(name=name, captions=given["captions"], _given=given)
         if isinstance(image, Image.Image) or isinstance(size, tuple):
-            for part in (part for part in ("image", "masks", "ignore") if not callable(self._given[part])):
-                getattr(self, part)
+            for part in ("image", "masks", "ignore"):
+                if given[part] is not None and not callable(given[part]):
+                    given[part] = getattr(self, part)  # checked, and out of the caller's reach
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A sample does not change: make another one by replace({name}=…).")
@@ -100,14 +102,17 @@ class Sample:
 
     def opened(self) -> "Sample":
         """The same sample with all parts as they are, which another process can be sent."""
-        return Sample(self.image, self.labels, dict(self.masks), self.captions, self.ignore, self.name, self.size)
+        return Sample(*self._parts())
 
     def closed(self) -> "Sample":
         """The same sample with nothing kept that can be opened again."""
         return Sample(**self._given)
 
+    def _parts(self) -> tuple[Any, ...]:
+        return self.image, self.labels, dict(self.masks), self.captions, self.ignore, self.name, self.size
+
     def __reduce__(self) -> tuple[type["Sample"], tuple[Any, ...]]:  # functions often cannot be pickled: parts can
-        return Sample, tuple(self.opened()._given.values())
+        return Sample, self._parts()
 
     def __repr__(self) -> str:
         return f"Sample({self.name!r})"

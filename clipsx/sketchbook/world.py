@@ -5,14 +5,18 @@
 
 from collections.abc import Sequence
 from functools import cache, cached_property, partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from clipsx.datasets.protocol import digest
 from clipsx.datasets.sample import Sample
 from clipsx.sketchbook.drawings import COLOURS, NOUNS
 from clipsx.sketchbook.grounds import GROUNDS
 from clipsx.sketchbook.scene import FORMS, Scene, compose, phrase, picture, visible
+
+DRAWN = 1  # to be raised whenever a scene comes out with other pixels, as fingerprints tell what was drawn
 
 
 class Sketchbook(Sequence[Sample]):
@@ -61,6 +65,16 @@ class Sketchbook(Sequence[Sample]):
         dials = f"co_occurrence={self.co_occurrence:g} background_bias={self.background_bias:g}"
         objects = f"objects={self.objects[0]}-{self.objects[1]}"
         return {"data": f"sketchbook seed={self.seed} {dials} {objects} size={self.size} n={self.length}"}
+
+    def fingerprint(self) -> str:
+        """A hex digest of what is drawn: the parameters, and the version of the drawings."""
+        return digest("sketchbook", DRAWN, self.recipe())
+
+    def recipe(self) -> dict[str, Any]:
+        """What `datasets.open` makes it again from."""
+        dials = {"co_occurrence": self.co_occurrence, "background_bias": self.background_bias}
+        options = {"size": self.size, "objects": list(self.objects)}
+        return {"dataset": "sketchbook", "seed": self.seed, "length": self.length, **dials, **options}
 
     def __len__(self) -> int:
         return self.length

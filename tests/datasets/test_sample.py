@@ -118,16 +118,19 @@ def test_every_picture_is_rgb():
 
 
 def test_a_sample_does_not_change():
-    own = MASK.copy()
-    sample = Sample(noise(4, 6), ["a"], {"a": own}, ["a cat"])
-    own[:] = True
-    assert np.array_equal(sample.masks["a"], MASK) and sample.labels == ("a",) and sample.captions == ("a cat",)
+    own, labels, captions = {"a": MASK.copy()}, ["a"], ["a cat"]
+    sample = Sample(noise(4, 6), labels, own, captions)
+    own["a"][:] = True
+    own["b"] = labels[0] = captions[0] = "changed"
+    for same in (sample, sample.replace(name="x"), sample.closed(), sample.opened()):
+        assert np.array_equal(same.masks["a"], MASK) and set(same.masks) == {"a"}
+        assert same.labels == ("a",) and same.captions == ("a cat",)
     with pytest.raises(AttributeError):
         sample.name = "y"
     with pytest.raises(AttributeError):
         sample.colour = "red"
     with pytest.raises(TypeError):
-        sample.masks["b"] = own
+        sample.masks["b"] = MASK
     with pytest.raises(ValueError, match="read-only"):
         sample.masks["a"][:] = True
     with pytest.raises(ValueError, match="read-only"):

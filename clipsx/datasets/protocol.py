@@ -1,0 +1,82 @@
+"""What a data set says about itself; and the same asked of a plain sequence of samples, which says less."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from clipsx.datasets.sample import Sample
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A sequence of samples that can say what it is.
+
+    labels: all that its samples are asked for. describe: {"data": one line that tables print}. fingerprint: a hex
+    digest of its content, wherever it lies. recipe: plain values, as in JSON, from which `datasets.open` makes it
+    again in any process; None where there are none.
+    """
+
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+    def describe(self) -> dict[str, str]: ...
+    def fingerprint(self) -> str: ...
+    def recipe(self) -> dict[str, Any] | None: ...
+
+
+def labels_of(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The labels of a data set; none for a plain sequence."""
+    return tuple(getattr(samples, "labels", ()))
+
+
+def described(samples: Sequence[Sample]) -> dict[str, str]:
+    """What a table prints about its data; of a plain sequence the number of samples."""
+    describe = getattr(samples, "describe", None)
+    return describe() if describe else {"data": f"{len(samples)} given samples"}
+
+
+def recipe_of(samples: Sequence[Sample]) -> dict[str, Any] | None:
+    """What `datasets.open` makes a data set again from; None for a plain sequence."""
+    recipe = getattr(samples, "recipe", None)
+    return recipe() if recipe else None
+
+
+def fingerprint_of(samples: Sequence[Sample]) -> str:
+    """A hex digest of the content; of a plain sequence, of all names, labels, pixels and masks, opened one by one."""
+    fingerprint = getattr(samples, "fingerprint", None)
+    if fingerprint:
+        return fingerprint()
+    parts = []
+    for sample in (samples[i].closed() for i in range(len(samples))):
+        words = [sample.name, sample.labels, sample.size, list(sample.masks)]
+        regions = (np.packbits(mask).tobytes() for mask in (*sample.masks.values(), sample.ignore))
+        parts.append([words, *(hashlib.sha256(part).hexdigest() for part in (sample.image.tobytes(), *regions))])
+    return digest(*parts)
+
+
+def code_of(samples: Sequence[Sample]) -> str:
+    """The line of Python that opens a data set as `samples`; for a plain sequence, a comment that says so."""
+    recipe = recipe_of(samples)
+    return "# samples: the sequence that was given" if recipe is None else f"samples = {_call(recipe)}"
+
+
+def _call(recipe: dict[str, Any]) -> str:
+    if recipe["dataset"] == "subset":
+        return f"clipsx.datasets.Subset({_call(recipe['of'])}, {recipe['indices']}, {recipe['part']!r})"
+    options = (f"{name}={value!r}" for name, value in recipe.items() if name != "dataset")
+    return f"clipsx.datasets.load({', '.join([repr(recipe['dataset']), *options])})"
+
+
+def digest(*values: Any) -> str:
+    """The hex digest of plain values, as in JSON."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def digests(root: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
+    """The path under `root` and the digest of the bytes of every file. Errors: FileNotFoundError."""
+    return [(file.relative_to(root).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]

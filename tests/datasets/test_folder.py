@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsx import datasets, mfi
+from clipsx import datasets
 from clipsx.datasets import Folder
 
 
@@ -22,7 +22,7 @@ def test_labels_open_neither_pictures_nor_masks(pictures):
         file.write_bytes(b"not a picture")
     folder = Folder(pictures, labels=["cat"])
     assert [sample.labels for sample in folder] == [("boat", "a bird", "fish"), ("cat",)]
-    assert mfi.presence(folder, ["boat", "cat"]).tolist() == [[True, False], [False, True]]
+    assert companions.presence(folder, ["boat", "cat"]).tolist() == [[True, False], [False, True]]
     for part in ("image", "masks", "ignore", "size"):
         with pytest.raises(ValueError, match="not a picture"):
             getattr(folder[0], part)

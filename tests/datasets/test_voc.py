@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsx import datasets, mfi
+from clipsx import datasets
 from clipsx.datasets import VOC, VOCABULARIES
 from helpers import noise
 
@@ -26,7 +26,7 @@ def test_labels_and_masks_open_no_picture(devkit):
     sample = VOC(devkit)[0]
     assert sample.labels == ("dining table", "person") and sample.size == (8, 5)
     assert sample.index_map(["person"])[0, 0] == 0 and sample.ignore.sum() == 8
-    assert mfi.presence(VOC(devkit), ["person", "cat"]).tolist() == [[True, False]] * 2
+    assert companions.presence(VOC(devkit), ["person", "cat"]).tolist() == [[True, False]] * 2
     with pytest.raises(ValueError, match="not a picture"):
         sample.image  # noqa: B018
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from clipsx import datasets
+from clipsx.analyses import companions
 from clipsx.datasets import Folder
 
 

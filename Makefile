@@ -1,4 +1,4 @@
-# make lab | reproduce | test | bench | lint | clean.  Real models and data, the same way everywhere:
+# make lab | reproduce | check | test | goldens | bench | lint | clean.  Real models and data, the same way everywhere:
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
 #   DEVICE=cuda PRECISION=bf16 QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
 #   make reproduce FULL=1   trains with five seeds where one serves otherwise
@@ -12,7 +12,7 @@ CHOICE = $(call option,model,MODEL) $(call option,pretrained,PRETRAINED) $(call 
          $(call option,images,IMAGES) \
          $(if $(QUICKGELU),$(if $(filter 0 no false False,$(QUICKGELU)),--no-quickgelu,--quickgelu))
 
-.PHONY: lab reproduce test bench lint chromium clean
+.PHONY: lab reproduce check test goldens bench lint chromium clean
 .DEFAULT_GOAL := reproduce
 
 lab: .venv/installed
@@ -22,8 +22,20 @@ reproduce: .venv/installed
 	@$(BIN)/clipsx reproduce $(call option,out,OUT) $(CHOICE) $(if $(FULL),--full)
 
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
+ALONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# The quick tier: under a minute on two cores.
+check: .venv/installed-test
+	@$(ALONE) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal \
+		-m 'not slow and not browser and not real and not gpu and not ray' $(ARGS)
+	@echo 'Left out: slow, browser, real, gpu, ray. make test runs all of them that can run here.'
+
 test: .venv/installed-test chromium
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+
+# Record the golden values anew, and print what moved; --store in ARGS takes what unmixing learns from anew as well.
+goldens: .venv/installed-test
+	@$(ALONE) $(BIN)/python tests/goldens/make.py $(ARGS)
 
 bench: .venv/installed-test
 	@$(BIN)/python tests/bench/bench.py $(ARGS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -160,13 +160,18 @@ class Clip:
         self, image: pictures.Picture, size: int | tuple[int, int] | None = None, fit: str = "squash"
     ) -> Float[Tensor, "1 3 H W"]:
         """As `prepare`, in float32 and where pictures are opened: for processes that have no accelerator."""
+        return self.opener(size, fit)(image)
+
+    def opener(
+        self, size: int | tuple[int, int] | None = None, fit: str = "squash"
+    ) -> Callable[[pictures.Picture], Float[Tensor, "1 3 H W"]]:
+        """`pixels` as a function that another process can be sent, without the model. Errors: as `prepare`."""
         height, width = (size, size) if isinstance(size, int) else size or self.image_size
         if min(height, width) < 1:
             raise ValueError(f"size must be at least 1 pixel, not {size}.")
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
-        image = pictures.resize(pictures.decode(image), whole, fit, self._interpolation)
-        return pictures.to_tensor(image, self._mean, self._std)  # (1, 3, H, W)
+        return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)
 
     @torch.no_grad()
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
@@ -278,6 +283,18 @@ class Clip:
                     "prepare(image, size=…) rounds to whole patches."
                 )
         return images.to(self.device, self.dtype)
+
+
+def _pixels(
+    size: tuple[int, int],
+    fit: str,
+    interpolation: str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    picture: pictures.Picture,
+) -> Float[Tensor, "1 3 H W"]:
+    image = pictures.resize(pictures.decode(picture), size, fit, interpolation)
+    return pictures.to_tensor(image, mean, std)  # (1, 3, H, W)
 
 
 def _recipe(model: nn.Module, preprocess: Any) -> tuple[Sequence[float], Sequence[float], str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import groupby
@@ -107,14 +108,15 @@ def stream(
     parts: dict[int, list[list[pd.DataFrame]]] = {start: [[] for _ in measures] for start in missing}
     seen = looks(clip, samples, measures, size=size, batch=batch, workers=workers, numbers=numbers)
     bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
-    for look in bar:
-        start = look.number // PART * PART
-        for tables, measure in zip(parts[start], measures, strict=True):
-            rows = measure.rows(look)
-            table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-            tables += [table.assign(image_size=look.image_size)] if len(table) else []
-        if keep is not None and look.number == min(start + PART, len(samples)) - 1:
-            keep.write(start, [_joined(tables) for tables in parts.pop(start)])
+    with _told():
+        for look in bar:
+            start = look.number // PART * PART
+            for tables, measure in zip(parts[start], measures, strict=True):
+                rows = measure.rows(look)
+                table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+                tables += [table.assign(image_size=look.image_size)] if len(table) else []
+            if keep is not None and look.number == min(start + PART, len(samples)) - 1:
+                keep.write(start, [_joined(tables) for tables in parts.pop(start)])
     every = [[_joined(tables) for tables in parts[s]] if s in parts else keep.read(s) for s in starts]  # type: ignore[union-attr]
     about = clip.describe() | datasets.described(samples)
     found = []
@@ -139,17 +141,25 @@ def looks(
     """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures."""
     readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
     blocks = any(measure.blocks for measure in measures)
-    opened = _Opened(clip, samples, size, list(range(len(samples)) if numbers is None else numbers), workers > 0)
+    numbers = list(range(len(samples)) if numbers is None else numbers)
+    opened = _Opened(clip.opener(size), samples, numbers, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    loader = DataLoader(opened, batch_size=None, num_workers=workers)
-    try:
+    loader = DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
+    with _told():
         for group in _alike(loader, batch):
-            seen = clip.look(torch.cat([images for _, _, images in group]), readings, blocks)
+            seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
             for n, (number, sample, images) in enumerate(group):
                 size_read = "×".join(str(side) for side in images.shape[-2:])
                 yield Look(number, sample.name or f"#{number}", sample, size_read, seen.of(n))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Clear words where a process that opens pictures ended: torch says it wherever this process happens to be."""
+    try:
+        yield
     except RuntimeError as error:
-        if "DataLoader worker" in str(error):
+        if str(error).startswith("DataLoader worker (pid"):
             raise RuntimeError(f"A process that opens pictures ended ({error}): run it again, or workers=0.") from None
         raise
 
@@ -171,33 +181,43 @@ def _alike(opened: Iterable[Any], batch: int) -> Iterator[list[Any]]:
 class _Opened:
     """Pictures as the loader asks for them: number, sample, what the model reads (1, 3, H, W)."""
 
-    clip: Clip
+    pixels: Callable[[Any], Tensor]
     samples: Sequence[Sample]
-    size: int | tuple[int, int] | None
     numbers: list[int]
     whole: bool  # a sample that leaves its process is opened first
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> tuple[int, Sample, Tensor]:
+    def __getitem__(self, place: int) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
         number = self.numbers[place]
-        sample = self.samples[number]
-        images = self.clip.pixels(sample.image, size=self.size)
+        sample = self.samples[number].closed()  # a list of samples does not keep what is opened here
+        images = self.pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
         return number, sample.opened() if self.whole else sample, images
+
+
+def _as_it_is(opened: Any) -> Any:
+    return opened
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
+def _names(measures: Sequence[Measure]) -> list[str]:
+    """The names of measures, each once: a second one of a name is numbered."""
+    names = [measure.name for measure in measures]
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    return [name if not n else f"{name}-{n + 1}" for name, n in zip(names, earlier, strict=True)]
+
+
 def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Any) -> dict[str, Any]:
     """What decides every number of a run, by name."""
     made = {"clipsx": version("clipsx"), "model": digest(clip.model) + clip.heads.weights, "size": repr(size)}
     made |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
-    for measure in measures:
+    for name, measure in zip(_names(measures), measures, strict=True):
         asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}
-        made[f"measure {measure.name}"] = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
+        made[f"measure {name}"] = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
     return made
 
 
@@ -208,7 +228,7 @@ class _Parts:
     """
 
     def __init__(self, folder: Path, made: dict[str, Any], measures: Sequence[Measure]) -> None:
-        self.folder, self.names = folder / "rows", [measure.name for measure in measures]
+        self.folder, self.names = folder / "rows", _names(measures)
         file = self.folder / "made.json"
         try:
             known = json.loads(file.read_text(encoding="utf-8"))

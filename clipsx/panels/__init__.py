@@ -2,7 +2,6 @@
 
 from clipsx.panels.companions import CompanionsPanel
 from clipsx.panels.matrices import MatrixPanel
-from clipsx.panels.progress import progress
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.unmix import UnmixPanel
@@ -15,6 +14,5 @@ __all__ = [
     "SurgeryPanel",
     "UnmixPanel",
     "likeness",
-    "progress",
     "sentence",
 ]

@@ -17,10 +17,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clipsx import save
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
 from clipsx.maps import minmax, upsample
 from clipsx.panels.elements import Code, line
 from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Worker
+from clipsx.reading import Reading
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -31,13 +34,11 @@ class FigurePanel(W.VBox):
     """A panel around a figure.
 
     Heirs hold a frozen dataclass in `_state`, put their rows in place, check a state (`_checked`), make it their own,
-    controls and all, and show it (`_adopt`), and put it into the controls (`_fill`), which is not heard.
+    controls and all, and show it (`_adopt`), and put it into the controls (`_fill`), which is not heard. What can be
+    taken away is their `view`'s, which knows no widget, or they make it themselves.
     """
 
-    figure: Callable[[], Figure]  # what is on screen, for a page
-    table: Callable[[], pd.DataFrame]  # the numbers behind it, with their provenance
-    provenance: Callable[[], dict[str, Any]]  # what made it
-    code: Callable[[], str]  # that makes it again, without a panel
+    view: Any
     _state: Any
     _checked: Callable[[Any], Any]
     _adopt: Callable[[Any], None]
@@ -60,6 +61,22 @@ class FigurePanel(W.VBox):
         self._figure.on_click(lambda _: self.save_figure([self._format.value]))
         self._table.on_click(lambda _: self.save_table())
         self.add_class("clipsx-panel")
+
+    def figure(self) -> Figure:
+        """What is on screen, for a page."""
+        return self.view.figure()
+
+    def table(self) -> pd.DataFrame:
+        """The numbers behind it, with their provenance."""
+        return self.view.table()
+
+    def provenance(self) -> dict[str, Any]:
+        """What made it."""
+        return self.view.provenance()
+
+    def code(self) -> str:
+        """Code that makes it again, without a panel."""
+        return self.view.code()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -142,28 +159,6 @@ class FigurePanel(W.VBox):
         return bundle
 
 
-class ViewPanel(FigurePanel):
-    """A panel that shows a `view`, which knows no widget: all that can be taken away is the view's."""
-
-    view: Any
-
-    def figure(self) -> Figure:
-        """What is on screen, for a page."""
-        return self.view.figure()
-
-    def table(self) -> pd.DataFrame:
-        """The numbers behind it, with their provenance."""
-        return self.view.table()
-
-    def provenance(self) -> dict[str, Any]:
-        """What made it."""
-        return self.view.provenance()
-
-    def code(self) -> str:
-        """Code that makes it again, without a panel."""
-        return self.view.code()
-
-
 def png_of(figure: Figure) -> bytes:
     """A figure as PNG; it is closed."""
     buffer = io.BytesIO()
@@ -174,6 +169,11 @@ def png_of(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def map_at_pixels(sim: Float[Tensor, "1 h w 1"], size: tuple[int, int]) -> Float[np.ndarray, "H W"]:
-    """One label's similarities stretched to 0 … 1, at an image's (H, W)."""
-    return upsample(minmax(sim), size)[0, ..., 0].float().cpu().numpy()
+def label_map(
+    clip: Clip, sample: Sample, asked: str, text: Float[Tensor, "N D"], place: int, size: tuple[int, int] | None = None
+) -> Float[np.ndarray, "H W"]:
+    """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the picture's (H, W)."""
+    reading = Reading.parse(asked)
+    dense = clip.encode_readings(clip.prepare(sample.image, size=size), reading)[str(reading)]
+    sim = reading.similarities(dense, text)[..., [place]]  # (1, h, w, 1)
+    return upsample(minmax(sim), sample.size[::-1])[0, ..., 0].float().cpu().numpy()

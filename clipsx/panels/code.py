@@ -6,24 +6,22 @@ import inspect
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import open_clip
-
 from clipsx import datasets
-from clipsx.load import RANDOM, built_in
-from clipsx.panels.state import plain, takes_depth
+from clipsx.clip import Clip
+from clipsx.load import load
+from clipsx.panels.state import plain
 
 if TYPE_CHECKING:
     from clipsx.panels.view import View
 
 
-def clip_code(model: str, weights: str) -> str:
-    """The call that loads a model by what tables call it; for a model object of the user's, a line that says so."""
-    if model in built_in():
-        return f"clip = clipsx.load({model!r})"
-    tag = weights.partition(",")[0]  # "random, seed 0"
-    if tag in (RANDOM, *open_clip.list_pretrained_tags_by_model(model)):
-        return f"clip = clipsx.load({model!r}, pretrained={tag!r})"
-    return f"# clip: the model given to the panel, {model} ({weights})"
+def clip_code(clip: Clip) -> str:
+    """The call that loads a model; for a model object of the user's, a line that says so."""
+    if clip.recipe is None:
+        return f"# clip: the model given to the panel, {clip.name} ({clip.weights})"
+    usual = inspect.signature(load).parameters
+    own = [f"{name}={value!r}" for name, value in clip.recipe.items() if value != usual[name].default]
+    return f"clip = clipsx.load({', '.join(own).removeprefix('name=')})"
 
 
 def samples_code(samples: Any) -> str:
@@ -31,6 +29,9 @@ def samples_code(samples: Any) -> str:
     kind, options = type(samples), inspect.signature(type(samples)).parameters
     if getattr(datasets, kind.__name__, None) is not kind:
         return "# samples: the sequence given to the panel"
+    if isinstance(samples, datasets.Subset):
+        part = f"samples = clipsx.datasets.Subset(samples, {list(samples.indices)}, {samples.part!r})"
+        return f"{samples_code(samples.samples)}\n{part}"
     values = {name: getattr(samples, name) for name in options}
     words = (f"{name}={(str(value) if isinstance(value, PathLike) else value)!r}" for name, value in values.items())
     return f"samples = clipsx.datasets.{kind.__name__}({', '.join(words)})"
@@ -42,45 +43,61 @@ def recipe(view: View) -> str:
     samples, place = view.samples, s.image
     while isinstance(samples, datasets.Subset) and isinstance(place, int):
         samples, place = samples.samples, samples.indices[place]
-    sample = view.picture.code or f"samples[{place}]"
     size = "" if s.size is None else f", size={s.size}"
-    depth = f", depth={s.depth}" if takes_depth(clip, s.method) else ""
-    alone = ', redundant=clip.encode_labels([""])' if len(labels) == 1 else ""
-    surgery = f"clipsx.feature_surgery(dense, text, tau={s.tau}, form={s.surgery!r}{alone})"
-    rows = "rows = plain.patches.new_zeros([plain.patches[0, :, :, 0].numel()] * 2)  # no transformer blocks"
+    alone = ', clip.encode_labels([""])' if len(labels) == 1 and view.reading.surgery != "none" else ""
+    rows = "rows = torch.zeros(h * w, h * w)  # the tower has no transformer blocks"
     if view.attention.any():
-        rows = f"rows = relation(clip, images, block={s.block}, kind={s.attention!r})[0, 1:, 1:]\n"
-        rows += "rows = rows / rows.sum(-1, keepdim=True)"
+        rows = f"""\
+start = clip.tower.prefix
+rows = relation(clip, images, {s.block}, {s.attention!r})[0, start:, start:]
+rows = rows / rows.sum(-1, keepdim=True)"""
+    words = 'words = ["", "", ""]'
+    if s.shown in view.picture.sample.masks:
+        words = f"""\
+known = [(metrics.msc(m, mask, sample.ignore), metrics.iou(m, mask, {s.threshold}, sample.ignore)) for m in shows[:2]]
+words = [f"mSC {{msc:.1f}} %, IoU {{iou:.1f}} %" for msc, iou in known] + [""]"""
+    if view.inside:
+        words += """
+covered = coverage(mask, (h, w))
+share = (spread.cpu().numpy().reshape(h, w) * covered).sum()
+words[2] = f"{100 * share:.0f} % inside (area {100 * covered.mean():.0f} %)\""""
+    titles = ["\n".join(title) for title in view.titles]
     return f"""\
-import clipsx, clipsx.datasets, clipsx.images
 import matplotlib.pyplot as plt
-from clipsx.analyses.attention import relation
-from clipsx.plots import overlay
+import torch
+import clipsx, clipsx.datasets, clipsx.images
+from clipsx import metrics, plots
+from clipsx.analyses.attention import coverage, relation
 
-{clip_code(**view.session.about)}
+{clip_code(clip)}
 {samples_code(samples)}
-sample = {sample}
+sample = {view.picture.code or f"samples[{place}]"}
 labels, shown = {labels!r}, {view.place}
 
 images = clip.prepare(sample.image{size})
 text = clip.encode_labels(labels)
-plain = clip.encode_dense(images, method="clip")
-dense = clip.encode_dense(images, method={s.method!r}{depth})
-sim = {"clipsx.similarity(dense, text)" if s.surgery == "off" else surgery}
+reading = clipsx.Reading.parse({s.reading!r})
+seen = clip.encode_readings(images, ["clip", reading])
+sim = reading.similarities(seen[str(reading)], text{alone})
+h, w = seen["clip"].grid
 {rows}
+spread = rows[{row} * w + {column}]
 
-(h, w), pixels = dense.grid, sample.image.size[::-1]
-raw = clipsx.upsample(clipsx.minmax(clipsx.similarity(plain, text)), pixels)
+pixels, mask = sample.image.size[::-1], sample.masks.get(labels[shown])
+raw = clipsx.upsample(clipsx.minmax(clipsx.similarity(seen["clip"], text)), pixels)
 maps = clipsx.upsample(clipsx.minmax(sim), pixels)
-attention = clipsx.upsample(clipsx.minmax(rows[{row} * w + {column}].reshape(1, h, w, 1)), pixels)
+attention = clipsx.upsample(clipsx.minmax(spread.reshape(1, h, w, 1)), pixels)
+shows = [m.float().cpu().numpy() for m in (raw[0, :, :, shown], maps[0, :, :, shown], attention[0, :, :, 0])]
+{words}
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 3.3), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize={view.inches}, layout="constrained")
 axes[0].imshow(sample.image)
-axes[0].set(title=labels[shown] or "(empty label)", xticks=[], yticks=[])
-shows = [raw[0, :, :, shown], maps[0, :, :, shown], attention[0, :, :, 0]]
-for ax, title, values in zip(axes[1:], {[": ".join(title) for title in view.titles]!r}, shows):
-    outline = sample.masks.get(labels[shown])
-    overlay(sample.image, values.cpu().numpy(), ax=ax, opacity={s.opacity}, outline=outline, title=title)
+axes[0].set(xticks=[], yticks=[], xlabel={view.heading[1]!r})
+axes[0].set_title({view.heading[0]!r}, fontsize=10)
+for ax, title, values, under in zip(axes[1:], {titles!r}, shows, words):
+    plots.overlay(sample.image, values, ax=ax, opacity={s.opacity}, outline=mask, title=title)
+    ax.set_xlabel(under)
+plots.ring(({row}, {column}), (h, w), pixels, ax=axes[3])
 
 # The live panel in this state:
 # from clipsx.panels import SurgeryPanel

@@ -1,4 +1,4 @@
-"""The panel of company: a class × class matrix, and behind every cell the scenes and maps that made its number."""
+"""The panel of companions: a class × class matrix, and behind every cell the scenes and maps that made its number."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from typing import Any
 import ipywidgets as W
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Num
+from jaxtyping import Num
 from matplotlib.figure import Figure
 
 from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.explain import deep, named, similarities
+from clipsx.evaluation.summary import constants
 from clipsx.messages import nearest
-from clipsx.panels.base import FigurePanel, map_at_pixels, png_of
+from clipsx.panels.base import FigurePanel, label_map, png_of
 from clipsx.panels.code import clip_code, samples_code
 from clipsx.panels.elements import Cells, colours
 from clipsx.panels.state import updated
@@ -26,7 +26,7 @@ SCENES = 4  # behind a cell
 
 
 @dataclass(frozen=True)
-class Company:
+class Companions:
     """What the panel shows: a measure and a cell, what b's map does inside a."""
 
     measure: str = ""
@@ -39,16 +39,16 @@ class CompanionsPanel(FigurePanel):
 
     Args:
         clip, samples: what `rows` was measured with.
-        rows: the table of `mfi.coactivation`, masks known.
+        rows: the table of `coactivation.measure`, whose `number` is a scene's place in `samples`; masks known.
         matrices: measure → (N, N), rows a, columns b, in the order of `labels`.
         labels: of the matrices.
         out: where figures and tables are written.
-        state: entries of `Company`; `CompanionsPanel(…, **panel.state)` shows the same again.
+        state: entries of `Companions`; `CompanionsPanel(…, **panel.state)` shows the same again.
 
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "company"
+    stem = "companions"
 
     def __init__(
         self,
@@ -66,60 +66,54 @@ class CompanionsPanel(FigurePanel):
         first = next(iter(self.matrices))
         order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
         self.labels = [list(labels)[k] for k in order]
-        self._order, self._text = order, clip.encode_labels(self.labels)  # (N, D)
+        self._order = order
         best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
         a, b = best.idxmax() if len(best) else self.labels[:2]
-        self._state = self._checked(updated(Company(first, str(a), str(b)), state))
+        self._state = self._checked(updated(Companions(first, str(a), str(b)), state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
         self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
         self._words = W.HTML()
         right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))
-        title = W.HTML("<b>Company: click a cell</b>")
+        title = W.HTML("<b>Companions: click a cell</b>")
         self.children = [title, self._measure, W.HBox([self._cells, right]), self._tools, self._line]
         self._measure.observe(lambda change: self._heard(measure=change["new"]), "value")
         self._cells.observe(self._on_cell, "chosen")
         self._adopt(self._state)
 
-    def behind(self) -> pd.DataFrame:
-        """The rows of `mfi.coactivation` behind the cell, brightest first."""
-        mine = self.rows[(self.rows["a"] == self._state.a) & (self.rows["b"] == self._state.b)]
-        return mine.sort_values("score", ascending=False, kind="stable")
-
     def figure(self) -> Figure:
-        """The scenes of `behind`, at most four: b's map over each, a outlined."""
-        s, shown = self._state, self.behind().head(SCENES)
-        figure, grid = plots.row(SCENES // 2, 2, height=6.4, width=6.4)
-        axes = grid.ravel()
-        for ax in axes:
-            ax.set_axis_off()
-        known = {named(sample, number): sample for number, sample in enumerate(self.samples)} if len(shown) else {}
-        for ax, (_, row) in zip(axes, shown.iterrows(), strict=False):
-            sample = known[row["image"]]
-            title = f"{s.b} inside {s.a}: {row['score']:.2f}" + (f"\n{s.b} is there" if row["companion"] else "")
-            plots.overlay(sample.image, self._map(sample), ax, outline=sample.masks[s.a], title=title)
-        return figure
+        """The brightest scenes behind the cell (`draw_behind`)."""
+        return draw_behind(self.clip, self.samples, self.rows, self.labels, self._state.a, self._state.b)
 
     def table(self) -> pd.DataFrame:
-        """The rows behind the cell."""
-        return self.behind()
+        """The rows of `coactivation.measure` behind the cell, brightest first."""
+        return behind(self.rows, self._state.a, self._state.b)
 
     def provenance(self) -> dict[str, Any]:
         """Model, data, method and protocol of the rows."""
-        names = ("model", "weights", "data", "image_size", "templates", "method", "surgery", "protocol")
-        return {name: self.rows[name].iloc[0] for name in names if name in self.rows}
+        return constants(self.rows)
 
     def code(self) -> str:
-        """Code that measures the cell again, without a panel."""
-        about, s = self.clip.describe(), self._state
-        lines = ["import clipsx", "from clipsx import mfi", "import clipsx.datasets", ""]
-        lines += [clip_code(about["model"], about["weights"]), samples_code(self.samples)]
-        options = f"method={self.rows['method'].iloc[0]!r}, surgery={self.rows['surgery'].iloc[0]!r}"
-        lines += [f"rows = mfi.coactivation(clip, samples, {sorted(self.labels)!r}, {options})"]
-        lines += [f"rows[(rows['a'] == {s.a!r}) & (rows['b'] == {s.b!r})].sort_values('score', ascending=False)", ""]
-        return "\n".join(lines)
+        """Code that measures the rows again and draws what is behind the cell, without a panel."""
+        s, about = self._state, self.provenance()
+        size = tuple(map(int, about["image_size"].split("×")))
+        fit = "" if size == self.clip.image_size else f", size={size}"
+        templates = "" if about["templates"] == "clip-surgery" else f", templates={about['templates']!r}"
+        return f"""\
+import clipsx, clipsx.datasets
+from clipsx.analyses import coactivation
+from clipsx.evaluation.stream import stream
+from clipsx.panels.companions import draw_behind
 
-    def _checked(self, state: Company) -> Company:
+{clip_code(self.clip)}
+{samples_code(self.samples)}
+labels = {sorted(self.labels)!r}
+measure = coactivation.measure(clip, labels, {about["reading"]!r}{templates})
+(rows,) = stream(clip, samples, [measure]{fit}, words="measuring")
+figure = draw_behind(clip, samples, rows, labels, {s.a!r}, {s.b!r})
+"""
+
+    def _checked(self, state: Companions) -> Companions:
         if state.measure not in self.matrices:
             raise ValueError(f"Unknown measure {state.measure!r}{nearest(state.measure, self.matrices)}.")
         for label in (state.a, state.b):
@@ -127,7 +121,7 @@ class CompanionsPanel(FigurePanel):
                 raise ValueError(f"Unknown label {label!r}{nearest(label, self.labels)}.")
         return state
 
-    def _adopt(self, state: Company) -> None:
+    def _adopt(self, state: Companions) -> None:
         self._state = state
         self._fill()
         self._code.code = self.code()
@@ -143,7 +137,7 @@ class CompanionsPanel(FigurePanel):
 
     def _draw(self) -> None:
         self._picture.value = png_of(self.figure())
-        rows, s = self.behind(), self._state
+        rows, s = self.table(), self._state
         words = f"{s.a} × {s.b}: " + (
             f"{len(rows)} scenes with {s.a}, in {int(rows['companion'].sum())} of them {s.b} as well; "
             f"{s.b}'s map has a mean of {rows['score'].mean():.2f} inside {s.a}. The brightest:"
@@ -156,10 +150,26 @@ class CompanionsPanel(FigurePanel):
         a, b = change["new"]
         self._heard(a=self.labels[a], b=self.labels[b])
 
-    def _map(self, sample: Sample) -> Float[np.ndarray, "H W"]:
-        about = self.provenance()
-        height, width = map(int, about["image_size"].split("×"))
-        images = self.clip.prepare(sample.image, size=(height, width))  # (1, 3, H, W)
-        dense = self.clip.encode_dense(images, about["method"], **deep(self.clip, about["method"]))
-        sim = similarities(dense, self._text, about["surgery"], 2.0)[..., [self.labels.index(self._state.b)]]
-        return map_at_pixels(sim, sample.image.size[::-1])
+
+def behind(rows: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The rows of a cell, what b's map does inside a, brightest first."""
+    return rows[(rows["a"] == a) & (rows["b"] == b)].sort_values("score", ascending=False, kind="stable")
+
+
+def draw_behind(
+    clip: Clip, samples: Sequence[Sample], rows: pd.DataFrame, labels: Sequence[str], a: str, b: str
+) -> Figure:
+    """The brightest scenes of a cell of `coactivation.measure`, at most four: b's map over each, a outlined.
+
+    Maps are made as `rows` say they were measured, among the same labels; no other sample is opened.
+    """
+    figure, grid = plots.row(SCENES // 2, 2, height=6.4, width=6.4)
+    for ax in grid.flat:
+        ax.set_axis_off()
+    for ax, row in zip(grid.flat, behind(rows, a, b).head(SCENES).itertuples(), strict=False):
+        sample, (height, width) = samples[row.number], map(int, row.image_size.split("×"))
+        text, place = clip.encode_labels(labels, row.templates), list(labels).index(b)
+        shown = label_map(clip, sample, row.reading, text, place, (height, width))
+        title = f"{b} inside {a}: {row.score:.2f}" + (f"\n{b} is there" if row.companion else "")
+        plots.overlay(sample.image, shown, ax, outline=sample.masks.get(a), title=title)
+    return figure

@@ -5,10 +5,12 @@ import html
 import ipywidgets as W
 
 from clipsx.clip import Clip
-from clipsx.methods import METHODS
+from clipsx.methods import METHODS, PAIRS
 from clipsx.panels.elements import Chips, Gallery, Pictures, colours, line
-from clipsx.panels.state import RELATIONS, SURGERIES
+from clipsx.panels.state import RELATIONS, State
+from clipsx.reading import SURGERIES, TAU, Reading
 
+PARTS = ("method", "depth", "surgery", "tau")  # of a reading
 COLUMNS = (("threshold", "opacity"), ("method", "depth"), ("surgery", "tau"), ("attention", "block"))
 
 
@@ -21,14 +23,16 @@ class Layout:
         wide = {"layout": whole, "style": {"description_width": "64px"}}
         few = {"layout": whole, "style": {"description_width": "64px", "button_width": "auto"}}
         methods = [(METHODS[name].title, name) for name in clip.methods]
-        relations = [(words, name) for name, words in RELATIONS.items()]
+        surgeries = [("off" if name == "none" else name, name) for name in SURGERIES]
+        relations = [(PAIRS[name], name) for name in RELATIONS]
+        self._tower = clip.tower
         self.controls: dict[str, W.ValueWidget] = {
             "threshold": W.FloatSlider(description="threshold", max=1, step=0.01, **wide),
             "opacity": W.FloatSlider(description="opacity", max=1, step=0.01, **wide),
             "method": W.Dropdown(description="method", options=methods, **wide),
             "depth": W.IntSlider(description="depth", min=1, max=blocks, **wide),
-            "surgery": W.ToggleButtons(description="surgery", options=SURGERIES, **few),
-            "tau": W.FloatSlider(description="τ", max=20, step=0.5, readout_format=".1f", **wide),
+            "surgery": W.ToggleButtons(description="surgery", options=surgeries, **few),
+            "tau": W.FloatSlider(description="τ", value=TAU, max=20, step=0.5, readout_format=".1f", **wide),
             "attention": W.ToggleButtons(description="attention", options=relations, **few),
             "block": W.IntSlider(description="block", max=blocks - 1, **wide),
         }
@@ -50,6 +54,29 @@ class Layout:
         head = W.HTML(f'<b>CLIP Surgery, live</b> <span class="clipsx-quiet">· {about}</span>')
         foot = W.HBox([self.busy, self._lines["status"]], layout=W.Layout(min_height="32px", align_items="center"))
         self.rows = [head, self.gallery, self.chips, self.pictures, grid, tools, foot, self._lines["alert"]]
+
+    def put(self, state: State) -> None:
+        """Put a state, whose labels are filled in, where the controls show it; the depth is the one it came to."""
+        assert state.labels is not None
+        reading, controls = Reading.parse(state.reading), self.controls
+        row, depth = reading.plan(self._tower)
+        methods = list(controls["method"].options)
+        if reading.method not in (name for _, name in methods):  # a free combination
+            controls["method"].options = [*methods, (reading.method, reading.method)]
+        values = {"method": reading.method, "depth": depth, "surgery": reading.surgery}
+        values |= {"threshold": state.threshold, "opacity": state.opacity, "attention": state.attention}
+        values |= {"block": state.block % self._tower.blocks}
+        if reading.surgery != "none":  # else the slider keeps what feature surgery begins with when it is chosen
+            controls["tau"].max = max(controls["tau"].max, reading.tau)
+            values |= {"tau": reading.tau}
+        for name, value in values.items():
+            controls[name].value = value
+        controls["depth"].disabled = row.blocks is not None
+        controls["tau"].disabled = reading.surgery == "none" or len(state.labels) == 1
+        self.chips.labels, self.chips.shown = list(state.labels), state.labels.index(state.shown or "")
+        self.pictures.shown, self.pictures.patch = self.chips.shown, state.patch and list(state.patch)
+        self.pictures.threshold, self.pictures.opacity = state.threshold, state.opacity
+        self.gallery.chosen = state.image
 
     def tell(self, words: str, role: str = "alert") -> None:
         """Show words in the line of errors ("alert") or of news ("status"); no words clear it."""

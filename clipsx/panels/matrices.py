@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from clipsx import mfi, plots
+from clipsx.clip import Clip
 from clipsx.datasets import VOCABULARIES, vocabulary
 from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
@@ -39,7 +40,7 @@ class MatrixPanel(FigurePanel):
     """Cosines of class text features: any model × label set × templates, twice, and what lies between.
 
     Args:
-        models: name → `Clip`, or anything that has its `encode_labels` and `describe`.
+        models: name → `Clip`.
         out: where figures and tables are written.
         state: entries of `Matrices`; `MatrixPanel(models, **panel.state)` shows the same again.
 
@@ -48,7 +49,7 @@ class MatrixPanel(FigurePanel):
 
     stem = "matrices"
 
-    def __init__(self, models: Mapping[str, Any], *, out: str | Path = "out", **state: Any) -> None:
+    def __init__(self, models: Mapping[str, Clip], *, out: str | Path = "out", **state: Any) -> None:
         if not models:
             raise ValueError("Give at least one model: MatrixPanel({'sketchbook': clip}).")
         super().__init__(out)
@@ -98,16 +99,8 @@ class MatrixPanel(FigurePanel):
         return pd.DataFrame(self._known[key], self.labels, self.labels)
 
     def figure(self) -> Figure:
-        """Left, right and difference, all in the clustered order of the left one."""
-        left, order = self.matrix("left"), plots.leaf_order(self.matrix("left").to_numpy())
-        figure, axes = plots.row(3, height=4.4)
-        for ax, (side, centre) in zip(axes, {"left": None, "right": None, "difference": 0.0}.items(), strict=True):
-            shown = left if side == "left" else self.matrix(side)
-            plots.matrix(shown.iloc[order, order], ax, centre, "right − left" if centre == 0 else "cosine")
-            reading = "" if side == "difference" else f": {getattr(self._state, side)}"
-            mean = mfi.mean_off_diagonal(shown.to_numpy())
-            ax.set_title(f"{side}{reading}\nmean off-diagonal {mean:.3f}", fontsize=9)
-        return figure
+        """Left, right and difference, all in the clustered order of the left one (`draw_matrices`)."""
+        return draw_matrices(self.matrix("left"), self.matrix("right"), self._state.left, self._state.right)
 
     def table(self) -> pd.DataFrame:
         """A row per pair of labels: both cosines and their difference, with what made them."""
@@ -127,14 +120,25 @@ class MatrixPanel(FigurePanel):
         return about
 
     def code(self) -> str:
-        """Code that makes both matrices again, without a panel."""
-        lines = ["import clipsx, clipsx.datasets", "", f"labels = clipsx.datasets.vocabulary({self._state.labels!r})"]
-        for side in ("left", "right"):
-            about = self.models[getattr(self._state, side)].describe()
-            lines += [clip_code(about["model"], about["weights"])]
-            lines += [f"text = clip.encode_labels(labels, templates={getattr(self._state, f'{side}_templates')!r})"]
-            lines += [f"{side} = clipsx.mfi.similarity_matrix(text)"]
-        return "\n".join([*lines, "print(clipsx.mfi.mean_off_diagonal(left), clipsx.mfi.mean_off_diagonal(right))", ""])
+        """Code that makes both matrices and the figure again, without a panel."""
+        sides = [
+            f"""\
+{clip_code(self.models[getattr(self._state, side)])}
+text = clip.encode_labels(labels, templates={getattr(self._state, f"{side}_templates")!r})
+{side} = pd.DataFrame(clipsx.mfi.similarity_matrix(text).cpu().float().numpy(), labels, labels)
+"""
+            for side in ("left", "right")
+        ]
+        return f"""\
+import pandas as pd
+import clipsx
+from clipsx.panels.matrices import draw_matrices
+
+labels = {list(self.labels)!r}
+{"".join(sides)}
+print(clipsx.mfi.mean_off_diagonal(left.to_numpy()), clipsx.mfi.mean_off_diagonal(right.to_numpy()))
+figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
+"""
 
     def _checked(self, state: Matrices) -> Matrices:
         labels = vocabulary(state.labels)
@@ -181,3 +185,15 @@ class MatrixPanel(FigurePanel):
         if change["owner"] is self._typed:
             labels = change["new"]
         self.restore({"labels": labels, **{name: control.value for name, control in self._sides.items()}})
+
+
+def draw_matrices(left: pd.DataFrame, right: pd.DataFrame, one: str, other: str) -> Figure:
+    """Two class × class tables and right minus left, all in the clustered order of the left; names of both sides."""
+    order = plots.leaf_order(left.to_numpy())
+    figure, axes = plots.row(3, height=4.4)
+    titles = (f"left: {one}", f"right: {other}", "difference")
+    for ax, title, shown in zip(axes, titles, (left, right, right - left), strict=True):
+        of = (0.0, "right − left") if title == "difference" else (None, "cosine")
+        plots.matrix(shown.iloc[order, order], ax, *of)
+        ax.set_title(f"{title}\nmean off-diagonal {mfi.mean_off_diagonal(shown.to_numpy()):.3f}", fontsize=9)
+    return figure

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx.analyses.attention import has_attention, relation
-from clipsx.clip import Clip
+from clipsx.analyses.attention import RAW
+from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
-from clipsx.maps import feature_surgery, is_constant, minmax, similarity, upsample
+from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
-from clipsx.panels.state import State, takes_depth
+from clipsx.panels.state import RELATIONS, State
+from clipsx.reading import Reading
 
 THRESHOLDS = np.round(np.linspace(0, 1, 101), 2)
 Numbers = tuple[float, Float[np.ndarray, "101"]] | None
@@ -39,7 +40,7 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        return self.sample.image.size[1], self.sample.image.size[0]
+        return self.sample.size[1], self.sample.size[0]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Kept:
 
 
 class Session:
-    """One model and what it has computed: one encoding per (picture, method, depth), one feature per label.
+    """One model and what it has computed: features once per picture and reading, relations of the one block shown.
 
     The split is segment-anything's: `steps` names the dear part that is still to be done, `maps` is cheap after it.
     """
@@ -87,77 +88,81 @@ class Session:
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
         self._dense, self._numbers, self._text = Kept(keep), Kept(keep), Kept(4096)
-        self._relations = Kept(max(1, keep // 4))  # P × P each: 39 MB for 56 × 56 patches
+        self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
         """What a view of this state still needs, as (words, call); empty when all of it is kept."""
-        size, todo = state.size, []
-        for name in dict.fromkeys(("clip", state.method)):
-            call, key = (
-                partial(self.dense, picture, name, state.depth, size),
-                self._key(picture, name, state.depth, size),
-            )
-            todo.append((f"encoding the picture ({name})", call, self._dense, key))
-        for label in dict.fromkeys([*labels, ""] if len(labels) == 1 and state.surgery != "off" else labels):
-            todo.append((f"encoding the label {label!r}", partial(self.text, [label]), self._text, label))
-        call = partial(self.relation, picture, state.attention, state.block, size)
-        todo.append(("reading the attention", call, self._relations, (picture.key, state.attention, state.block, size)))
-        return [(words, call) for words, call, kept, key in todo if key not in kept]
+        reading, todo = Reading.parse(state.reading), []
+        missing = [r for r in (RAW, reading) if self._key(picture, r, state.size) not in self._dense]
+        related = self._block(picture, state.block, state.size) in self._relations
+        if missing or not related:
+            words = "encoding the picture" if missing else "reading the attention"
+            todo.append((words, partial(self._see, picture, missing, None if related else state.block, state.size)))
+        asked = [*labels, ""] if len(labels) == 1 and reading.surgery != "none" else labels
+        missing = [label for label in dict.fromkeys(asked) if label not in self._text]
+        return todo + [(f"encoding the label {label!r}", partial(self.text, [label])) for label in missing]
 
-    def dense(self, picture: Picture, method: str, depth: int, size: int | None) -> DenseFeatures:
-        """The picture's features by a method, encoded the first time only."""
+    def _see(self, picture: Picture, readings: Sequence[Reading], block: int | None, size: int | None) -> None:
+        """One walk of the tower for several readings and the relations of a block: of its blocks none is kept."""
+        seen = self._walk(picture, readings, size, block is not None)
+        for reading in readings:
+            self._dense.get(self._key(picture, reading, size), partial(seen.features.get, reading.features))
+        if block is not None:
+            self._relations.get(self._block(picture, block, size), partial(self._related, seen, block))
 
-        def encode() -> DenseFeatures:
-            images = self.clip.prepare(picture.sample.image, size=size)  # (1, 3, H, W)
-            options = {"depth": depth} if takes_depth(self.clip, method) else {}
-            return self.clip.encode_dense(images, method=method, **options)
+    def _walk(self, picture: Picture, readings: Sequence[Reading], size: int | None, keep: bool = False) -> Seen:
+        return self.clip.look(self.clip.prepare(picture.sample.image, size=size), readings, keep)
 
-        return self._dense.get(self._key(picture, method, depth, size), encode)
+    def _key(self, picture: Picture, reading: Reading, size: int | None) -> Hashable:
+        return picture.key, size, reading.plan(self.clip.tower)
 
-    def _key(self, picture: Picture, method: str, depth: int, size: int | None) -> tuple[Hashable, ...]:
-        return picture.key, method, depth if takes_depth(self.clip, method) else 0, size
+    def _block(self, picture: Picture, block: int, size: int | None) -> Hashable:
+        return picture.key, size, block % self.clip.tower.blocks
+
+    def dense(self, picture: Picture, reading: Reading, size: int | None = None) -> DenseFeatures:
+        """The picture's features by a reading, encoded the first time only."""
+        make = partial(self._walk, picture, [reading], size)
+        return self._dense.get(self._key(picture, reading, size), lambda: make().features[reading.features])
 
     def text(self, labels: Sequence[str]) -> Float[Tensor, "N D"]:
         """The labels' features, each encoded the first time only."""
         encode = self.clip.encode_labels
         return torch.cat([self._text.get(label, partial(encode, [label])) for label in labels])  # (N, D)
 
-    def relation(self, picture: Picture, kind: str, block: int, size: int | None) -> Float[np.ndarray, "P P"]:
-        """Attention of every patch to every patch, P = h · w; the class token's column dropped, rows summing to 1.
+    def relation(self, picture: Picture, pair: str, block: int, size: int | None = None) -> Float[np.ndarray, "P P"]:
+        """Attention of every patch to every patch, P = h · w, by one of `RELATIONS`; zeros for a tower without blocks.
 
-        Zeros for a tower without transformer blocks.
+        The columns of the tokens before the patches are dropped, and the rows sum to 1.
         """
+        make = partial(self._walk, picture, (), size, True)
+        related = self._relations.get(self._block(picture, block, size), lambda: self._related(make(), block))
+        return related[pair]
 
-        def read() -> np.ndarray:
-            images = self.clip.prepare(picture.sample.image, size=size)  # (1, 3, H, W)
-            if not has_attention(self.clip):
-                cells = int(np.prod(self.clip.tower.grid(*images.shape[2:])))
-                return np.zeros((cells, cells), dtype=np.float32)
-            rows = relation(self.clip, images, block=block, kind=kind)[0, 1:, 1:].float()  # (P, P)
-            return (rows / rows.sum(-1, keepdim=True)).cpu().numpy()
+    def _related(self, seen: Seen, block: int) -> dict[str, Float[np.ndarray, "P P"]]:
+        found, start = {}, self.clip.tower.prefix
+        for pair in RELATIONS:
+            rows = seen.blocks[block].relation(pair)[0, start:, start:]  # (P, P)
+            rows = rows / rows.sum(-1, keepdim=True) if self.clip.tower.transformer else torch.zeros_like(rows)
+            found[pair] = rows.cpu().numpy()
+        return found
 
-        return self._relations.get((picture.key, kind, block, size), read)
-
-    def maps(self, picture: Picture, labels: Sequence[str], state: State) -> Maps:
+    def maps(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Maps:
         """Maps of all labels. One label alone under feature surgery is compared with the empty label."""
-        dense, text = self.dense(picture, state.method, state.depth, state.size), self.text(labels)
-        if state.surgery == "off":
-            sim = similarity(dense, text)  # (1, h, w, N)
-        else:
-            redundant = self.text([""]) if len(labels) == 1 else None
-            sim = feature_surgery(dense, text, tau=state.tau, form=state.surgery, redundant=redundant)  # (1, h, w, N)
+        redundant = self.text([""]) if len(labels) == 1 and reading.surgery != "none" else None
+        sim = reading.similarities(self.dense(picture, reading, size), self.text(labels), redundant)  # (1, h, w, N)
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
 
-    def numbers(self, picture: Picture, labels: Sequence[str], state: State) -> list[Numbers]:
+    def numbers(
+        self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None
+    ) -> list[Numbers]:
         """Per label the map's mSC and its IoU at every one of `THRESHOLDS`; None where the true region is not known."""
-        changing = (state.surgery, state.tau) if state.surgery != "off" else ()
-        key = (self._key(picture, state.method, state.depth, state.size), tuple(labels), *changing)
-        return self._numbers.get(key, lambda: measured(self.maps(picture, labels, state), picture, labels))
+        key = (self._key(picture, reading, size), tuple(labels), reading.surgery, reading.tau)
+        return self._numbers.get(key, lambda: measured(self.maps(picture, labels, reading, size), picture, labels))
 
-    def scores(self, picture: Picture, labels: Sequence[str], size: int | None) -> list[float]:
+    def scores(self, picture: Picture, labels: Sequence[str], size: int | None = None) -> list[float]:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""
-        logits = self.clip.logit_scale * self.dense(picture, "clip", 0, size).cls @ self.text(labels).T  # (1, N)
+        logits = self.clip.logit_scale * self.dense(picture, RAW, size).cls @ self.text(labels).T  # (1, N)
         return logits[0].float().softmax(-1).tolist()
 
 

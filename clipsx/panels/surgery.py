@@ -14,11 +14,11 @@ from clipsx import datasets, images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.load import load
-from clipsx.panels.base import ViewPanel
+from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
-from clipsx.panels.layout import Layout
+from clipsx.panels.layout import PARTS, Layout
 from clipsx.panels.session import Picture, Session
-from clipsx.panels.state import NO_LABEL, State, accepted, takes_depth, updated
+from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
 from clipsx.panels.view import View
 from clipsx.paths import write_whole
 
@@ -28,14 +28,15 @@ LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
 SENT = 640  # pixels a side that go to the browser
 
 
-class SurgeryPanel(ViewPanel):
+class SurgeryPanel(FigurePanel):
     """A picture, labels, and their maps before and after CLIP Surgery, live.
 
     Args:
         clip: the model; None for the built-in sketchbook CLIP.
         samples: a sequence of `Sample`; None for scenes of the sketchbook.
         out: where figures, tables and pictures of one's own are written.
-        state: entries of `State`; `SurgeryPanel(clip, samples, **panel.state)` shows the same again.
+        state: entries of `State`, such as reading="maskclip+code"; `SurgeryPanel(clip, samples, **panel.state)` shows
+            the same again.
 
     Errors: ValueError for a state that this model or these samples cannot show; later ones are told in the panel.
     """
@@ -52,8 +53,7 @@ class SurgeryPanel(ViewPanel):
         self.clip = load("sketchbook") if clip is None else clip
         self.samples = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
         self.session = Session(self.clip)
-        default = State(depth=min(State.depth, self.clip.tower.blocks))
-        self._state = self._checked(updated(default, state))
+        self._state = self._checked(updated(State(), state))
         self._own: dict[str, Picture] = {}
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
@@ -98,19 +98,8 @@ class SurgeryPanel(ViewPanel):
 
     def _fill(self) -> None:
         """Put the state into the controls, without hearing them."""
-        s, ui = self._state, self._ui
         with self._unheard():
-            for name, control in ui.controls.items():
-                value = s.block % self.clip.tower.blocks if name == "block" else getattr(s, name)
-                if name == "tau":
-                    control.max = max(control.max, value)
-                control.value = value
-            ui.controls["depth"].disabled = not takes_depth(self.clip, s.method)
-            ui.controls["tau"].disabled = s.surgery == "off" or len(s.labels) == 1
-            ui.chips.labels, ui.chips.shown = list(s.labels), s.labels.index(s.shown)
-            ui.pictures.shown, ui.pictures.patch = ui.chips.shown, s.patch and list(s.patch)
-            ui.pictures.threshold, ui.pictures.opacity = s.threshold, s.opacity
-            ui.gallery.chosen = s.image
+            self._ui.put(self._state)
 
     def _usual(self, picture: Picture) -> tuple[str, ...]:
         """Labels to start with: those that are there, then others, so that feature surgery has something to compare."""
@@ -166,7 +155,7 @@ class SurgeryPanel(ViewPanel):
         with self._lock:
             view, ui = self.view, self._ui
             s, sample, raw = view.state, view.picture.sample, view.raw
-            scene = (view.picture.key, s.labels, s.method, s.surgery, s.depth, s.tau, s.size)
+            scene = (view.picture.key, s.labels, s.reading, s.size)
             with ui.pictures.hold_sync():
                 if self._sent.get("picture") != view.picture.key:
                     outlines = {label: outline(mask) for label, mask in sample.masks.items()}
@@ -198,13 +187,22 @@ class SurgeryPanel(ViewPanel):
     def _listen(self) -> None:
         ui = self._ui
         for name, control in ui.controls.items():
-            control.observe(lambda change, name=name: self._heard(**{name: change["new"]}), "value")
+            control.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
         ui.pictures.observe(lambda change: self._heard(patch=change["new"]), "patch")
         ui.chips.observe(self._on_chips, ["labels", "shown"])
         ui.gallery.observe(self._on_chosen, "chosen")
         ui.gallery.observe(self._turn, "page")
         ui.gallery.on_msg(self._on_message)
         ui.stop.on_click(self._on_stop)
+
+    def _turned(self, name: str, value: Any) -> None:
+        """A control was moved: an entry of the state, or a part of its reading."""
+        if not self._quiet and name in PARTS:
+            reading = turned(self._state.reading, name, value)
+            if name == "surgery":
+                reading = turned(reading, "tau", self._ui.controls["tau"].value)
+            name, value = "reading", reading
+        self._heard(**{name: value})
 
     def _on_chosen(self, change: dict[str, Any]) -> None:
         if not self._quiet:

@@ -15,21 +15,22 @@ import torch
 from clipsx import mfi, paths, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.panels.base import ViewPanel, png_of
+from clipsx.panels.base import FigurePanel, png_of
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
-from clipsx.unmix import PROMPTS, Gathered, Projectors, UnmixedClip, fit, projected_matrix
+from clipsx.unmix import PROMPTS, Gathered, Projectors, Unmixed, fit, projected_matrix
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
 
-class UnmixPanel(ViewPanel):
+class UnmixPanel(FigurePanel):
     """Projectors trained while one watches: losses, mAP, the similarity matrix; then maps before and after.
 
     Args:
         clip: the frozen model.
         train, test: features of two splits, from `clipsx.unmix.gather`.
         samples: pictures whose maps are shown.
+        images: the pictures that `train` was gathered from, which the code opens again.
         out: where figures, tables and projectors are written.
         state: entries of `Unmixing`; `UnmixPanel(…, **panel.state)` shows the same again, and goes on with its run.
 
@@ -46,11 +47,12 @@ class UnmixPanel(ViewPanel):
         test: Gathered,
         samples: Sequence[Sample],
         *,
+        images: Sequence[Sample] | None = None,
         out: str | Path = "out",
         **state: Any,
     ) -> None:
         super().__init__(out)
-        self.clip, self.train, self.test, self.samples = clip, train, test, samples
+        self.clip, self.train, self.test, self.samples, self.images = clip, train, test, samples, images
         self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
         self.rows: list[dict[str, float]] = []
         self.projectors: Projectors | None = None
@@ -101,11 +103,11 @@ class UnmixPanel(ViewPanel):
     # State ----------------------------------------------------------------------------------------------------------
 
     @property
-    def unmixed(self) -> UnmixedClip | None:
-        """The trained model; None before the first epoch."""
+    def unmixed(self) -> Unmixed | None:
+        """The projectors on their CLIP, `unmixed.clip` the CLIP after them; None before the first epoch."""
         if self.projectors is None:
             return None
-        return UnmixedClip(self.clip, self.projectors, self.train.labels, self.run)
+        return Unmixed(self.clip, self.projectors, self.train.labels, self.run)
 
     def _checked(self, state: Unmixing) -> Unmixing:
         if not 0 <= state.image < len(self.samples):
@@ -208,6 +210,7 @@ class UnmixPanel(ViewPanel):
         self._eta.value = f"{len(self.rows)} of {self._state.epochs} epochs"
         self._draw_curves()
         self._draw_maps()
+        self._code.code = self.code()
         self._words.value = f'<div aria-live="polite" class="clipsx-words">{self.sentence()}</div>'
         self._tell("")
 
@@ -217,8 +220,8 @@ class UnmixPanel(ViewPanel):
     def view(self) -> RunView:
         """The run as it stands now, under the present state."""
         return RunView(
-            self.clip, self.unmixed, self.train, self.test, self.samples, self._state, self.run, tuple(self.rows),
-            self._before, self._matrix,
+            self.clip, self.unmixed, self.train, self.test, self.samples, self.images, self._state, self.run,
+            tuple(self.rows), self._before, self._matrix,
         )  # fmt: skip
 
     def _draw_curves(self) -> None:
@@ -238,7 +241,7 @@ class UnmixPanel(ViewPanel):
         return self.view.sentence()
 
     def save_projectors(self, name: str = "unmixed") -> Any:
-        """`UnmixedClip.save` into a folder under `out`; None where there is nothing yet, as is told."""
+        """`Unmixed.save` into a folder under `out`; None where there is nothing yet, as is told."""
         if self.unmixed is None:
             return self._tell("Nothing is trained yet: press Train first.")
         return self._save(lambda: self.unmixed.save(self.out / name))  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
 """What the unmix panel shows: its state, and a run at one moment as pictures, table, words and code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from clipsx import mfi, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.explain import deep, similarities
 from clipsx.metrics import mean_average_precision, msc
-from clipsx.panels.base import map_at_pixels
+from clipsx.panels.base import label_map
 from clipsx.panels.code import clip_code, samples_code
-from clipsx.unmix import PROMPTS, Config, Gathered, UnmixedClip
+from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,60 @@ class Unmixing:
         return Config(**{name: own[name] for name in ("weight", "alpha", "lr", "epochs", "batch", "seed")})
 
 
+def draw_curves(
+    axes: np.ndarray,
+    log: Sequence[Mapping[str, float]],
+    labels: Sequence[str],
+    before: Float[np.ndarray, "N N"],
+    after: Float[np.ndarray, "N N"],
+    epochs: int,
+) -> None:
+    """Loss, mAP and mean off-diagonal by epoch, from the log of `fit`, and the labels' cosines, on four axes."""
+    start, order = mfi.mean_off_diagonal(before), plots.leaf_order(before)
+    table = pd.DataFrame(list(log), columns=["epoch", "asymmetric", "mfi", "mAP", "off_diagonal"])
+    known = pd.concat([pd.DataFrame({"epoch": [0.0], "off_diagonal": [start]}), table[["epoch", "off_diagonal"]]])
+    parts = (
+        (table, "asymmetric", "asymmetric loss"),
+        (table, "mAP", "mAP, training images (%)"),
+        (known.astype(float), "off_diagonal", "mean off-diagonal"),
+    )
+    for ax, (rows, value, words) in zip(axes, parts, strict=False):
+        ax.plot(rows["epoch"], rows[value], marker=".", color="#0173b2")
+        ax.set(xlabel="epoch", xlim=(0, epochs + 0.5))
+        ax.set_title(words, fontsize=10)
+    axes[2].set_ylim(min(0, start) - 0.02, max(1, start))
+    shown = pd.DataFrame(after, list(labels), list(labels)).iloc[order, order]
+    plots.matrix(shown, axes[3]).set_title("labels, after" if log else "labels, before", fontsize=10)
+
+
+def draw_maps(
+    axes: np.ndarray, sample: Sample, label: str, labels: Sequence[str], before: Clip, after: Clip | None
+) -> None:
+    """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
+    mask, blank = sample.masks.get(label), np.zeros(sample.size[::-1], np.float32)
+    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {label}")
+    shown = {"before": (before, "clip")}
+    if after is not None:
+        shown |= {"after": (after, "clip"), "after + surgery": (after, "clip-surgery+code")}
+    for ax in axes[1 + len(shown) :]:
+        ax.set_axis_off()
+    for ax, (words, (clip, reading)) in zip(axes[1:], shown.items(), strict=False):
+        text = clip.encode_labels(labels, [PROMPTS[1]])  # (N, D)
+        map = label_map(clip, sample, reading, text, list(labels).index(label))
+        score = "" if mask is None else f", mSC {msc(map, mask, sample.ignore):.1f} %"
+        plots.overlay(sample.image, map, ax, outline=mask, title=f"{words}{score}")
+
+
 @dataclass(frozen=True, eq=False)
 class RunView:
     """A run of the projectors as it stands, under a panel's state."""
 
     clip: Clip
-    unmixed: UnmixedClip | None  # None before the first epoch
+    unmixed: Unmixed | None  # None before the first epoch
     train: Gathered
     test: Gathered
     samples: Sequence[Sample]
+    images: Sequence[Sample] | None  # that `train` is of
     state: Unmixing
     run: Config  # what the projectors were trained with: the dials may have moved since
     rows: tuple[dict[str, float], ...]  # one per epoch
@@ -60,10 +104,9 @@ class RunView:
             return "Nothing is trained yet."
         p = self.unmixed.probabilities(self.test.positions, self.test.labels).numpy()  # (n, N)
         found, change = mean_average_precision(p, self.test.present), mfi.difference(self.before, self.after)
-        before, after = (mfi.mean_off_diagonal(matrix) for matrix in (self.before, self.after))
         return (
-            f"After {len(self.rows)} epochs the mean off-diagonal of the labels is {before:.3f} → {after:.3f} "
-            f"({change['relative']:+.0f} %); mAP on {len(p)} test images {found:.1f} %."
+            f"After {len(self.rows)} epochs the mean off-diagonal of the labels is {change['before']:.3f} → "
+            f"{change['after']:.3f} ({change['relative']:+.0f} %); mAP on {len(p)} test images {found:.1f} %."
         )
 
     def figure(self) -> Figure:
@@ -74,45 +117,13 @@ class RunView:
         return figure
 
     def plot_curves(self, axes: np.ndarray) -> None:
-        """Loss, mAP and mean off-diagonal by epoch, and the similarity matrix, on four axes."""
-        before, order = mfi.mean_off_diagonal(self.before), plots.leaf_order(self.before)
-        table = pd.DataFrame(list(self.rows), columns=["epoch", "asymmetric", "mfi", "mAP", "off_diagonal"])
-        start = pd.DataFrame({"epoch": [0.0], "off_diagonal": [before]})
-        parts = (
-            (table, "asymmetric", "asymmetric loss"),
-            (table, "mAP", "mAP, training images (%)"),
-            (pd.concat([start, table[["epoch", "off_diagonal"]].astype(float)]), "off_diagonal", "mean off-diagonal"),
-        )
-        for ax, (rows, value, words) in zip(axes, parts, strict=False):
-            ax.plot(rows["epoch"], rows[value], marker=".", color="#0173b2")
-            ax.set(xlabel="epoch", xlim=(0, self.state.epochs + 0.5))
-            ax.set_title(words, fontsize=10)
-        axes[2].set_ylim(min(0, before) - 0.02, max(1, before))
-        names = list(self.train.labels)
-        shown = pd.DataFrame(self.after, names, names).iloc[order, order]
-        plots.matrix(shown, axes[3]).set_title("labels, after" if self.rows else "labels, before", fontsize=10)
+        """The upper row of the figure, on four axes (`draw_curves`)."""
+        draw_curves(axes, self.rows, self.train.labels, self.before, self.after, self.state.epochs)
 
     def plot_maps(self, axes: np.ndarray) -> None:
-        """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
-        sample, label = self.samples[self.state.image], self.state.label
-        mask = sample.masks.get(label)
-        plots.overlay(
-            sample.image, np.zeros(sample.image.size[::-1], np.float32), axes[0], 0.0, mask, f"photo: {label}"
-        )
-        choices = [("before", self.clip, "clip", "none")]
-        if (after := self.unmixed) is not None:
-            choices += [("after", after, "clip", "none"), ("after + surgery", after, "clip-surgery", "code")]
-        for ax in axes[1 + len(choices) :]:
-            ax.set_axis_off()
-        for ax, (words, clip, method, surgery) in zip(axes[1:], choices, strict=False):
-            map = self._map(clip, sample, method, surgery, list(self.train.labels).index(label))
-            score = "" if mask is None else f", mSC {msc(map, mask, sample.ignore):.1f} %"
-            plots.overlay(sample.image, map, ax, outline=mask, title=f"{words}{score}")
-
-    def _map(self, clip: Clip, sample: Sample, method: str, surgery: str, label: int) -> Float[np.ndarray, "H W"]:
-        dense = clip.encode_dense(clip.prepare(sample.image), method, **deep(clip, method))
-        sim = similarities(dense, clip.encode_labels(self.train.labels, [PROMPTS[1]]), surgery, 2.0)[..., [label]]
-        return map_at_pixels(sim, sample.image.size[::-1])
+        """The lower row of the figure, on four axes (`draw_maps`)."""
+        after = None if self.unmixed is None else self.unmixed.clip
+        draw_maps(axes, self.samples[self.state.image], self.state.label, self.train.labels, self.clip, after)
 
     def table(self) -> pd.DataFrame:
         """A row per epoch, with what made it."""
@@ -123,23 +134,33 @@ class RunView:
         return self.train.about | asdict(self.run) | {"prompts": " / ".join(PROMPTS)}
 
     def code(self) -> str:
-        """Code that trains the same projectors, without a panel."""
-        about = self.clip.describe()
-        return "\n".join(
-            [
-                "import torch, clipsx, clipsx.datasets",
-                "from clipsx.unmix import PROMPTS, Config, UnmixedClip, fit, gather",
-                "",
-                clip_code(about["model"], about["weights"]),
-                f"# the training images: {self.train.about.get('data', 'given samples')}",
-                "train = gather(clip, images)",
-                "text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])",
-                f"config = {self.state.config!r}",
-                "projectors, log = fit(train.positions, train.present, text, train.labels, config)",
-                "unmixed = UnmixedClip(clip, projectors, train.labels, config)",
-                samples_code(self.samples),
-                f"dense = unmixed.encode_dense(unmixed.prepare(samples[{self.state.image}].image), method='clip')",
-                f"sim = clipsx.similarity(dense, unmixed.encode_labels([{self.state.label!r}], [PROMPTS[1]]))",
-                "",
-            ]
-        )
+        """Code that trains the projectors that are shown, or those that Train would, and draws the figure."""
+        run, size = (self.run if self.rows else self.state.config), int(self.train.about["image_size"].split("×")[0])
+        opened = f"# samples: those that `train` was gathered from, {self.train.about.get('data', 'not named')}"
+        opened = opened if self.images is None else samples_code(self.images)
+        stopped = f"  # in the panel it was stopped after {len(self.rows)}" if 0 < len(self.rows) < run.epochs else ""
+        return f"""\
+import torch
+import clipsx, clipsx.datasets
+from clipsx import plots
+from clipsx.panels.unmix_view import draw_curves, draw_maps
+from clipsx.unmix import PROMPTS, Config, Unmixed, fit, gather, projected_matrix
+
+{clip_code(self.clip)}
+labels = {list(self.train.labels)!r}
+
+{opened}
+train = gather(clip, samples, labels, size={size}, words="features")
+text = torch.stack([clip.encode_labels(labels, [prompt]) for prompt in PROMPTS])
+config = {run!r}{stopped}
+projectors, log = fit(train.positions, train.present, text, labels, config)
+unmixed = Unmixed(clip, projectors, labels, config)
+
+before = clipsx.mfi.similarity_matrix(text[1]).cpu().numpy()
+after = projected_matrix(projectors, text[1]).cpu().numpy()
+{samples_code(self.samples)}
+sample = samples[{self.state.image}]
+figure, axes = plots.row(4, 2, height=6)
+draw_curves(axes[0], log, labels, before, after, {self.state.epochs})
+draw_maps(axes[1], sample, {self.state.label!r}, labels, clip, unmixed.clip)
+"""

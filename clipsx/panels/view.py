@@ -1,7 +1,7 @@
 """One picture under one state: maps, attention, numbers, figure, table, code. What a panel shows, without a widget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from textwrap import shorten
 from typing import Any
@@ -11,13 +11,14 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from clipsx import plots
-from clipsx.analyses.attention import coverage
+from clipsx import datasets, plots
+from clipsx.analyses.attention import RAW, coverage
 from clipsx.datasets import Sample
-from clipsx.methods import METHODS
+from clipsx.methods import PAIRS
 from clipsx.panels.code import recipe
 from clipsx.panels.session import THRESHOLDS, Maps, Numbers, Picture, Session
-from clipsx.panels.state import RELATIONS, State, takes_depth
+from clipsx.panels.state import State
+from clipsx.reading import Reading
 
 EMPTY = "(empty label)"
 
@@ -43,25 +44,26 @@ class View:
         return self.labels.index(self.state.shown or "")
 
     @property
-    def plain(self) -> State:
-        """The state of the raw map beside the repaired one."""
-        return replace(self.state, method="clip", surgery="off")
+    def reading(self) -> Reading:
+        """What makes the repaired map."""
+        return Reading.parse(self.state.reading)
 
     @cached_property
     def raw(self) -> Maps:
         """The model's own maps."""
-        return self.session.maps(self.picture, self.labels, self.plain)
+        return self.session.maps(self.picture, self.labels, RAW, self.state.size)
 
     @cached_property
     def repaired(self) -> Maps:
         """The maps that the state asks for."""
-        return self.session.maps(self.picture, self.labels, self.state)
+        return self.session.maps(self.picture, self.labels, self.reading, self.state.size)
 
     @cached_property
     def numbers(self) -> tuple[list[Numbers], list[Numbers]]:
         """mSC and IoU of every raw and of every repaired map (`Session.numbers`)."""
-        keep = self.session.numbers
-        return keep(self.picture, self.labels, self.plain), keep(self.picture, self.labels, self.state)
+        of = self.session.numbers
+        raw, repaired = (of(self.picture, self.labels, r, self.state.size) for r in (RAW, self.reading))
+        return raw, repaired
 
     @property
     def scores(self) -> list[float]:
@@ -107,66 +109,64 @@ class View:
     @property
     def titles(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
         """What stands over the raw map, the repaired one and the attention: a title and what is under it."""
-        s, (row, column) = self.state, self.anchor
-        if s.surgery == "off":
-            surgery = "no feature surgery"
-        else:
-            form = "minus the empty label" if len(self.labels) == 1 else f"{s.surgery}, τ {s.tau:g}"
-            surgery = f"feature surgery: {form}"
+        s, reading, (row, column) = self.state, self.reading, self.anchor
+        form = "minus the empty label" if len(self.labels) == 1 else f"{reading.surgery}, τ {reading.tau:g}"
+        surgery = "no feature surgery" if reading.surgery == "none" else f"feature surgery: {form}"
         block = "last block" if s.block in (-1, self.session.clip.tower.blocks - 1) else f"block {s.block}"
-        attention = (f"{RELATIONS[s.attention]} attention", f"{block}, of patch {row}, {column}")
+        attention = (f"{PAIRS[s.attention]} attention", f"{block}, of patch {row}, {column}")
         if not self.attention.any():
             attention = ("no attention", "the tower has no transformer blocks")
-        return ("CLIP", "raw cosine"), (METHODS[s.method].title, surgery), attention
+        return (RAW.title, "raw cosine"), (reading.features.title, surgery), attention
+
+    @property
+    def heading(self) -> tuple[str, str]:
+        """What stands over and under the photo."""
+        sample = self.picture.sample
+        return f"{self.state.shown or EMPTY}\n{sample.name}", shorten(", ".join(sample.labels), 36, placeholder=" …")
+
+    @property
+    def inches(self) -> tuple[float, float]:
+        """Width and height of the figure."""
+        height, width = self.picture.size
+        return 11, round(0.8 + 2.6 * min(height / width, 3), 2)
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
-        s, clip = self.state, self.session.clip
-        size = clip.image_size if s.size is None else (s.size, s.size)
-        own = {"data": "own picture"} if isinstance(s.image, str) else {"data": "given samples"}
-        describe = getattr(self.samples, "describe", None) if isinstance(s.image, int) else None
-        return {
-            **self.session.about,
-            **(describe() if describe else own),
-            "image": self.picture.sample.name,
-            "image_size": f"{size[0]}×{size[1]}",
-            "templates": "clip-surgery",
-            "method": s.method,
-            "depth": s.depth if takes_depth(clip, s.method) else None,
-            "surgery": s.surgery,
-            "tau": None if s.surgery == "off" else s.tau,
-            "protocol": "min-max per map; mSC and IoU over the picture's pixels",
-        }
+        tower, s = self.session.clip.tower, self.state
+        height, width = (n * side for n, side in zip(self.raw.values.shape[1:], tower.patch_size, strict=True))
+        data = {"data": "own picture"} if isinstance(s.image, str) else datasets.described(self.samples)
+        about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "templates": "clip-surgery"}
+        protocol = "min-max per map; mSC and IoU over the picture's pixels"
+        return self.session.about | data | about | self.reading.columns(tower) | {"protocol": protocol}
 
     def table(self) -> pd.DataFrame:
         """A row per label and map (raw, repaired): softmax score, mSC, IoU at the threshold, with provenance."""
         s, rows = self.state, []
         at = round(100 * s.threshold)
-        plain = {"method": "clip", "depth": None, "surgery": "off", "tau": None}
-        for kind, own, maps, numbers in zip(
-            ("raw", "repaired"), (plain, {}), (self.raw, self.repaired), self.numbers, strict=True
-        ):
+        about, tower = self.provenance(), self.session.clip.tower
+        kinds = (("raw", RAW, self.raw), ("repaired", self.reading, self.repaired))
+        for (kind, reading, maps), numbers in zip(kinds, self.numbers, strict=True):
             for i, label in enumerate(self.labels):
                 msc, curve = numbers[i] or (np.nan, np.full(len(THRESHOLDS), np.nan))
                 found = {"label": label, "present": label in self.picture.sample.labels, "kind": kind}
                 found |= {"score": self.scores[i], "constant": bool(maps.constant[i])}
                 found |= {"msc": msc, "threshold": s.threshold, "iou": float(curve[at])}
-                rows.append(self.provenance() | own | found)
+                rows.append(about | reading.columns(tower) | found)
         return pd.DataFrame(rows)
 
     def figure(self) -> Figure:
         """The photo, the raw map, the repaired one and the attention with its anchor ringed in white."""
-        s, sample, table = self.state, self.picture.sample, self.table()
-        known = table[(table.label == s.shown) & table.msc.notna()]
-        words = [f"mSC {row.msc:.1f} %, IoU {row.iou:.1f} %" for row in known.itertuples()] or ["", ""]
+        s, sample = self.state, self.picture.sample
+        known = [numbers[self.place] for numbers in self.numbers]
+        at = round(100 * s.threshold)
+        words = ["" if of is None else f"mSC {of[0]:.1f} %, IoU {of[1][at]:.1f} %" for of in known]
         grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread])
         pixels = Maps(grids.astype(np.float32), np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
-        height, width = self.picture.size
-        figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
+        figure = Figure(figsize=self.inches, layout="constrained")
         axes = figure.subplots(1, 4)
         axes[0].imshow(sample.image)
-        axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
-        axes[0].set_title(f"{s.shown or EMPTY}\n{sample.name}", fontsize=10)
+        axes[0].set(xticks=[], yticks=[], xlabel=self.heading[1])
+        axes[0].set_title(self.heading[0], fontsize=10)
         for ax, title, values, under in zip(axes[1:], self.titles, pixels, [*words, self.inside], strict=True):
             plots.overlay(sample.image, values, ax=ax, opacity=s.opacity, outline=sample.masks.get(s.shown or ""))
             ax.set_title("\n".join(title), fontsize=10)

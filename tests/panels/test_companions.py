@@ -1,25 +1,47 @@
-"""The panel of company: a cell, the scenes behind it, and the numbers as the functions give them."""
+"""The panel of companions: a cell, the scenes behind it, and the numbers as the functions give them."""
+
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import clipsx
-from clipsx import mfi
-from clipsx.datasets import Sketchbook
+from clipsx import mfi, plots
+from clipsx.analyses import coactivation
+from clipsx.datasets import Sample, Sketchbook
+from clipsx.evaluation.stream import stream
 from clipsx.panels import CompanionsPanel
+from helpers import unchecked
+
+WORLD = Sketchbook(seed=5, length=8, objects=(2, 3))
+
+
+class Guarded(Sequence[Sample]):
+    """The world, of which only some samples may be opened; and which were."""
+
+    def __init__(self) -> None:
+        self.allowed, self.opened = set(range(len(WORLD))), []
+
+    def __len__(self) -> int:
+        return len(WORLD)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self.allowed:
+            raise AssertionError(f"sample {index} was opened")
+        self.opened.append(index)
+        return WORLD[index]
 
 
 @pytest.fixture(scope="module")
 def parts():
-    clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=5, length=8, objects=(2, 3))
-    rows = mfi.coactivation(clip, world)
-    labels = list(world.labels)
+    clip, labels = clipsx.load("sketchbook-random"), list(WORLD.labels)
+    (rows,) = stream(clip, WORLD, [coactivation.measure(clip, labels, "clip-surgery+code")])
     matrices = {
         "text": mfi.similarity_matrix(clip.encode_labels(labels)).numpy(),
-        "map": mfi.as_matrix(rows, labels).to_numpy(),
+        "map": coactivation.as_matrix(rows, labels).to_numpy(),
     }
-    return clip, world, rows, matrices, labels
+    return clip, WORLD, rows, matrices, labels
 
 
 @pytest.fixture
@@ -30,13 +52,13 @@ def panel(parts, tmp_path):
     plt.close("all")
 
 
-def test_a_cell_shows_what_made_its_number(panel, parts):
+def test_a_cell_shows_what_made_its_number(panel, parts, monkeypatch):
     _, world, _, matrices, labels = parts
     sample = world[0]
     a, b = sample.labels[:2]
     panel._cells.chosen = [panel.labels.index(a), panel.labels.index(b)]  # as a click does
     assert panel.wait(60) and panel.state == {"measure": "text", "a": a, "b": b}
-    behind = panel.behind()
+    behind = panel.table()
     assert behind["score"].mean() == pytest.approx(matrices["map"][labels.index(a), labels.index(b)])
     assert behind["score"].is_monotonic_decreasing and sample.name in set(behind["image"])
     assert f"{behind['score'].mean():.2f}" in panel._words.value and panel._line.value == ""
@@ -44,10 +66,28 @@ def test_a_cell_shows_what_made_its_number(panel, parts):
     assert values[panel.labels.index(a), panel.labels.index(b)] == pytest.approx(
         matrices["text"][labels.index(a), labels.index(b)]
     )
-    # The map drawn is the map that was measured.
-    shown = panel._map(sample)[sample.masks[a]].mean()
-    row = behind[behind["image"] == sample.name].iloc[0]
-    assert shown == pytest.approx(row["score"], abs=1e-5)
+    # The maps drawn are the maps that were measured.
+    drawn, overlay = [], plots.overlay
+    monkeypatch.setattr(plots, "overlay", lambda *args, **options: (drawn.append(args[1]), overlay(*args, **options)))
+    panel.figure()
+    shown = behind.head(4)
+    assert len(drawn) == len(shown) > 0
+    for map, row in zip(drawn, shown.itertuples(), strict=True):
+        assert map[world[row.number].masks[a]].mean() == pytest.approx(row.score, abs=1e-5)
+
+
+def test_only_the_pictures_shown_are_opened(parts, tmp_path):
+    clip, _, rows, matrices, labels = parts
+    samples = Guarded()
+    counts = rows[rows["a"] != rows["b"]].groupby(["a", "b"]).size()
+    a, b = counts.idxmax()
+    behind = rows[(rows["a"] == a) & (rows["b"] == b)].nlargest(4, "score")
+    samples.allowed = {int(number) for number in behind["number"]}
+    with unchecked():  # a check of a sequence's type opens one of it
+        panel = CompanionsPanel(clip, samples, rows, matrices, labels, out=tmp_path, a=a, b=b)
+        assert panel.wait(60) and panel._line.value == ""
+    assert sorted(samples.opened) == sorted(samples.allowed) and len(samples.allowed) < len(samples)
+    plt.close("all")
 
 
 def test_state_errors_and_what_is_taken_away(panel, parts):
@@ -63,8 +103,9 @@ def test_state_errors_and_what_is_taken_away(panel, parts):
     assert panel.wait(60) and panel.state["measure"] == "map" and panel._line.value == ""
     panel.save_figure(("png", "svg"))
     panel.save_table()
-    assert {f.name for f in panel.out.iterdir()} == {"company.png", "company.svg", "company.csv"}
+    assert {f.name for f in panel.out.iterdir()} == {"companions.png", "companions.svg", "companions.csv"}
     assert "image/png" in panel._repr_mimebundle_()
-    scope = {}
-    exec(panel.code(), scope)
-    assert len(scope["rows"]) == len(parts[2])
+    about = panel.provenance()
+    assert about["reading"] == "clip-surgery+code" and "model" in about and about["image_size"] == "96×96"
+    panel.restore({"measure": "mapp"})
+    assert "Unknown measure" in panel._line.value

@@ -4,33 +4,35 @@ import json
 
 import pytest
 
-from clipsx.panels.state import State, accepted, plain, takes_depth, updated
+from clipsx.panels.state import State, accepted, plain, turned, updated
+from clipsx.reading import Reading
 from helpers import tiny_clip, tiny_resnet, unchecked
 
 
 def test_state_survives_json() -> None:
-    state = State(image=3, labels=("cat", ""), shown="cat", patch=(1, 2), tau=4)
+    state = State(image=3, labels=("cat", ""), shown="cat", patch=(1, 2), reading="clip-surgery@3+paper(tau=4)")
     again = updated(State(), json.loads(json.dumps(plain(state))))
     assert again == state
 
 
 def test_unknown_entry_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"no 'dept'.*'depth'"):
-        updated(State(), {"dept": 3})
+    with pytest.raises(ValueError, match=r"no 'readng'.*'reading'"):
+        updated(State(), {"readng": "clip"})
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "clip-surgey"}, "'clip-surgery'"),
-        ({"method": "clip-surgery-released"}, "not to be had with tiny"),  # ResNet only
-        ({"surgery": "on"}, "off, code, paper"),
+        ({"reading": "clip-surgey"}, "'clip-surgery'.*at 1 of"),
+        ({"reading": "clip-surgery-released"}, "does not apply to this image tower: its class token"),  # ResNet only
+        ({"reading": "clip+off"}, "none, code, paper"),
+        ({"reading": "clip-surgery@two"}, "a whole number of blocks"),
+        ({"reading": "clip-surgery@5"}, "the tower's blocks"),
+        ({"reading": "clip-surgery@0"}, "depth must be"),
+        ({"reading": "maskclip@2"}, "depth"),
+        ({"reading": "clip+code(tau=-1)"}, "tau must be"),
         ({"attention": "kv"}, "qk, vv"),
-        ({"depth": 0}, "4 blocks, give 1 to 4"),
-        ({"depth": 5}, "4 blocks, give 1 to 4"),
         ({"block": 4}, "blocks 0 to 3"),
-        ({"tau": -1.0}, "tau is -1"),
-        ({"tau": float("nan")}, "tau is nan"),
         ({"threshold": 1.5}, "from 0 to 1"),
         ({"opacity": float("inf")}, "from 0 to 1"),
         ({"image": 9}, "samples 0 to 2"),
@@ -42,16 +44,22 @@ def test_unknown_entry_names_the_nearest() -> None:
 )
 def test_what_cannot_be_shown_is_said(changes: dict, words: str) -> None:
     with unchecked(), pytest.raises(ValueError, match=words):
-        updated(State(depth=4), changes).checked(tiny_clip(layers=4), 3)
+        updated(State(), changes).checked(tiny_clip(layers=4), 3)
 
 
-def test_depth_is_silent_where_no_method_reads_it() -> None:
-    assert not takes_depth(tiny_resnet(), "clip-surgery")
-    assert not takes_depth(tiny_clip(), "maskclip")
-    assert takes_depth(tiny_clip(), "clip-surgery")
-    State(depth=6).checked(tiny_resnet(), 1)
-    with pytest.raises(ValueError, match=r"'maskclpi' is not to be had with tiny-rn.*'maskclip'"):
-        State(method="maskclpi").checked(tiny_resnet(), 1)
+def test_a_reading_is_kept_in_its_shortest_text() -> None:
+    given = updated(State(), {"reading": Reading("clip-surgery", 3, "code", 4)})
+    assert given.checked(tiny_clip(), 1).reading == "clip-surgery@3+code(tau=4)"
+    assert State(reading=" maskclip +none").checked(tiny_clip(), 1).reading == "maskclip"
+    assert State().checked(tiny_resnet(), 1).reading == State.reading
+
+
+def test_controls_turn_parts_of_a_reading() -> None:
+    assert turned("clip-surgery@3+code", "method", "maskclip") == "maskclip+code"
+    assert turned("maskclip+paper(tau=4)", "method", "clip-surgery") == "clip-surgery+paper(tau=4)"
+    assert turned("clip-surgery", "depth", 2) == "clip-surgery@2"
+    assert turned("clip-surgery@2", "surgery", "paper") == "clip-surgery@2+paper"
+    assert turned("clip+code", "tau", 5.0) == "clip+code(tau=5)"
 
 
 def test_accepted_labels() -> None:

@@ -18,6 +18,7 @@ import clipsx
 from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, png
+from clipsx.panels.layout import PARTS
 from helpers import noise, tiny_clip, tiny_resnet, unchecked
 
 SAMPLES = Sketchbook(seed=3, length=20, size=64)
@@ -67,20 +68,20 @@ def test_it_shows_its_first_state(panel: SurgeryPanel) -> None:
 
 def test_sliders_never_encode(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
-    for name in ("encode_dense", "encode_labels", "encode_image", "prepare"):
+    for name in ("look", "encode_labels", "encode_image", "prepare"):
         whole = getattr(clipsx.Clip, name)
         monkeypatch.setattr(clipsx.Clip, name, lambda *a, _n=name, _w=whole, **k: (calls.update([_n]), _w(*a, **k))[1])
     before = scene(panel)
-    for name, value in (("tau", 5.0), ("threshold", 0.3), ("opacity", 0.9), ("surgery", "paper"), ("surgery", "off")):
+    for name, value in (("tau", 5.0), ("threshold", 0.3), ("opacity", 0.9), ("surgery", "paper"), ("surgery", "none")):
         move(panel, name, value)
     panel._ui.pictures.patch = [1, 2]
     panel._ui.chips.shown = 1
     assert not calls
     assert scene(panel) != before
     move(panel, "depth", 2)
-    assert calls["encode_dense"] == 1
+    assert calls["look"] == 1
     move(panel, "depth", 4)
-    assert calls["encode_dense"] == 1  # kept
+    assert calls["look"] == 1  # kept
 
 
 def test_threshold_and_opacity_send_no_picture(panel: SurgeryPanel) -> None:
@@ -95,29 +96,57 @@ def test_threshold_and_opacity_send_no_picture(panel: SurgeryPanel) -> None:
 
 
 def test_every_control_changes_what_it_should(panel: SurgeryPanel) -> None:
-    for name, value in (
-        ("method", "maskclip"),
-        ("surgery", "off"),
-        ("method", "clip-surgery"),
-        ("depth", 1),
-        ("surgery", "paper"),
+    for name, value, reading in (
+        ("method", "maskclip", "maskclip+code"),
+        ("surgery", "none", "maskclip"),
+        ("method", "clip-surgery", "clip-surgery"),
+        ("depth", 1, "clip-surgery@1"),
+        ("surgery", "paper", "clip-surgery@1+paper"),
+        ("tau", 7.0, "clip-surgery@1+paper(tau=7)"),
     ):
         before = scene(panel)["panes"][1]["maps"]
         move(panel, name, value)
         assert scene(panel)["panes"][1]["maps"] != before, name
-        assert panel.state[name] == value
+        assert panel.state["reading"] == reading
     for name, value in (("attention", "qk"), ("block", 0)):
         before = panel._ui.pictures.attention["map"]
         move(panel, name, value)
         assert panel._ui.pictures.attention["map"] != before, name
+        assert panel.state[name] == value
     move(panel, "method", "maskclip")
     assert panel._ui.controls["depth"].disabled
     assert said(panel) == ""
 
 
+def test_controls_show_the_reading(panel: SurgeryPanel) -> None:
+    controls = panel._ui.controls
+    shown = {name: controls[name].value for name in PARTS}
+    assert shown == {"method": "clip-surgery", "depth": 4, "surgery": "code", "tau": 2.0}  # the depth it came to
+    panel.restore({"reading": "clip-surgery@2+paper(tau=50)"})
+    assert panel.wait(60)
+    shown = {name: controls[name].value for name in PARTS}
+    assert shown == {"method": "clip-surgery", "depth": 2, "surgery": "paper", "tau": 50.0}
+    move(panel, "surgery", "none")
+    assert panel.state["reading"] == "clip-surgery@2" and controls["tau"].disabled
+    assert controls["surgery"].get_interact_value() == "none" and controls["surgery"].label == "off"
+    move(panel, "surgery", "code")  # with the τ that the slider kept
+    assert panel.state["reading"] == "clip-surgery@2+code(tau=50)"
+    panel.restore({"reading": "free(kk, blocks=2)"})
+    assert panel.wait(60) and said(panel) == ""
+    assert controls["method"].value == "free(kk,blocks=2)" and controls["depth"].value == 2
+    assert scene(panel)["panes"][1]["title"] == "free(kk,blocks=2)"
+
+
+def test_tau_starts_at_its_default(panel: SurgeryPanel, tmp_path: Path) -> None:
+    plain = SurgeryPanel(panel.clip, SAMPLES, out=tmp_path, reading="maskclip")
+    assert plain.wait(60)
+    move(plain, "surgery", "code")
+    assert plain.state["reading"] == "maskclip+code"
+
+
 def test_a_patch_shows_its_attention(panel: SurgeryPanel) -> None:
     panel._ui.pictures.patch = [3, 1]
-    row = panel.session.relation(panel._picture, "vv", -1, None)[3 * 4 + 1]
+    row = panel.session.relation(panel._picture, "vv", -1)[3 * 4 + 1]
     shown = floats(panel._ui.pictures.attention["map"])
     np.testing.assert_allclose(shown, (row - row.min()) / (row.max() - row.min()), atol=1e-6)
     assert panel._ui.pictures.attention["anchor"] == [3, 1]
@@ -179,7 +208,7 @@ def test_one_label_and_the_empty_label(panel: SurgeryPanel) -> None:
 
 
 def test_the_empty_label_alone_says_nothing_and_says_so(panel: SurgeryPanel) -> None:
-    panel.restore({"labels": [""], "surgery": "code"})
+    panel.restore({"labels": [""], "reading": "clip-surgery+code"})
     assert panel.wait(60)
     assert scene(panel)["panes"][1]["constant"] == [True]
 
@@ -236,7 +265,13 @@ def test_refusals_from_the_browser(panel: SurgeryPanel) -> None:
 
 def test_state_is_small_saved_and_restored(panel: SurgeryPanel, tmp_path: Path) -> None:
     panel.restore(
-        {"image": 2, "labels": ["boat", "cat", "fish"], "shown": "cat", "patch": [1, 1], "tau": 50.0, "depth": 2}
+        {
+            "image": 2,
+            "labels": ["boat", "cat", "fish"],
+            "shown": "cat",
+            "patch": [1, 1],
+            "reading": "clip-surgery@2+code(tau=50)",
+        }
     )
     assert panel.wait(60)
     words = json.dumps(panel.state)
@@ -252,23 +287,31 @@ def test_state_is_small_saved_and_restored(panel: SurgeryPanel, tmp_path: Path) 
 def test_a_state_that_cannot_be_shown(panel: SurgeryPanel) -> None:
     before = panel.state
     for state, words in (
-        ({"method": "maskclp"}, "maskclip"),
+        ({"reading": "maskclp+code"}, "did you mean 'maskclip'"),
+        ({"reading": "clip+cod"}, "'code'"),
+        ({"reading": "clip-surgery@"}, "a whole number of blocks"),
+        ({"reading": "clip-surgery@5"}, "1…4"),
+        ({"reading": "clip-surgery-released"}, "its class token has a path of its own"),
         ({"nonsense": 1}, "no 'nonsense'"),
         ({"image": "no.png"}, "does not exist"),
     ):
         panel.restore(state)
         assert words in said(panel)
         assert panel.state == before
-    with pytest.raises(ValueError, match="depth is 9"):
-        SurgeryPanel(panel.clip, SAMPLES, depth=9)
+    move(panel, "depth", 1)
+    assert said(panel) == "" and panel.state["reading"] == "clip-surgery@1+code"
+    with pytest.raises(ValueError, match=r"1…4 .*not 9"):
+        SurgeryPanel(panel.clip, SAMPLES, reading="clip-surgery@9")
+    assert SurgeryPanel(panel.clip, SAMPLES, reading=clipsx.Reading("clip")).state["reading"] == "clip"
 
 
 def test_resnet(tmp_path: Path) -> None:
     panel = SurgeryPanel(tiny_resnet(), SAMPLES, out=tmp_path, size=128)
     assert panel.wait(60)
     assert panel._ui.controls["depth"].disabled
-    panel.restore({"method": "maskclip2"})
-    assert "is not to be had with tiny-rn" in said(panel)
+    panel.restore({"reading": "maskclip2"})
+    assert "did you mean 'maskclip'" in said(panel)
+    assert panel._ui.pictures.attention["title"] == "no attention"
     assert scene(panel)["grid"] == [4, 4]
     for method in panel.clip.methods:
         move(panel, "method", method)
@@ -293,7 +336,7 @@ def test_an_error_while_encoding_is_told(panel: SurgeryPanel, monkeypatch: pytes
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(clipsx.Clip, "encode_dense", fail)
+        patch.setattr(clipsx.Clip, "look", fail)
         move(panel, "depth", 1)
         assert said(panel) == "RuntimeError: out of memory"
         assert panel._ui.busy.layout.display == "none"
@@ -302,14 +345,14 @@ def test_an_error_while_encoding_is_told(panel: SurgeryPanel, monkeypatch: pytes
 
 
 def test_stop_keeps_the_last_picture(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on, whole = Event(), Event(), clipsx.Clip.encode_dense
+    begun, go_on, whole = Event(), Event(), clipsx.Clip.look
 
     def slow(*args: Any, **options: Any) -> Any:
         begun.set()
         assert go_on.wait(30)
         return whole(*args, **options)
 
-    monkeypatch.setattr(clipsx.Clip, "encode_dense", slow)
+    monkeypatch.setattr(clipsx.Clip, "look", slow)
     panel._worker._patience = 0.01
     before = scene(panel)
     panel._ui.controls["depth"].value = 1
@@ -326,15 +369,15 @@ def test_stop_keeps_the_last_picture(panel: SurgeryPanel, monkeypatch: pytest.Mo
 
 
 def test_a_stale_result_is_dropped(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, go_on, whole = Event(), Event(), clipsx.Clip.encode_dense
+    begun, go_on, whole = Event(), Event(), clipsx.Clip.look
 
-    def slow(self: clipsx.Clip, images: Any, method: str = "clip", depth: int = 1) -> Any:
-        if depth == 1 and method == "clip-surgery":
+    def slow(self: clipsx.Clip, images: Any, given: Any, keep: bool = False) -> Any:
+        if clipsx.Reading("clip-surgery", 1) in [reading.features for reading in given]:
             begun.set()
             assert go_on.wait(30)
-        return whole(self, images, method=method, depth=depth)
+        return whole(self, images, given, keep)
 
-    monkeypatch.setattr(clipsx.Clip, "encode_dense", slow)
+    monkeypatch.setattr(clipsx.Clip, "look", slow)
     panel._ui.controls["depth"].value = 1
     assert begun.wait(30)
     panel._ui.controls["depth"].value = 4  # kept: shown at once, while depth 1 is still under way
@@ -342,15 +385,18 @@ def test_a_stale_result_is_dropped(panel: SurgeryPanel, monkeypatch: pytest.Monk
     go_on.set()
     assert panel.wait(60)
     assert scene(panel)["panes"][1]["maps"] == want
-    assert panel.state["depth"] == 4
+    assert panel.state["reading"] == "clip-surgery@4+code"
 
 
 def test_table(panel: SurgeryPanel) -> None:
     table, labels = panel.table(), panel.state["labels"]
     assert len(table) == 2 * len(labels)
-    assert {"model", "weights", "data", "image_size", "templates", "method", "protocol", "threshold"} <= set(table)
-    assert set(table[table.kind == "raw"].method) == {"clip"}
-    assert set(table[table.kind == "repaired"].surgery) == {"code"}
+    assert {"model", "weights", "data", "image_size", "templates", "reading", "method", "depth", "protocol"} <= set(
+        table
+    )
+    assert set(table[table.kind == "raw"].reading) == {"clip"}
+    assert set(table[table.kind == "repaired"].reading) == {"clip-surgery+code"}
+    assert set(table[table.kind == "repaired"].depth) == {4}  # that it came to
     there = table[table.present]
     assert there.msc.notna().all()
     at = floats(scene(panel)["panes"][1]["iou"]).reshape(len(labels), 101)[0, 60]
@@ -390,11 +436,12 @@ def test_saving_where_nothing_can_be_written(panel: SurgeryPanel, tmp_path: Path
     "state",
     [
         {},
-        {"image": 4, "surgery": "paper", "tau": 7.5, "depth": 2, "attention": "qk", "block": 1, "patch": [0, 3]},
-        {"labels": ["cat"], "surgery": "code"},
-        {"labels": ["it's", 'a "cat"', ""], "surgery": "off", "method": "maskclip", "size": 96},
+        {"image": 4, "reading": "clip-surgery@2+paper(tau=7.5)", "attention": "qk", "block": 1, "patch": [0, 3]},
+        {"labels": ["cat"], "reading": "clip-surgery+code"},
+        {"labels": ["it's", 'a "cat"', ""], "reading": "maskclip", "size": 96},
+        {"reading": "clip"},
     ],
-    ids=["default", "all", "one-label", "quotes"],
+    ids=["default", "all", "one-label", "quotes", "raw"],
 )
 def test_code_makes_the_same_maps(panel: SurgeryPanel, state: dict[str, Any]) -> None:
     panel.restore(state)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import clipsx
-from clipsx import mfi, unmix
+from clipsx import mfi, plots, unmix
 from clipsx.datasets import Sketchbook
 from clipsx.panels import UnmixPanel
 
@@ -32,7 +32,7 @@ def panel(parts, tmp_path):
     plt.close("all")
 
 
-def test_what_it_trains_is_what_fit_trains(panel, parts):
+def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     panel.start()
     assert panel.wait(120) and panel._line.value == "" and len(panel.rows) == 3
     clip, got, _, world = parts
@@ -45,11 +45,14 @@ def test_what_it_trains_is_what_fit_trains(panel, parts):
     assert panel._bar.value == 3 and not panel._go.disabled and panel._halt.disabled
     label = world.labels.index(panel.state["label"])
     sim = clipsx.similarity(
-        panel.unmixed.encode_dense(clip.prepare(world[0].image), method="clip"),
-        panel.unmixed.encode_labels(got.labels, [unmix.PROMPTS[1]]),
+        panel.unmixed.clip.encode_dense(clip.prepare(world[0].image), method="clip"),
+        panel.unmixed.clip.encode_labels(got.labels, [unmix.PROMPTS[1]]),
     )
-    shown = panel.view._map(panel.unmixed, world[0], "clip", "none", label)
-    assert np.allclose(shown, clipsx.upsample(clipsx.minmax(sim), (96, 96))[0, ..., label], atol=1e-5)
+    drawn, overlay = [], plots.overlay
+    monkeypatch.setattr(plots, "overlay", lambda *args, **options: (drawn.append(args[1]), overlay(*args, **options)))
+    panel.figure()  # photo, before, after, after with CLIP Surgery
+    assert len(drawn) == 4
+    assert np.allclose(drawn[2], clipsx.upsample(clipsx.minmax(sim), (96, 96))[0, ..., label], atol=1e-5)
 
 
 def test_stop_and_go_on_ends_in_the_same_weights(panel):
@@ -102,10 +105,10 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     panel.save_table()
     panel.save_projectors()
     assert {f.name for f in panel.out.iterdir()} == {"unmix.png", "unmix.pdf", "unmix.csv", "unmixed"}
-    again = unmix.UnmixedClip.load(panel.out / "unmixed", parts[0], parts[1].labels)
-    assert again.describe() == panel.unmixed.describe()
+    again = unmix.Unmixed.load(panel.out / "unmixed", parts[0], parts[1].labels)
+    assert again.clip.describe() == panel.unmixed.clip.describe()
     assert "image/png" in panel._repr_mimebundle_()
-    compile(panel.code(), "code", "exec")
+    assert "# samples: those that `train` was gathered from" in panel.code()  # no `images` were given
     panel.restore({"lr": 1e-4})  # dials for the next run do not change what was trained
     assert panel.wait(60) and panel.unmixed.config.lr == 1e-3 and set(panel.table()["lr"]) == {1e-3}
     panel.restore({"lr": 1e-3})

@@ -1,10 +1,12 @@
 """Sentences hold what the view measures, and say so when there is nothing to measure."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import clipsx
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.panels import Session, likeness, sentence
 from clipsx.panels.code import clip_code
@@ -17,7 +19,7 @@ from helpers import noise, tiny_clip
 @pytest.fixture
 def view() -> View:
     sample = Sketchbook(size=64, length=4)[1]
-    state = State(labels=(*sample.labels, "nothing", ""), shown=sample.labels[0], depth=3)
+    state = State(labels=(*sample.labels, "nothing", ""), shown=sample.labels[0], reading="clip-surgery@3+code")
     return View(Session(tiny_clip()), [sample], Picture(sample), state)
 
 
@@ -48,18 +50,11 @@ def test_likeness_is_the_mean_correlation(view: View) -> None:
     assert f"one another's at {want:.2f} on average when raw" in likeness(among)
 
 
-@pytest.mark.parametrize(
-    ("model", "weights", "words"),
-    [
-        ("ViT-B-16", "openai", "clip = clipsx.load('ViT-B-16', pretrained='openai')"),
-        ("ViT-B-16", "random, seed 0", "clip = clipsx.load('ViT-B-16', pretrained='random')"),
-        (
-            "ViT-B-16",
-            "mine.pt sha256:12345678",
-            "# clip: the model given to the panel, ViT-B-16 (mine.pt sha256:12345678)",
-        ),
-        ("tiny", "seed 0", "# clip: the model given to the panel, tiny (seed 0)"),
-    ],
-)
-def test_code_that_loads_a_model(model: str, weights: str, words: str) -> None:
-    assert clip_code(model, weights) == words
+def test_code_that_loads_a_model(tmp_path: Path) -> None:
+    assert clip_code(clipsx.load("sketchbook-random")) == "clip = clipsx.load('sketchbook-random')"
+    assert clip_code(tiny_clip()) == "# clip: the model given to the panel, tiny (seed 0)"
+    weights = tmp_path / "mine.safetensors"
+    clip = tiny_clip()
+    clip.recipe = {"name": "ViT-B-16", "pretrained": str(weights), "precision": "bf16", "quickgelu": False}
+    words = f"clip = clipsx.load('ViT-B-16', pretrained={str(weights)!r}, precision='bf16', quickgelu=False)"
+    assert clip_code(clip) == words

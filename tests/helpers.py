@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jaxtyping
@@ -14,6 +14,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 import clipsx
+from clipsx.datasets import Sample
 
 TEXT = {"context_length": 40, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 VIT = {"image_size": 64, "layers": 6, "width": 48, "head_width": 16, "patch_size": 16}
@@ -53,6 +54,16 @@ def tiny_resnet(seed: int = 0) -> clipsx.Clip:
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
     """A picture of random pixels."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def masked(height: int, width: int, labels: Sequence[str], seed: int = 0, name: str = "") -> Sample:
+    """A picture of random pixels with a random mask for every label, and three rows at the top that count nowhere."""
+    ignore = np.zeros((height, width), bool)
+    ignore[:3] = True
+    masks = {
+        label: np.random.default_rng(10 * seed + n).random((height, width)) < 0.4 for n, label in enumerate(labels)
+    }
+    return Sample(noise(height, width, seed), tuple(labels), masks, (), ignore, name or f"image {seed}")
 
 
 def random_images(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -46,7 +46,8 @@ def ruled(cls: Float[Tensor, "n D"] | Float[np.ndarray, "n D"], text: Float[Tens
 
 def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery") -> Measure:
     """A row per image and label: `score`, the cosine of class feature and label, and whether the label is `present`."""
-    names, text = tuple(labels), clip.encode_labels(labels, templates)  # (N, D)
+    names = tuple(dict.fromkeys(labels))
+    text = clip.encode_labels(names, templates)  # (N, D)
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         for label, score in zip(names, (look.seen.cls @ text.T)[0].tolist(), strict=True):
@@ -64,7 +65,7 @@ def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Target
 def summarise(
     scores: Mapping[str, Scores],
     targets: Targets,
-    tuning: tuple[Mapping[str, Scores], Targets] | None = None,
+    tuning: tuple[Mapping[str, Float[np.ndarray, "m N"]], Shaped[np.ndarray, "m N"]] | None = None,
     resamples: int = 300,
     seed: int = 0,
 ) -> pd.DataFrame:

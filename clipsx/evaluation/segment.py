@@ -63,7 +63,7 @@ def summarise(table: pd.DataFrame, resamples: int = 300, by: Sequence[str] = ("r
     Intersections and unions are summed over images, then IoU is averaged over the classes that are there.
     """
     found = []
-    for key, rows in table.groupby(list(by), sort=False):
+    for key, rows in table.groupby(list(by), sort=False, dropna=False):
         wide = rows.pivot_table(PARTS, "image", "label", aggfunc="sum", fill_value=0, sort=False)
         counts = np.stack([wide[part].to_numpy(float) for part in PARTS], axis=1)  # (n, 3, K)
         drawn = draws(lambda w, c=counts: _miou(np.einsum("ri,ipk->rpk", w, c)), len(counts), resamples)

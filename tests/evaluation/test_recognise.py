@@ -1,15 +1,19 @@
-"""Recognition and segmentation against their definitions, and how rules relate to one another."""
+"""Recognition against its definitions, and how rules relate to one another."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch.nn import functional as F
 
-from clipsx import metrics, mfi
-from clipsx.datasets import Sample, Sketchbook
+import clipsx
+from clipsx import metrics
+from clipsx.datasets import Sample
 from clipsx.evaluation import recognise
-from helpers import tiny_clip, unchecked
+from clipsx.evaluation.stream import stream
+from clipsx.statistics import draws, interval
+from helpers import noise, tiny_clip
 
 
 def features(n: int, width: int, seed: int) -> torch.Tensor:
@@ -38,9 +42,36 @@ def test_rules_are_their_formulas() -> None:
     assert np.allclose(scores["centring"], cosine - cosine.mean(axis=1, keepdims=True), atol=1e-6)
     assert np.allclose(scores["softmax(100·cosine)"].sum(axis=1), 1, atol=1e-5)
     assert np.allclose(scores["feature surgery (code)"].sum(axis=1), 0, atol=1e-5)
+    dense = clipsx.DenseFeatures(cls, cls[:, None, None])
+    for form in ("code", "paper"):
+        expected = clipsx.surgery_scores(dense, text, form=form)
+        assert np.allclose(scores[f"feature surgery ({form})"], expected, atol=1e-6)
     order = [2, 0, 4, 1, 3]
-    for name, score in recognise.ruled(cls, text[order]).items():
+    for name, score in recognise.ruled(cls.numpy(), text[order]).items():
         assert np.allclose(score, scores[name][:, order], atol=1e-5), name
+
+
+def test_rows_are_cosines_of_the_class_feature() -> None:
+    clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
+    labels = ("dog", "cat", "sky")
+    samples = [
+        Sample(noise(20, 30, 1), ("cat",), name="a"),
+        Sample(noise(9, 9, 2), ()),
+        Sample(noise(8, 8), ("sky", "dog")),
+    ]
+    (table,) = stream(clip, samples, [recognise.measure(clip, labels, "photo")])
+    assert (
+        table["label"].tolist() == list(labels) * 3 and table["image"].tolist() == ["a"] * 3 + ["#1"] * 3 + ["#2"] * 3
+    )
+    scores, targets = recognise.as_arrays(table)
+    assert targets.tolist() == [[False, True, False], [False, False, False], [True, False, True]]
+    text = clip.encode_labels(labels, "photo")
+    for sample, row in zip(samples, scores, strict=True):
+        own = clip.encode_image(clip.prepare(sample.image)) @ text.T
+        assert row.tolist() == pytest.approx(own[0].tolist(), abs=1e-6)
+    assert recognise.as_arrays(table.assign(twice=2 * table["score"]), "twice")[0] == pytest.approx(2 * scores)
+    (again,) = stream(clip, samples, [recognise.measure(clip, (*labels, "cat"), "photo")])
+    pd.testing.assert_frame_equal(again, table)  # each label once
 
 
 def test_recognition_masks_absent_classes_and_tells_its_protocol() -> None:
@@ -48,15 +79,74 @@ def test_recognition_masks_absent_classes_and_tells_its_protocol() -> None:
     targets = (rng.random((60, 4)) < 0.4).astype(int)
     targets[:, 3] = 0
     scores = {"good": targets + 0.3 * rng.normal(size=(60, 4)), "bad": rng.normal(size=(60, 4))}
-    table = recognise.recognise(scores, targets, ({"good": scores["good"]}, targets), resamples=50).set_index("rule")
+    table = recognise.summarise(scores, targets, ({"good": scores["good"]}, targets), resamples=50).set_index("rule")
     expected = np.mean([average_precision_score(targets[:, n], scores["bad"][:, n]) for n in range(3)])
     assert table.loc["bad", "mAP"] == pytest.approx(100 * expected)
     assert (table["mAP_low"] < table["mAP"]).all() and (table["mAP"] < table["mAP_high"]).all()
     assert table.loc["good", "mAP_low"] > table.loc["bad", "mAP_high"]
     assert (table["absent"] == 1).all() and table.loc["bad", "threshold"] == 0.5
     assert "other images" in table.loc["good", "protocol"] and "threshold 0.5" in table.loc["bad", "protocol"]
-    with pytest.raises(ValueError, match="no image"):
-        recognise.recognise(scores, np.zeros_like(targets))
+    for none in (np.zeros_like(targets), targets[:0]):
+        with pytest.raises(ValueError, match="no image"):
+            recognise.summarise({name: score[: len(none)] for name, score in scores.items()}, none)
+
+
+def test_a_summary_is_the_loop_over_draws_rules_and_pairs() -> None:
+    rng = np.random.default_rng(4)
+    scores, targets = rng.normal(size=(12, 3)), rng.random((12, 3)) < 0.5
+    other, known = rng.normal(size=(9, 3)), rng.random((9, 3)) < 0.5
+    (found,) = recognise.summarise({"r": scores}, targets, ({"r": other}, known), resamples=25, seed=7).to_dict(
+        "records"
+    )
+
+    # Every draw, by repeating the images that were drawn.
+    weights = np.random.default_rng(7).multinomial(12, np.full(12, 1 / 12), size=25)
+    drawn = []
+    for weight in weights:
+        chosen = np.repeat(np.arange(12), weight)
+        each = [
+            average_precision_score(targets[chosen, n], scores[chosen, n]) for n in range(3) if targets[chosen, n].any()
+        ]
+        drawn.append(100 * np.mean(each))
+    point = 100 * np.mean([average_precision_score(targets[:, n], scores[:, n]) for n in range(3)])
+    assert found["mAP"] == pytest.approx(point)
+    centred = np.array(drawn) - np.mean(drawn) + point
+    assert (found["mAP_low"], found["mAP_high"]) == pytest.approx(tuple(np.quantile(centred, [0.025, 0.975])))
+
+    # Yes or no at the one threshold that is best on the other images.
+    def of1(threshold: float, values: np.ndarray, truth: np.ndarray) -> float:
+        hit = sum(v >= threshold and t for v, t in zip(values.ravel(), truth.ravel(), strict=True))
+        said, true = sum(v >= threshold for v in values.ravel()), truth.sum()
+        return 200 * hit / (said + true)
+
+    best = max(other.ravel(), key=lambda t: of1(t, other, known))
+    assert found["threshold"] == pytest.approx(best)
+    assert found["OF1"] == pytest.approx(of1(best, scores, targets))
+    precisions, recalls = [], []
+    for n in range(3):
+        said = [i for i in range(12) if scores[i, n] >= best]
+        hits = [i for i in said if targets[i, n]]
+        precisions.append(len(hits) / len(said) if said else 0.0)
+        recalls.append(len(hits) / targets[:, n].sum())
+    p, r = np.mean(precisions), np.mean(recalls)
+    assert found["CF1"] == pytest.approx(200 * p * r / (p + r))
+    assert (found["images"], found["labels"], found["absent"]) == (12, 3, 0)
+
+
+def test_one_image_has_no_interval() -> None:
+    (found,) = recognise.summarise({"r": np.array([[0.3, 0.1]])}, np.array([[1, 0]])).to_dict("records")
+    assert found["mAP"] == 100 and np.isnan(found["mAP_low"]) and np.isnan(found["mAP_high"])
+
+
+def test_rules_of_one_summary_are_paired_by_their_draws() -> None:
+    """The interval of a difference comes from the same images drawn for both."""
+    rng = np.random.default_rng(5)
+    scores, targets = rng.normal(size=(30, 3)), rng.random((30, 3)) < 0.5
+    same = recognise.summarise({"one": scores, "other": 2 * scores + 1}, targets, resamples=30)
+    assert same["mAP_low"].nunique() == same["mAP_high"].nunique() == 1
+    own = draws(lambda w: metrics.mean_average_precision(scores, targets, w), 30, 30)
+    low, _ = interval(own - own.mean() + same["mAP"][0])
+    assert same["mAP_low"][0] == pytest.approx(low)
 
 
 def test_the_threshold_has_the_best_of1() -> None:
@@ -65,54 +155,3 @@ def test_the_threshold_has_the_best_of1() -> None:
     found = recognise.best_threshold(scores, targets)
     best = max(metrics.f1_scores(scores >= t, targets)["OF1"] for t in np.unique(scores))
     assert metrics.f1_scores(scores >= found, targets)["OF1"] == pytest.approx(best)
-
-
-def test_segmentation_counts_pixels() -> None:
-    """The best label at every pixel against a plain loop, with and without backgrounds."""
-    world = Sketchbook(seed=3, length=6, size=64)
-    clip, labels, grounds = tiny_clip(), list(world.NOUNS), ["grass", "water"]
-    for extra in ([], grounds):
-        hits, said, true = (np.zeros(len(labels) + 1) for _ in range(3))
-        text = clip.encode_labels([*labels, *extra], ["{}"])
-        for sample in world:
-            dense = clip.encode_dense(clip.prepare(sample.image), method="maskclip")
-            best = recognise.upsample(dense.patches @ text.T, (64, 64))[0].argmax(-1).numpy()
-            for y in range(64):
-                for x in range(64):
-                    there = next(
-                        (n for n, label in enumerate(labels) if label in sample.masks and sample.masks[label][y, x]),
-                        len(labels),
-                    )
-                    if there == len(labels) and not extra:
-                        continue
-                    guess = min(best[y, x], len(labels))
-                    hits[there] += guess == there
-                    said[guess] += 1
-                    true[there] += 1
-        kept = true > 0
-        expected = 100 * (hits[kept] / (said + true - hits)[kept]).mean()
-        found = recognise.segment(clip, world, grounds=extra, method="maskclip", templates=["{}"], resamples=20)
-        assert found["mIoU"] == pytest.approx(expected)
-        assert found["mIoU_low"] <= found["mIoU_high"] and found["images"] == 6
-        assert ("all pixels" in found["protocol"]) == bool(extra)
-
-
-def test_maps_of_several_models_are_segmented_and_compared() -> None:
-    clip, world, told = tiny_clip(), Sketchbook(seed=3, length=6, size=32), []
-    table = recognise.mapped({"before": clip, "after": clip}, world, lambda name: lambda *_: told.append(name))
-    assert (
-        table[["when", "method", "surgery"]].drop_duplicates().shape == (8, 3)
-        and told == ["before"] * 6 + ["after"] * 6
-    )
-    row = table.set_index(["when", "method", "surgery"]).loc[("after", "clip-surgery", "code")]
-    assert row["mIoU"] == recognise.segment(clip, world, method="clip-surgery", surgery="code")["mIoU"]
-    scores = mfi.coactivation(clip, world).groupby("companion")["score"].mean()
-    assert row["others"] == scores[False] and (table["others"] == scores[False]).all()
-
-
-def test_nothing_to_segment_is_told() -> None:
-    blank = Sample(Sketchbook(seed=1, length=1, size=32)[0].image, ("cat",))
-    with pytest.raises(ValueError, match="nothing to segment"):
-        recognise.segment(tiny_clip(), [blank], labels=["cat", "dog"])
-    with unchecked(), pytest.raises(ValueError, match="at least two"):
-        recognise.segment(tiny_clip(), [blank], labels=["cat"])

@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -44,11 +43,11 @@ def decode(picture: Picture) -> Image.Image:
     raise TypeError(f"A picture must be a PIL image, a path, bytes or a numpy array, not {type(picture).__name__}.")
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
+def _open(file: io.BufferedIOBase, name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's own size and metadata warnings; the size is checked below
         try:
-            with Image.open(file) as image:
+            with Image.open(file) as image:  # type: ignore[arg-type]
                 return _rgb(image, name)
         except UnidentifiedImageError:
             raise ValueError(f"{name} is not a picture that can be read (PNG, JPEG, WebP, TIFF, GIF, BMP …).") from None

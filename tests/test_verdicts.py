@@ -13,7 +13,8 @@ def summary(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
     """(method, surgery, low, high) of mSC; mIoU rises from row to row."""
     found = []
     for n, (method, surgery, low, high) in enumerate(rows):
-        row = {"model": "toy", "method": method, "surgery": surgery, "pairs": 9, "msc": (low + high) / 2}
+        reading = method if surgery == "none" else f"{method}+{surgery}"
+        row = {"model": "toy", "reading": reading, "pairs": 9, "msc": (low + high) / 2}
         row |= {"msc_low": low, "msc_high": high}
         for name in ("opposite", "miou"):
             row |= {name: 20.0 + n, f"{name}_low": 10.0, f"{name}_high": 40.0}
@@ -97,7 +98,7 @@ def test_submodules_holds_the_last_halves_against_each_other() -> None:
 )
 def test_redundancy_says_how_sure_it_is(values: list[float], words: str) -> None:
     rows = [{"image": n, "correlation": v, "shared": 40.0 + n, "present": False} for n, v in enumerate(values)]
-    table = pd.DataFrame([row | {"method": "clip"} for row in rows] + [rows[0] | {"method": "x", "correlation": -1.0}])
+    table = pd.DataFrame([row | {"reading": "clip"} for row in rows] + [rows[0] | {"method": "x", "correlation": -1.0}])
     said = verdicts.redundancy(table)
     assert words in said and f"correlation {np.mean(values):.2f}" in said
     assert "for the others" in said and "in the picture" not in said and "nan for" not in said
@@ -127,7 +128,7 @@ def test_raw_maps_are_compared_with_random_weights(chance, words):
             for name, value in (("msc", msc), ("opposite", 60.0), ("miou", 7.0))
             for end, value in (("", value), ("_low", value - 1), ("_high", value + 1))
         }
-        return pd.DataFrame([{"model": "m", "method": "clip", "surgery": "none", "pairs": 10, **spans}])
+        return pd.DataFrame([{"model": "m", "reading": "clip", "surgery": "none", "pairs": 10, **spans}])
 
     said = verdicts.background(row(-7.5), row(chance))
     assert f"Its raw maps {words} those of random weights by mSC ({chance:.1f} %" in said

@@ -14,7 +14,7 @@ import clipsx
 from clipsx.datasets import Sketchbook
 from clipsx.load import built_in
 from clipsx.sketchbook.scene import Named
-from clipsx.sketchbook.training import grid, loop, main, train
+from clipsx.sketchbook.training import grid, loop, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary
@@ -180,7 +180,7 @@ def test_open_clip_itself_opens_the_folder(tmp_path):
 
 def test_an_unknown_recipe_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="sketchbook-rn"):
-        main(["sketchbok-rn"])
+        remake("sketchbok-rn")
 
 
 def test_what_is_shipped_was_made_by_the_recipes():

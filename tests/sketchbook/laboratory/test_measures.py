@@ -1,14 +1,17 @@
 """What the laboratory asks of a model: the package's own measures on one world, and a few of its own."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import clipsx
 from clipsx import mfi
+from clipsx.analyses import companions
 from clipsx.analyses import high_norm as tokens
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.evaluation import explain
+from clipsx.evaluation.stream import stream
 from clipsx.maps import minmax
 from clipsx.sketchbook.laboratory import measure, measures
 from helpers import tiny_clip, tiny_resnet
@@ -66,26 +69,19 @@ def test_companions_are_compared_with_the_other_pairs(clip, tables):
     assert 0 <= rows["absent companion above other absent nouns"] <= 100
 
 
-def test_an_error_is_an_absent_companion_that_ranks_high(monkeypatch):
+def test_an_error_is_an_absent_companion_that_ranks_high():
     """A model that always scores companions of what is there highest makes errors in all pairs."""
     clip = clipsx.load("sketchbook")
     test = measures.world(measures.TEST, 12, 96, (1, 1))
     nouns, mates = Sketchbook.NOUNS, measures.mates()
-    text = clip.encode_labels(nouns)
-    wanted = torch.tensor(mfi.presence(test, nouns) @ (np.eye(len(nouns)) + 2 * mates), dtype=torch.float32)
-    solved = torch.linalg.lstsq(text, wanted.T).solution.T  # class features with these scores
-    monkeypatch.setattr(measures, "features", lambda *_: solved)
-    monkeypatch.setattr(mfi, "coactivation", lambda *_, **__: _nothing(test))
-    rows = {row["measure"]: row["value"] for row in measures._company(clip, test)}
-    assert rows["absent companion above other absent nouns"] > 95
-
-
-def _nothing(test):
-    import pandas as pd
-
+    present = companions.presence(test, nouns)  # (n, N)
+    wanted = present @ (np.eye(len(nouns)) + 2 * mates)  # (n, N)
+    each = {"image": np.repeat(np.arange(len(test)), len(nouns)), "label": list(nouns) * len(test)}
+    scores = pd.DataFrame(each | {"score": wanted.ravel(), "present": present.ravel()})
     a, b, c = "car", "house", "boat"
-    rows = [{"image": 0, "a": a, "b": other, "score": s, "companion": False} for other, s in ((b, 0.9), (c, 0.4))]
-    return pd.DataFrame(rows)
+    active = [{"image": 0, "a": a, "b": other, "score": s, "companion": False} for other, s in ((b, 0.9), (c, 0.4))]
+    rows = {row["measure"]: row["value"] for row in measures._company(clip, scores, pd.DataFrame(active))}
+    assert rows["absent companion above other absent nouns"] > 95
 
 
 def test_a_resnet_has_no_blocks_but_all_else():
@@ -117,24 +113,24 @@ def test_patch_msc_is_the_maps_own():
     assert np.isnan(tokens._msc(np.ones(4), np.array([1.0, 0, 0, 0]))) and np.isnan(tokens._msc(map, np.zeros(16)))
 
 
-def test_high_norms_on_the_background_are_found_and_left_out(monkeypatch):
+def test_high_norms_on_the_background_are_found_and_left_out():
     norm = np.array([1.0, 1.1, 0.9, 1.05] * 4)
     norm[[2, 15]] = 9.0, 9.0
-    maps = np.linspace(0, 1, 16)[:, None]
-    maps[15] = 30.0  # the one background patch of a high norm outshines all
-    monkeypatch.setattr(tokens, "_read", lambda *_: iter([(norm, maps, (4, 4))]))
-    table = tokens.high_norm(tiny_clip(), [_sample()])
-    row = table.iloc[0]
+    map = np.linspace(0, 1, 16)
+    map[15] = 30.0  # the one background patch of a high norm outshines all
+    covered = np.isin(np.arange(16), [0, 1, 4, 5]).astype(float)
+    patches = {"image": "one", "label": "cat", "score": map, "covered": covered, "objects": covered, "norm": norm}
+    row = tokens.summarise(pd.DataFrame(patches)).iloc[0]
     assert row["background_share"] == pytest.approx(100 * 2 / 12)  # patches 2 and 15; the object is 0, 1, 4, 5
     assert row["object_share"] == 0
     kept = np.setdiff1d(np.arange(16), [2, 15])
-    covered = np.isin(np.arange(16), [0, 1, 4, 5]).astype(float)
-    assert row["msc_without"] == pytest.approx(tokens._msc(maps[kept, 0], covered[kept]))
-    assert row["msc"] == pytest.approx(tokens._msc(maps[:, 0], covered))
+    assert row["msc_without"] == pytest.approx(tokens._msc(map[kept], covered[kept]))
+    assert row["msc"] == pytest.approx(tokens._msc(map, covered))
 
 
 def test_norms_need_blocks_and_masks():
     with pytest.raises(ValueError, match="vision transformer"):
-        tokens.high_norm(tiny_resnet(), [_sample()])
-    with pytest.raises(ValueError, match="masks"):
-        tokens.high_norm(tiny_clip(), [Sample(_sample().image, ("cat",))])
+        tokens.measure(tiny_resnet())
+    clip = tiny_clip()
+    with pytest.raises(ValueError, match="mask"):
+        stream(clip, [Sample(_sample().image, ("cat",))], [tokens.measure(clip)])

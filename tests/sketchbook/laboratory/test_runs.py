@@ -8,7 +8,8 @@ import pytest
 
 import clipsx
 from clipsx.datasets import Sketchbook
-from clipsx.evaluation import explain
+from clipsx.evaluation import explain, summary
+from clipsx.evaluation.stream import stream
 from clipsx.load import built_in
 from clipsx.maps import upsample
 from clipsx.sketchbook.laboratory import answers, measures, plots, report, results
@@ -157,6 +158,7 @@ def test_shipped_weights_are_the_measured_ones(found):
 def test_the_table_of_the_built_in_model_can_be_measured_again(found):
     clip = clipsx.load("sketchbook")
     world = measures.world(measures.TEST, int(found.maps["images"].max()), 96)
-    again = explain.summarise(explain.evaluate(clip, world, ["maskclip"], ["none"]), resamples=2).iloc[0]
+    (rows,) = stream(clip, world, [explain.measure(clip, world.labels, "maskclip")])
+    again = summary.summarise(rows, resamples=2).iloc[0]
     maps = found.maps.set_index(["run", "method", "surgery", "label_set"])
     assert maps.loc[("sketchbook", "maskclip", "none", "nouns"), "msc"].item() == pytest.approx(again["msc"], abs=0.01)

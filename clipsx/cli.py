@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("reproduce", _reproduce, "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
     sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
-    sub.add_argument("--timeout", type=float, help="seconds for each cell (default: none)")
+    sub.add_argument("--timeout", type=_positive, help="seconds for each cell (default: none)")
 
     sub = command("lab", _lab, "open the notebooks in JupyterLab", model, data)
     sub.add_argument("--dir", help="work on copies in this folder (default: the checkout's, or ./clipsx-notebooks)")

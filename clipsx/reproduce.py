@@ -168,7 +168,7 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     return exporter.from_notebook_node(page)[0]
 
 
-def run(path: Path, out: Path, given: dict[str, Any], timeout: float | None = None) -> Run:
+def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None) -> Run:
     """Execute one notebook with the parameters ``given``, write its page to ``out`` and return what it left behind.
 
     It runs in ``out``, which is its ``OUT``: installed notebooks may lie where nothing can be written. ``timeout`` is
@@ -201,7 +201,7 @@ def reproduce(
     out: str | Path = "out",
     *,
     notebooks: Sequence[str] | None = None,
-    timeout: float | None = None,
+    timeout: int | None = None,
     on_progress: Callable[[str], None] = print,
     **stated: Any,
 ) -> list[Run]:

@@ -2,12 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from clipsx.cli import _parser
 
 TOP_LEVEL = {
     "README.md", "LICENSE", "CITATION.cff", "Makefile", "pyproject.toml", "environment.yml",
@@ -42,18 +45,27 @@ def test_top_level(tracked: list[str]) -> None:
     assert {top for top in tops if not top.startswith(".")} == TOP_LEVEL
 
 
-def test_readme_names_what_exists(clone: Path) -> None:
-    readme = (clone / "README.md").read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)", readme)
-    paths = {a or b for a, b in links}
-    paths |= set(re.findall(r"`((?:notebooks|clipsx|data|tests)/[\w./-]+)`", readme))
-    missing = [path for path in sorted(paths) if "://" not in path and not (clone / path).exists()]
-    assert missing == []
+@pytest.mark.parametrize("page", ["README.md", "data/laboratory/README.md"])
+def test_pages_name_what_exists(page: str, clone: Path) -> None:
+    text = (clone / page).read_text(encoding="utf-8")
+    links = {a or b for a, b in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)|(?:src|href)=\"([^\"#]+)", text)}
+    linked = [(clone / page).parent / link for link in links if "://" not in link]
+    named = set(re.findall(r"`((?:notebooks|clipsx|data|tests)/[\w./-]+)`", text))
+    files = [clone / name for name in named if not re.search(r"NAME|NN", name)]  # those are for the reader to write
+    assert [path for path in sorted([*linked, *files]) if not path.exists()] == []
     makefile = (clone / "Makefile").read_text()
-    for target in set(
-        re.findall(r"\bmake ([a-z][\w-]*)", "\n".join(re.findall(r"`[^`]+`|```.*?```", readme, re.DOTALL)))
-    ):
+    shell = "\n".join(re.findall(r"`[^`]+`|```.*?```", text, re.DOTALL))
+    for target in set(re.findall(r"\bmake ([a-z][\w-]*)", shell)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+
+
+def test_the_readme_calls_the_command_line_as_it_is(clone: Path) -> None:
+    """Every call in the README's shell is understood."""
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", (clone / "README.md").read_text(encoding="utf-8"), re.DOTALL))
+    calls = [shlex.split(line, comments=True) for line in shell.splitlines() if line.startswith("clipsx ")]
+    assert calls
+    for call in calls:
+        assert callable(_parser().parse_args(call[1:]).command)
 
 
 def test_every_module_imports(clone: Path, tmp_path: Path) -> None:
@@ -80,7 +92,17 @@ def test_size(clone: Path, tracked: list[str]) -> None:
     assert sum((clone / name).stat().st_size for name in tracked) < MOST_MEGABYTES * 1e6
 
 
-def test_make_knows_its_targets(clone: Path) -> None:
-    plan = output("make", "-n", "reproduce", "MODEL=ViT-B-16", "PRETRAINED=openai", "IMAGES=5", cwd=clone)
-    assert "venv" in plan
-    assert "--model 'ViT-B-16' --pretrained 'openai'" in " ".join(plan.split())
+def test_make_passes_on_what_it_is_told(clone: Path) -> None:
+    told = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "DEVICE": "cpu", "PRECISION": "bf16", "QUICKGELU": "0"}
+    told |= {"DATASET": "voc2012", "ROOT": "it's here", "IMAGES": "5"}
+    for target in ("reproduce", "lab"):
+        plan = output("make", "-n", target, *(f"{name}={value}" for name, value in told.items()), cwd=clone)
+        assert "venv" in plan
+        (line,) = [line for line in plan.splitlines() if f"clipsx {target}" in line]
+        options = _parser().parse_args(shlex.split(line)[1:])
+        names = ("model", "pretrained", "device", "precision", "dataset", "root", "count", "quickgelu")
+        assert [getattr(options, name) for name in names] == [
+            "ViT-B-16", "openai", "cpu", "bf16", "voc2012", "it's here", 5, False,
+        ]  # fmt: skip
+    plain = output("make", "-n", "lab", "QUICKGELU=1", cwd=clone)
+    assert "clipsx lab --quickgelu --" in " ".join(plain.split())

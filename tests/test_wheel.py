@@ -31,7 +31,8 @@ def wheel(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_in_it(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
-    assert "clipsx/_data/sketchbook/open_clip_config.json" in names
+    shipped = ("sketchbook/open_clip_config.json", "constraints.txt", "vocabularies/voc-20.txt", "laboratory/README.md")
+    assert {f"clipsx/_data/{name}" for name in shipped} <= set(names)
     assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
     assert any(name.startswith("clipsx/panels/") and name.endswith(".js") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}

@@ -1,4 +1,6 @@
-"""The README's table of the laboratory is the shipped results'."""
+"""The laboratory's page: its table is the shipped results'."""
+
+import pandas as pd
 
 from clipsx import paths
 from clipsx.sketchbook.laboratory import answers, results
@@ -6,7 +8,7 @@ from clipsx.sketchbook.laboratory import answers, results
 COLUMNS = ("mSC clip none", "mSC clip-surgery none", "mSC clip-surgery code")
 
 
-def _written(table, column):
+def _written(table: pd.DataFrame, column: str) -> str:
     """One seed with its interval, several as a list of values."""
     rows = table[table["measure"] == column].sort_values("seed")
     if len(rows) > 1:
@@ -15,9 +17,9 @@ def _written(table, column):
     return f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
 
 
-def test_the_readme_shows_every_trained_cell_and_its_numbers():
-    section = (paths.PACKAGE.parent / "README.md").read_text(encoding="utf-8").partition("## The laboratory")[2]
-    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+def test_the_page_shows_every_trained_cell_and_its_numbers() -> None:
+    page = (paths.data() / "laboratory" / "README.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
     shown = {cells[0].strip("|` "): [cell.replace("−", "-") for cell in cells[1:4]] for cells in rows}
     table = answers.finished(answers.tidy(results()))
     assert set(shown) == set(table["cell"])

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from clipsx import DenseFeatures, datasets, metrics, surgery_scores, unmix
+from clipsx import DenseFeatures, datasets, metrics, statistics, surgery_scores, unmix
 from clipsx.evaluation import explain, recognise
+from clipsx.evaluation import summary as summaries
+from clipsx.evaluation.stream import stream
 from helpers import tiny_clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
@@ -49,7 +51,7 @@ def test_intervals_over_images_of_real_features(ranking: Ranking) -> None:
             n: metrics.mean_average_precision(scores[n][chosen], targets[chosen]) for n in ("cosine", "softmax", "code")
         }
         draws.append((value["code"] - value["cosine"], value["softmax"] - value["code"]))
-    gain, rest = (metrics.interval(np.array(found)) for found in zip(*draws, strict=True))
+    gain, rest = (statistics.interval(np.array(found)) for found in zip(*draws, strict=True))
     assert gain == pytest.approx((1.9, 7.9), abs=0.9)
     assert rest == pytest.approx((-0.2, 5.3), abs=0.9)
 
@@ -72,7 +74,7 @@ def test_projectors_on_real_features(clip_features: Path) -> None:
     assert rows["before"].between(0.7, 0.8).all() and rows.loc["unmix", "after"] < 0.4 < rows.loc["without", "after"]
     assert rows.loc["unmix", "held after"] < rows.loc["unmix", "held before"]
     plain = recognise.ruled(test.cls, text[known])
-    ranking = recognise.recognise(plain | {"unmix": scores["unmix", 0]}, test.present, resamples=20).set_index("rule")
+    ranking = recognise.summarise(plain | {"unmix": scores["unmix", 0]}, test.present, resamples=20).set_index("rule")
     assert ranking["mAP"].between(10, 90).all() and (ranking["images"] == 125).all()
 
 
@@ -93,9 +95,9 @@ def test_photographs_are_read_with_their_labels(voc: Path) -> None:
 def test_photographs_go_through_an_evaluation(voc: Path) -> None:
     clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
     tuning, test = datasets.tuning_and_test("voc2012", voc, images=2)
-    options = {"methods": ["clip"], "surgery": ["none"], "templates": ["a photo of a {}."]}
-    tables = [explain.evaluate(clip, part, **options) for part in (test, tuning)]
+    maps = explain.measure(clip, test.labels, "clip", ["a photo of a {}."])
+    tables = [stream(clip, part, [maps])[0] for part in (test, tuning)]
     assert not set(tables[0]["image"]) & set(tables[1]["image"])
-    summary = explain.summarise(*tables, resamples=10).iloc[0]
+    summary = summaries.summarise(*tables, resamples=10).iloc[0]
     assert -100 <= summary["msc"] <= 100 and 0 < summary["miou"] <= 100
     assert summary["data"] == "VOC2012 val n=16, odd samples: 2" and summary["threshold_chosen"]

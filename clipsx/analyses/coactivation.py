@@ -45,17 +45,18 @@ def measure(
         if not there:
             return pd.DataFrame()
         maps = look.at_pixels(look.similarities(reading, text))  # (H, W, N)
-        whole = maps[~sample.ignore].sum(axis=0)  # (N,)
+        whole = maps[~sample.ignore].sum(axis=0, dtype=float)  # (N,)
         own = masks or {a: maps[..., names.index(a)] >= threshold for a in there}
         inside = {a: mask & ~sample.ignore for a, mask in own.items()}
         for a, mask in ((a, mask) for a, mask in inside.items() if mask.any()):
             on = maps[mask]  # (pixels, N)
             elsewhere = [
-                100 * maps[..., n][mask & ~masks[b]].sum() / whole[n] if b in masks and whole[n] else np.nan
+                100 * maps[..., n][mask & ~masks[b]].sum(dtype=float) / whole[n] if b in masks and whole[n] else np.nan
                 for n, b in enumerate(names)
             ]
-            found = {"image": look.name, "number": look.number, "a": a, "b": names, "score": on.mean(axis=0)}
-            found |= {"fires": 100 * (on >= threshold).mean(axis=0), "others": elsewhere}
+            found = {"image": look.name, "number": look.number, "a": a, "b": names}
+            found |= {"score": on.mean(axis=0, dtype=float), "fires": 100 * (on >= threshold).mean(axis=0)}
+            found |= {"others": elsewhere}
             table = pd.DataFrame(found).assign(companion=[b in inside for b in names])
             parts.append(table[table["b"] != a])
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from os import PathLike
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from clipsx import datasets
 from clipsx.clip import Clip
+from clipsx.datasets import Sample, code_of
 from clipsx.load import load
 from clipsx.panels.state import plain
 
@@ -24,25 +24,14 @@ def clip_code(clip: Clip) -> str:
     return f"clip = clipsx.load({', '.join(own).removeprefix('name=')})"
 
 
-def samples_code(samples: Any) -> str:
-    """The call that opens these samples; for a sequence of the user's, a line that says so."""
-    kind, options = type(samples), inspect.signature(type(samples)).parameters
-    if getattr(datasets, kind.__name__, None) is not kind:
-        return "# samples: the sequence given to the panel"
-    if isinstance(samples, datasets.Subset):
-        part = f"samples = clipsx.datasets.Subset(samples, {list(samples.indices)}, {samples.part!r})"
-        return f"{samples_code(samples.samples)}\n{part}"
-    values = {name: getattr(samples, name) for name in options}
-    words = (f"{name}={(str(value) if isinstance(value, PathLike) else value)!r}" for name, value in values.items())
-    return f"samples = clipsx.datasets.{kind.__name__}({', '.join(words)})"
+def samples_code(samples: Sequence[Sample], name: str = "samples") -> str:
+    """The call that opens samples under a name; for a sequence of the user's, a line that says so."""
+    return code_of(samples).replace("samples", name, 1)
 
 
 def recipe(view: View) -> str:
     """Code that makes a view's `raw`, `maps` (both (1, H, W, N)) and `attention` (1, H, W, 1), and their figure."""
     clip, s, labels, (row, column) = view.session.clip, view.state, list(view.labels), view.anchor
-    samples, place = view.samples, s.image
-    while isinstance(samples, datasets.Subset) and isinstance(place, int):
-        samples, place = samples.samples, samples.indices[place]
     size = "" if s.size is None else f", size={s.size}"
     alone = ', clip.encode_labels([""])' if len(labels) == 1 and view.reading.surgery != "none" else ""
     rows = "rows = torch.zeros(h * w, h * w)  # the tower has no transformer blocks"
@@ -63,15 +52,16 @@ share = (spread.cpu().numpy().reshape(h, w) * covered).sum()
 words[2] = f"{100 * share:.0f} % inside (area {100 * covered.mean():.0f} %)\""""
     titles = ["\n".join(title) for title in view.titles]
     return f"""\
+import textwrap
 import matplotlib.pyplot as plt
 import torch
-import clipsx, clipsx.datasets, clipsx.images
+import clipsx
 from clipsx import metrics, plots
 from clipsx.analyses.attention import coverage, relation
 
 {clip_code(clip)}
-{samples_code(samples)}
-sample = {view.picture.code or f"samples[{place}]"}
+{samples_code(view.samples)}
+sample = {view.picture.code or f"samples[{s.image}]"}
 labels, shown = {labels!r}, {view.place}
 
 images = clip.prepare(sample.image{size})
@@ -90,10 +80,10 @@ attention = clipsx.upsample(clipsx.minmax(spread.reshape(1, h, w, 1)), pixels)
 shows = [m.float().cpu().numpy() for m in (raw[0, :, :, shown], maps[0, :, :, shown], attention[0, :, :, 0])]
 {words}
 
-figure, axes = plt.subplots(1, 4, figsize={view.inches}, layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(11, 0.8 + 2.6 * min(pixels[0] / pixels[1], 3)), layout="constrained")
 axes[0].imshow(sample.image)
-axes[0].set(xticks=[], yticks=[], xlabel={view.heading[1]!r})
-axes[0].set_title({view.heading[0]!r}, fontsize=10)
+axes[0].set(xticks=[], yticks=[], xlabel=textwrap.shorten(", ".join(sample.labels), 36, placeholder=" …"))
+axes[0].set_title(f"{{labels[shown] or '(empty label)'}}\\n{{sample.name}}", fontsize=10)
 for ax, title, values, under in zip(axes[1:], {titles!r}, shows, words):
     plots.overlay(sample.image, values, ax=ax, opacity={s.opacity}, outline=mask, title=title)
     ax.set_xlabel(under)
@@ -101,5 +91,5 @@ plots.ring(({row}, {column}), (h, w), pixels, ax=axes[3])
 
 # The live panel in this state:
 # from clipsx.panels import SurgeryPanel
-# SurgeryPanel(clip, samples, **{plain(s) | {"image": place}!r})
+# SurgeryPanel(clip, samples, **{plain(s)!r})
 """

@@ -1,6 +1,5 @@
 """The panel of companions: a class × class matrix, and behind every cell the scenes and maps that made its number."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,10 @@ from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.summary import constants
-from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, label_map, png_of
 from clipsx.panels.code import clip_code, samples_code
-from clipsx.panels.elements import Cells, colours
-from clipsx.panels.state import updated
+from clipsx.panels.elements import Cells, colours, spoken
+from clipsx.panels.state import require, updated
 
 SCENES = 4  # behind a cell
 
@@ -64,9 +62,8 @@ class CompanionsPanel(FigurePanel):
         super().__init__(out)
         self.clip, self.samples, self.rows, self.matrices = clip, samples, rows, dict(matrices)
         first = next(iter(self.matrices))
-        order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
-        self.labels = [list(labels)[k] for k in order]
-        self._order = order
+        self._order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
+        self.labels = [list(labels)[k] for k in self._order]
         best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
         a, b = best.idxmax() if len(best) else self.labels[:2]
         self._state = self._checked(updated(Companions(first, str(a), str(b)), state))
@@ -78,7 +75,7 @@ class CompanionsPanel(FigurePanel):
         title = W.HTML("<b>Companions: click a cell</b>")
         self.children = [title, self._measure, W.HBox([self._cells, right]), self._tools, self._line]
         self._measure.observe(lambda change: self._heard(measure=change["new"]), "value")
-        self._cells.observe(self._on_cell, "chosen")
+        self._cells.observe(lambda change: self._heard(**self._named(change["new"])), "chosen")
         self._adopt(self._state)
 
     def figure(self) -> Figure:
@@ -100,7 +97,7 @@ class CompanionsPanel(FigurePanel):
         fit = "" if size == self.clip.image_size else f", size={size}"
         templates = "" if about["templates"] == "clip-surgery" else f", templates={about['templates']!r}"
         return f"""\
-import clipsx, clipsx.datasets
+import clipsx
 from clipsx.analyses import coactivation
 from clipsx.evaluation.stream import stream
 from clipsx.panels.companions import draw_behind
@@ -114,11 +111,9 @@ figure = draw_behind(clip, samples, rows, labels, {s.a!r}, {s.b!r})
 """
 
     def _checked(self, state: Companions) -> Companions:
-        if state.measure not in self.matrices:
-            raise ValueError(f"Unknown measure {state.measure!r}{nearest(state.measure, self.matrices)}.")
+        require("measure", state.measure, self.matrices)
         for label in (state.a, state.b):
-            if label not in self.labels:
-                raise ValueError(f"Unknown label {label!r}{nearest(label, self.labels)}.")
+            require("label", label, self.labels)
         return state
 
     def _adopt(self, state: Companions) -> None:
@@ -144,11 +139,10 @@ figure = draw_behind(clip, samples, rows, labels, {s.a!r}, {s.b!r})
             if len(rows)
             else "no scene has it, or it is one class with itself."
         )
-        self._words.value = f'<div aria-live="polite" class="clipsx-words">{html.escape(words)}</div>'
+        self._words.value = spoken(words)
 
-    def _on_cell(self, change: dict[str, Any]) -> None:
-        a, b = change["new"]
-        self._heard(a=self.labels[a], b=self.labels[b])
+    def _named(self, cell: Sequence[int]) -> dict[str, str]:
+        return dict(zip("ab", (self.labels[place] for place in cell), strict=True))
 
 
 def behind(rows: pd.DataFrame, a: str, b: str) -> pd.DataFrame:

@@ -129,3 +129,8 @@ def pane(short: str, title: tuple[str, str], maps: Maps, numbers: list[Numbers])
 def line(words: str, role: str = "alert") -> str:
     """Words as a line that a screen reader says: "alert" for errors, "status" for news; no words, no line."""
     return f'<div role="{role}" class="clipsx-{role}">{html.escape(words)}</div>' if words else ""
+
+
+def spoken(words: str) -> str:
+    """Words under a picture, read out when they change."""
+    return f'<div aria-live="polite" class="clipsx-words">{html.escape(words)}</div>'

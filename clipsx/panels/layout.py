@@ -63,14 +63,12 @@ class Layout:
         methods = list(controls["method"].options)
         if reading.method not in (name for _, name in methods):  # a free combination
             controls["method"].options = [*methods, (reading.method, reading.method)]
-        values = {"method": reading.method, "depth": depth, "surgery": reading.surgery}
-        values |= {"threshold": state.threshold, "opacity": state.opacity, "attention": state.attention}
-        values |= {"block": state.block % self._tower.blocks}
-        if reading.surgery != "none":  # else the slider keeps what feature surgery begins with when it is chosen
-            controls["tau"].max = max(controls["tau"].max, reading.tau)
-            values |= {"tau": reading.tau}
-        for name, value in values.items():
-            controls[name].value = value
+        values = vars(state) | vars(reading) | {"depth": depth, "block": state.block % self._tower.blocks}
+        if reading.surgery == "none":  # the slider keeps what feature surgery begins with when it is chosen
+            values["tau"] = controls["tau"].value
+        controls["tau"].max = max(controls["tau"].max, values["tau"])
+        for name, control in controls.items():
+            control.value = values[name]
         controls["depth"].disabled = row.blocks is not None
         controls["tau"].disabled = reading.surgery == "none" or len(state.labels) == 1
         self.chips.labels, self.chips.shown = list(state.labels), state.labels.index(state.shown or "")

@@ -1,6 +1,5 @@
 """The live panel of similarity matrices: two readings of one label set side by side, and their difference."""
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from matplotlib.figure import Figure
 from clipsx import mfi, plots
 from clipsx.clip import Clip
 from clipsx.datasets import VOCABULARIES, vocabulary
-from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, png_of
 from clipsx.panels.code import clip_code
-from clipsx.panels.state import updated
+from clipsx.panels.elements import spoken
+from clipsx.panels.state import require, updated
 from clipsx.text import TEMPLATES
 
 OWN = "typed below"
@@ -59,17 +58,13 @@ class MatrixPanel(FigurePanel):
         self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
         layout = W.Layout(width="300px")
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], layout=layout)
-        self._typed = W.Textarea(
-            description="typed", placeholder="cat, red boat, …", layout=W.Layout(width="620px", height="54px")
-        )
-        self._typed.continuous_update = False
+        self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", continuous_update=False)
+        self._typed.layout = W.Layout(width="620px", height="54px")
+        choices = {"left": self.models, "left_templates": TEMPLATES, "right": self.models, "right_templates": TEMPLATES}
         self._sides = {
-            name: W.Dropdown(description=name.replace("_", " "), options=list(choices), layout=layout)
-            for name, choices in (
-                ("left", self.models), ("left_templates", TEMPLATES),
-                ("right", self.models), ("right_templates", TEMPLATES),
-            )
-        }  # fmt: skip
+            name: W.Dropdown(description=name.replace("_", " "), options=list(known), layout=layout)
+            for name, known in choices.items()
+        }
         for control in self._sides.values():
             control.style.description_width = "110px"
         self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
@@ -77,7 +72,6 @@ class MatrixPanel(FigurePanel):
         sides = [W.HBox([self._sides[f"{side}"], self._sides[f"{side}_templates"]]) for side in ("left", "right")]
         rows = [W.HTML("<b>Similarity matrices</b>"), self._set, self._typed, *sides]
         self.children = [*rows, self._picture, self._words, self._tools, self._line]
-        self._fill()
         for control in (self._set, self._typed, *self._sides.values()):
             control.observe(self._on_change, "value")
         self._adopt(self._state)
@@ -114,29 +108,29 @@ class MatrixPanel(FigurePanel):
         """Model, weights and templates of both sides, and the label set."""
         about = {"labels": f"{self._state.labels} ({len(self.labels)})"}
         for side in ("left", "right"):
-            for key, value in self.models[getattr(self._state, side)].describe().items():
-                about[f"{side} {key}"] = value
-            about[f"{side} templates"] = getattr(self._state, f"{side}_templates")
+            made = self.models[getattr(self._state, side)].describe()
+            made |= {"templates": getattr(self._state, f"{side}_templates")}
+            about |= {f"{side} {key}": value for key, value in made.items()}
         return about
 
     def code(self) -> str:
         """Code that makes both matrices and the figure again, without a panel."""
-        sides = [
-            f"""\
-{clip_code(self.models[getattr(self._state, side)])}
+        sides = ""
+        for side in ("left", "right"):
+            name = getattr(self._state, side)
+            own = f"clip = models[{name!r}]  # given to the panel"
+            sides += f"""\
+{own if self.models[name].recipe is None else clip_code(self.models[name])}
 text = clip.encode_labels(labels, templates={getattr(self._state, f"{side}_templates")!r})
 {side} = pd.DataFrame(clipsx.mfi.similarity_matrix(text).cpu().float().numpy(), labels, labels)
 """
-            for side in ("left", "right")
-        ]
         return f"""\
 import pandas as pd
 import clipsx
 from clipsx.panels.matrices import draw_matrices
 
 labels = {list(self.labels)!r}
-{"".join(sides)}
-print(clipsx.mfi.mean_off_diagonal(left.to_numpy()), clipsx.mfi.mean_off_diagonal(right.to_numpy()))
+{sides}
 figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
 """
 
@@ -144,17 +138,13 @@ figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
         labels = vocabulary(state.labels)
         if len(labels) > MOST:
             raise ValueError(f"{len(labels)} labels: at most {MOST} can be read in a matrix.")
-        for name, known in (("left", self.models), ("right", self.models)):
-            if getattr(state, name) not in known:
-                raise ValueError(f"Unknown model {getattr(state, name)!r}{nearest(getattr(state, name), known)}.")
-            templates = getattr(state, f"{name}_templates")
-            if templates not in TEMPLATES:
-                raise ValueError(f"Unknown templates {templates!r}{nearest(templates, TEMPLATES)}.")
+        for side in ("left", "right"):
+            require("model", getattr(state, side), self.models)
+            require("templates", getattr(state, f"{side}_templates"), TEMPLATES)
         return state
 
     def _adopt(self, state: Matrices) -> None:
         self._state = state
-        self._tell("")
         self._fill()
         steps = [(f"reading labels, {side}", lambda side=side: self.matrix(side)) for side in ("left", "right")]
         self._worker.start(steps, self._show)
@@ -163,9 +153,7 @@ figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
         self._picture.value = png_of(self.figure())
         rows = mfi.pairs(self.matrix("left").to_numpy(), list(self.labels), 5)
         alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())
-        self._words.value = (
-            f'<div aria-live="polite" class="clipsx-words">Most alike on the left: {html.escape(alike)}.</div>'
-        )
+        self._words.value = spoken(f"Most alike on the left: {alike}.")
         self._code.code = self.code()
         self._tell("")
 
@@ -179,10 +167,10 @@ figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
                 control.value = getattr(self._state, name)
 
     def _on_change(self, change: dict[str, Any]) -> None:
-        if self._quiet or (change["owner"] is self._set and change["new"] == OWN):
+        moved, labels = change["owner"], self._state.labels
+        if self._quiet or (moved is self._set and change["new"] == OWN):
             return
-        labels = self._set.value if change["owner"] is self._set else self._state.labels
-        if change["owner"] is self._typed:
+        if moved in (self._set, self._typed):
             labels = change["new"]
         self.restore({"labels": labels, **{name: control.value for name, control in self._sides.items()}})
 

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from hashlib import sha256
 from threading import Lock
 from typing import Any
@@ -32,10 +32,10 @@ class Picture:
 
     sample: Sample
     code: str = ""
-    key: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", sha256(self.sample.image.tobytes() + repr(self.size).encode()).hexdigest())
+    @cached_property
+    def key(self) -> str:
+        return sha256(self.sample.image.tobytes() + repr(self.size).encode()).hexdigest()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,8 +121,8 @@ class Session:
 
     def dense(self, picture: Picture, reading: Reading, size: int | None = None) -> DenseFeatures:
         """The picture's features by a reading, encoded the first time only."""
-        make = partial(self._walk, picture, [reading], size)
-        return self._dense.get(self._key(picture, reading, size), lambda: make().features[reading.features])
+        key = self._key(picture, reading, size)
+        return self._dense.get(key, lambda: self._walk(picture, [reading], size).features[reading.features])
 
     def text(self, labels: Sequence[str]) -> Float[Tensor, "N D"]:
         """The labels' features, each encoded the first time only."""
@@ -134,9 +134,8 @@ class Session:
 
         The columns of the tokens before the patches are dropped, and the rows sum to 1.
         """
-        make = partial(self._walk, picture, (), size, True)
-        related = self._relations.get(self._block(picture, block, size), lambda: self._related(make(), block))
-        return related[pair]
+        key = self._block(picture, block, size)
+        return self._relations.get(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
 
     def _related(self, seen: Seen, block: int) -> dict[str, Float[np.ndarray, "P P"]]:
         found, start = {}, self.clip.tower.prefix

@@ -1,6 +1,6 @@
 """What a panel shows, as a small dictionary that can be saved, restored and put in a call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -42,8 +42,7 @@ class State:
         """
         reading = Reading.parse(self.reading)
         reading.plan(clip.tower)
-        if self.attention not in RELATIONS:
-            raise ValueError(f"Unknown attention {self.attention!r}{nearest(self.attention, RELATIONS)}.")
+        require("attention", self.attention, RELATIONS)
         for name in ("threshold", "opacity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a number from 0 to 1")
@@ -62,6 +61,12 @@ def turned(reading: str, part: str, value: Any) -> str:
     now = Reading.parse(reading)
     keeps = part != "method" or any(row.blocks is None for row in rows_of(value))
     return str(replace(now, **{"depth": now.depth if keeps else None, part: value}))
+
+
+def require(what: str, value: str, known: Iterable[str]) -> None:
+    """Raise a ValueError that names what is not known, and the nearest that is."""
+    if value not in known:
+        raise ValueError(f"Unknown {what} {value!r}{nearest(value, known)}.")
 
 
 def updated(state: Shown, changes: Mapping[str, Any]) -> Shown:

@@ -12,10 +12,11 @@ import ipywidgets as W
 import numpy as np
 import torch
 
-from clipsx import mfi, paths, plots
+from clipsx import mfi, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
 from clipsx.unmix import PROMPTS, Gathered, Projectors, Unmixed, fit, projected_matrix
@@ -119,9 +120,8 @@ class UnmixPanel(FigurePanel):
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
     def _adopt(self, state: Unmixing) -> None:
-        words = (
-            "These dials make another run: Train starts it." if self.rows and state.config != self._state.config else ""
-        )
+        other = self.rows and state.config != self._state.config
+        words = "These dials make another run: Train starts it." if other else ""
         self._state = state
         self._fill()
         self._code.code = self.code()
@@ -211,7 +211,7 @@ class UnmixPanel(FigurePanel):
         self._draw_curves()
         self._draw_maps()
         self._code.code = self.code()
-        self._words.value = f'<div aria-live="polite" class="clipsx-words">{self.sentence()}</div>'
+        self._words.value = spoken(self.sentence())
         self._tell("")
 
     # Pictures -------------------------------------------------------------------------------------------------------
@@ -225,14 +225,10 @@ class UnmixPanel(FigurePanel):
         )  # fmt: skip
 
     def _draw_curves(self) -> None:
-        figure, axes = plots.row(4, height=2.8)
-        self.view.plot_curves(axes)
-        self._curves.value = png_of(figure)
+        self._curves.value = png_of(self.view.figure(["curves"]))
 
     def _draw_maps(self) -> None:
-        figure, axes = plots.row(4, height=3.2)
-        self.view.plot_maps(axes)
-        self._maps.value = png_of(figure)
+        self._maps.value = png_of(self.view.figure(["maps"]))
 
     # To take away ---------------------------------------------------------------------------------------------------
 

@@ -109,21 +109,15 @@ class RunView:
             f"{change['after']:.3f} ({change['relative']:+.0f} %); mAP on {len(p)} test images {found:.1f} %."
         )
 
-    def figure(self) -> Figure:
+    def figure(self, parts: Sequence[str] = ("curves", "maps")) -> Figure:
         """Losses, mAP, mean off-diagonal and the similarity matrix; below, the photo and its maps."""
-        figure, axes = plots.row(4, 2, height=6)
-        self.plot_curves(axes[0])
-        self.plot_maps(axes[1])
+        figure, axes = plots.row(4, len(parts), height=3 * len(parts), squeeze=False)
+        if "curves" in parts:
+            draw_curves(axes[0], self.rows, self.train.labels, self.before, self.after, self.state.epochs)
+        if "maps" in parts:
+            sample, after = self.samples[self.state.image], self.unmixed and self.unmixed.clip
+            draw_maps(axes[-1], sample, self.state.label, self.train.labels, self.clip, after)
         return figure
-
-    def plot_curves(self, axes: np.ndarray) -> None:
-        """The upper row of the figure, on four axes (`draw_curves`)."""
-        draw_curves(axes, self.rows, self.train.labels, self.before, self.after, self.state.epochs)
-
-    def plot_maps(self, axes: np.ndarray) -> None:
-        """The lower row of the figure, on four axes (`draw_maps`)."""
-        after = None if self.unmixed is None else self.unmixed.clip
-        draw_maps(axes, self.samples[self.state.image], self.state.label, self.train.labels, self.clip, after)
 
     def table(self) -> pd.DataFrame:
         """A row per epoch, with what made it."""
@@ -136,12 +130,12 @@ class RunView:
     def code(self) -> str:
         """Code that trains the projectors that are shown, or those that Train would, and draws the figure."""
         run, size = (self.run if self.rows else self.state.config), int(self.train.about["image_size"].split("×")[0])
-        opened = f"# samples: those that `train` was gathered from, {self.train.about.get('data', 'not named')}"
-        opened = opened if self.images is None else samples_code(self.images)
+        opened = f"# images: those that `train` was gathered from, {self.train.about.get('data', 'not named')}"
+        opened = opened if self.images is None else samples_code(self.images, "images")
         stopped = f"  # in the panel it was stopped after {len(self.rows)}" if 0 < len(self.rows) < run.epochs else ""
         return f"""\
 import torch
-import clipsx, clipsx.datasets
+import clipsx
 from clipsx import plots
 from clipsx.panels.unmix_view import draw_curves, draw_maps
 from clipsx.unmix import PROMPTS, Config, Unmixed, fit, gather, projected_matrix
@@ -150,7 +144,7 @@ from clipsx.unmix import PROMPTS, Config, Unmixed, fit, gather, projected_matrix
 labels = {list(self.train.labels)!r}
 
 {opened}
-train = gather(clip, samples, labels, size={size}, words="features")
+train = gather(clip, images, labels, size={size}, words="features")
 text = torch.stack([clip.encode_labels(labels, [prompt]) for prompt in PROMPTS])
 config = {run!r}{stopped}
 projectors, log = fit(train.positions, train.present, text, labels, config)

@@ -59,11 +59,10 @@ class View:
         return self.session.maps(self.picture, self.labels, self.reading, self.state.size)
 
     @cached_property
-    def numbers(self) -> tuple[list[Numbers], list[Numbers]]:
+    def numbers(self) -> tuple[list[Numbers], ...]:
         """mSC and IoU of every raw and of every repaired map (`Session.numbers`)."""
-        of = self.session.numbers
-        raw, repaired = (of(self.picture, self.labels, r, self.state.size) for r in (RAW, self.reading))
-        return raw, repaired
+        both, size = (RAW, self.reading), self.state.size
+        return tuple(self.session.numbers(self.picture, self.labels, reading, size) for reading in both)
 
     @property
     def scores(self) -> list[float]:
@@ -95,9 +94,7 @@ class View:
     def covered(self) -> Float[np.ndarray, "h w"] | None:
         """How much of each patch the true region of the label shown covers, 0 … 1; None where it is not known."""
         mask = self.picture.sample.masks.get(self.state.shown or "")
-        if mask is None:
-            return None
-        return coverage(mask, self.raw.values.shape[1:])
+        return None if mask is None else coverage(mask, self.raw.values.shape[1:])
 
     @property
     def inside(self) -> str:
@@ -117,18 +114,6 @@ class View:
         if not self.attention.any():
             attention = ("no attention", "the tower has no transformer blocks")
         return (RAW.title, "raw cosine"), (reading.features.title, surgery), attention
-
-    @property
-    def heading(self) -> tuple[str, str]:
-        """What stands over and under the photo."""
-        sample = self.picture.sample
-        return f"{self.state.shown or EMPTY}\n{sample.name}", shorten(", ".join(sample.labels), 36, placeholder=" …")
-
-    @property
-    def inches(self) -> tuple[float, float]:
-        """Width and height of the figure."""
-        height, width = self.picture.size
-        return 11, round(0.8 + 2.6 * min(height / width, 3), 2)
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
@@ -160,13 +145,14 @@ class View:
         known = [numbers[self.place] for numbers in self.numbers]
         at = round(100 * s.threshold)
         words = ["" if of is None else f"mSC {of[0]:.1f} %, IoU {of[1][at]:.1f} %" for of in known]
-        grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread])
-        pixels = Maps(grids.astype(np.float32), np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
-        figure = Figure(figsize=self.inches, layout="constrained")
+        grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread]).astype("float32")
+        pixels = Maps(grids, np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
+        height, width = self.picture.size
+        figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
         axes = figure.subplots(1, 4)
         axes[0].imshow(sample.image)
-        axes[0].set(xticks=[], yticks=[], xlabel=self.heading[1])
-        axes[0].set_title(self.heading[0], fontsize=10)
+        axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
+        axes[0].set_title(f"{s.shown or EMPTY}\n{sample.name}", fontsize=10)
         for ax, title, values, under in zip(axes[1:], self.titles, pixels, [*words, self.inside], strict=True):
             plots.overlay(sample.image, values, ax=ax, opacity=s.opacity, outline=sample.masks.get(s.shown or ""))
             ax.set_title("\n".join(title), fontsize=10)

@@ -1,6 +1,10 @@
 """Attention relations and sub-modules against literal formulas on the model's own weights."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +15,8 @@ from torch.nn import functional as F
 import clipsx
 from clipsx.analyses import attention
 from clipsx.datasets import Sample
+from clipsx.evaluation.stream import stream
+from clipsx.methods import PAIRS
 from helpers import noise, random_images, tiny_clip, tiny_resnet
 
 PROMPTS = ("a photo of a {}.",)
@@ -20,6 +26,14 @@ GRID = (4, 4)
 @pytest.fixture(scope="module")
 def clip() -> clipsx.Clip:
     return tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
+
+
+def shares(clip: clipsx.Clip, given: Sequence[Sample], **options: Any) -> pd.DataFrame:
+    return stream(clip, given, [attention.shares(clip, templates=PROMPTS, **options)])[0]
+
+
+def cosines(clip: clipsx.Clip, given: Sequence[Sample]) -> pd.DataFrame:
+    return stream(clip, given, [attention.cosines(clip, templates=PROMPTS)])[0]
 
 
 def samples() -> list[Sample]:
@@ -54,7 +68,7 @@ def literal(clip: clipsx.Clip, images: torch.Tensor, block: int, kind: str) -> t
 
 
 @pytest.mark.parametrize("block", [0, 1])
-@pytest.mark.parametrize("kind", list(attention.KINDS))
+@pytest.mark.parametrize("kind", list(PAIRS))
 def test_relation_is_the_literal_softmax(clip: clipsx.Clip, block: int, kind: str) -> None:
     images = random_images(2, 32, 32)
     found = attention.relation(clip, images, block, kind)
@@ -68,7 +82,7 @@ def test_the_models_own_attention_is_qk(clip: clipsx.Clip) -> None:
     """nn.MultiheadAttention itself gives the same weights."""
     images = random_images(1, 32, 32)
     with torch.no_grad():
-        block = next(b for b in clip.tower.trace(images) if b.index == 1)
+        block = clip.look(images, keep=True).blocks[1]
         module = clip.model.visual.transformer.resblocks[1]
         own = torch.nn.MultiheadAttention(32, module.attn.num_heads, batch_first=True)
         own.load_state_dict(module.attn.state_dict())
@@ -82,10 +96,12 @@ def test_what_cannot_be_looked_at_is_named(clip: clipsx.Clip) -> None:
     for block in (2, -3):
         with pytest.raises(ValueError, match=rf"0…1.*not {block}"):
             attention.relation(clip, images, block)
-    with pytest.raises(ValueError, match="Unknown attention relation 'kq'"):
-        attention.relation(clip, images, 0, "kq")
+    with pytest.raises(ValueError, match="Unknown attention relation 'xx'"):
+        attention.relation(clip, images, 0, "xx")
+    with pytest.raises(ValueError, match="Unknown attention relation 'vvv'; did you mean 'vv'"):
+        attention.shares(clip, ("qk", "vvv"), PROMPTS)
     with pytest.raises(ValueError, match="No image has a mask"):
-        attention.share_inside(clip, samples()[2:], templates=PROMPTS)
+        shares(clip, samples()[2:])
 
 
 def test_a_resnet_is_refused_in_words() -> None:
@@ -96,7 +112,9 @@ def test_a_resnet_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match=r"tiny-rn has no transformer blocks.*vision transformer"):
         attention.relation(resnet, random_images(1, 64, 64))
     with pytest.raises(ValueError, match="no transformer blocks"):
-        attention.submodule_cosines(resnet, samples()[:1], templates=PROMPTS)
+        attention.cosines(resnet, PROMPTS)
+    with pytest.raises(ValueError, match="no transformer blocks"):
+        attention.shares(resnet, templates=PROMPTS)
 
 
 def test_ignored_pixels_count_nowhere(clip: clipsx.Clip) -> None:
@@ -106,10 +124,7 @@ def test_ignored_pixels_count_nowhere(clip: clipsx.Clip) -> None:
     mask, ignore = np.zeros(shape, bool), np.zeros(shape, bool)
     mask[3:20, 5:17], ignore[:, 12:] = True, True
     masks = (mask, mask ^ ignore, mask | ~ignore)
-    tables = [
-        attention.share_inside(clip, [Sample(sample.image, ("cat",), {"cat": m}, (), ignore)], templates=PROMPTS)
-        for m in masks
-    ]
+    tables = [shares(clip, [Sample(sample.image, ("cat",), {"cat": m}, (), ignore)]) for m in masks]
     for column in ("share", "share_others", "chance", "on_object"):
         assert tables[0][column].tolist() == tables[1][column].tolist()
     assert tables[0]["chance"].to_numpy() == pytest.approx(100 * mask[~ignore].mean())
@@ -117,7 +132,7 @@ def test_ignored_pixels_count_nowhere(clip: clipsx.Clip) -> None:
 
 
 def test_share_inside_equals_the_loop(clip: clipsx.Clip) -> None:
-    table = attention.share_inside(clip, samples(), templates=PROMPTS)
+    table = shares(clip, samples())
     assert len(table) == 2 * 2 * 2 * 2  # images, labels, blocks, kinds; the image without a mask has no row
     text = clip.encode_labels(["cat", "dog"], PROMPTS)
     for number, sample in enumerate(samples()[:2]):
@@ -146,6 +161,16 @@ def test_share_inside_equals_the_loop(clip: clipsx.Clip) -> None:
     assert table["data"].unique().tolist() == ["3 given samples"] and set(table["image_size"]) == {"32×32"}
 
 
+def test_every_pair_can_be_asked_and_both_tables_come_from_one_walk(clip: clipsx.Clip) -> None:
+    kinds = ("qk", "kq", "qv", "vv")
+    alone = shares(clip, samples(), kinds=kinds)
+    assert list(dict.fromkeys(alone["kind"])) == list(kinds) and alone["share"].between(0, 100.001).all()
+    both = stream(clip, samples(), [attention.shares(clip, kinds, PROMPTS), attention.cosines(clip, PROMPTS)])
+    pd.testing.assert_frame_equal(both[0], alone)
+    pd.testing.assert_frame_equal(both[1], cosines(clip, samples()))
+    assert len(both[1]) == 3 * 2 * 2  # every picture, with a mask or not: blocks, parts
+
+
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 5), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
 def test_coverage_is_a_share_of_every_patch(mask: np.ndarray, rows: int, columns: int) -> None:
@@ -156,7 +181,7 @@ def test_coverage_is_a_share_of_every_patch(mask: np.ndarray, rows: int, columns
 
 
 def test_all_parts_and_the_stem_make_the_class_token(clip: clipsx.Clip) -> None:
-    """What `submodule_cosines` looks at adds up to the class token before the last norm."""
+    """What `cosines` looks at adds up to the class token before the last norm."""
     sample = samples()[0]
     images = clip.prepare(sample.image)
     seen = []
@@ -164,14 +189,14 @@ def test_all_parts_and_the_stem_make_the_class_token(clip: clipsx.Clip) -> None:
     with torch.no_grad():
         final = clip.encode_image(images)[0]
         hook.remove()
-        blocks = list(clip.tower.trace(images))
+        blocks = clip.look(images, keep=True).blocks
         parts = [(b.index, name, getattr(b, name)[0, 0]) for b in blocks for name in ("attention", "ffn")]
         total = clip.tower.stem(images)[0, 0] + sum(added for *_, added in parts)
         before = seen[0][0, 0] if seen[0].ndim == 3 else seen[0][0]
         torch.testing.assert_close(total, before, atol=1e-5, rtol=1e-5)
         visual = clip.model.visual
         text = clip.encode_labels(sample.labels, PROMPTS)
-        table = attention.submodule_cosines(clip, [sample], templates=PROMPTS).set_index(["block", "part"])
+        table = cosines(clip, [sample]).set_index(["block", "part"])
         assert len(table) == len(parts) == 4
         for index, name, added in parts:
             feature = F.normalize(visual.ln_post(added) @ visual.proj, dim=-1)
@@ -182,12 +207,12 @@ def test_all_parts_and_the_stem_make_the_class_token(clip: clipsx.Clip) -> None:
 
 def test_without_labels_the_text_column_is_empty_and_means_are_by_block(clip: clipsx.Clip) -> None:
     unlabelled = Sample(noise(16, 16), (), name="plain")
-    cosines = attention.submodule_cosines(clip, [unlabelled], templates=PROMPTS)
-    assert cosines["cosine_text"].isna().all() and cosines["cosine"].between(-1.0001, 1.0001).all()
-    shares = attention.share_inside(clip, samples()[:1], templates=PROMPTS)
-    shares["on_object"] = shares["label"] == "cat"
-    table = attention.by_block(shares, cosines)
+    near = cosines(clip, [unlabelled])
+    assert near["cosine_text"].isna().all() and near["cosine"].between(-1.0001, 1.0001).all()
+    found = shares(clip, samples()[:1])
+    found["on_object"] = found["label"] == "cat"
+    table = attention.by_block(found, near)
     assert len(table) == 4 + 4 and "50.0 %" in table["protocol"].iloc[0]
     assert set(table["model"]) == {"tiny"} and set(table["image_size"]) == {"32×32"}
     one = table[(table["kind"] == "vv") & (table["block"] == 1)]["share"].item()
-    assert one == pytest.approx(shares.query("on_object and kind == 'vv' and block == 1")["share"].mean())
+    assert one == pytest.approx(found.query("on_object and kind == 'vv' and block == 1")["share"].mean())

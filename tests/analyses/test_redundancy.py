@@ -12,6 +12,8 @@ import clipsx
 from clipsx import feature_surgery, metrics, minmax, similarity, upsample
 from clipsx.analyses import redundancy
 from clipsx.datasets import Sample, Sketchbook
+from clipsx.evaluation.stream import stream
+from clipsx.reading import Reading
 from helpers import noise as pixels
 from helpers import tiny_clip
 
@@ -31,7 +33,8 @@ def world() -> Sketchbook:
 
 @pytest.fixture(scope="module")
 def swept(clip: clipsx.Clip, world: Sketchbook) -> pd.DataFrame:
-    return redundancy.sweep(clip, world, counts=(2, 6), taus=(0.0, 2.0, 8.0), templates=PROMPTS)
+    measure = redundancy.sweep(clip, world.labels, counts=(2, 6), taus=(0.0, 2.0, 8.0), templates=PROMPTS)
+    return stream(clip, world, [measure])[0]
 
 
 MAPS = hnp.arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 5)), elements=st.floats(-1, 1, width=16))
@@ -63,7 +66,7 @@ def test_identical_maps_are_all_mean_and_feature_surgery_leaves_none_of_it(clip:
 
 def test_redundancy_is_numpys_correlation(clip: clipsx.Clip) -> None:
     samples = [Sample(pixels(32, 32, 1), ("dog",), name="a"), Sample(pixels(20, 30, 2), ())]
-    table = redundancy.redundancy(clip, samples, ["clip", "maskclip"], LABELS, PROMPTS)
+    (table,) = stream(clip, samples, [redundancy.measure(clip, LABELS, "clip, maskclip", PROMPTS)])
     assert len(table) == 2 * 2 * len(LABELS) and set(table["image"]) == {"a", "#1"}
     text, empty = clip.encode_labels(LABELS, PROMPTS), clip.encode_labels([""], PROMPTS)
     for _, row in table.iterrows():
@@ -78,8 +81,17 @@ def test_redundancy_is_numpys_correlation(clip: clipsx.Clip) -> None:
         assert row["present"] == (row["image"] == "a" and row["label"] == "dog")
     means = redundancy.by_label(table)
     assert len(means) == 2 * (len(LABELS) + 1) and set(means["data"]) == {"2 given samples"}
-    absent = table.query("method == 'clip' and label == 'cat'")["correlation"].mean()
-    assert means.query("method == 'clip' and label == 'cat'")["correlation"].item() == pytest.approx(absent)
+    absent = table.query("reading == 'clip' and label == 'cat'")["correlation"].mean()
+    assert means.query("reading == 'clip' and label == 'cat'")["correlation"].item() == pytest.approx(absent)
+    # Feature surgery has no part in it: readings that differ only in that are one.
+    (same,) = stream(clip, samples, [redundancy.measure(clip, LABELS, "clip+code, maskclip+paper", PROMPTS)])
+    pd.testing.assert_frame_equal(same, table)
+
+
+def test_a_constant_map_correlates_with_nothing(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reading, "similarities", lambda _, dense, text: torch.full((1, *dense.grid, len(text)), 0.3))
+    (table,) = stream(clip, [Sample(pixels(32, 32), ())], [redundancy.measure(clip, LABELS, "clip", PROMPTS)])
+    assert table["correlation"].isna().all() and table["shared"].isna().all()
 
 
 def test_sweep_has_a_row_per_pair_form_and_setting(swept: pd.DataFrame, world: Sketchbook) -> None:
@@ -116,8 +128,37 @@ def test_a_row_of_the_sweep_equals_the_formula(clip: clipsx.Clip, swept: pd.Data
 
 
 def test_images_without_masks_give_no_row(clip: clipsx.Clip, world: Sketchbook) -> None:
-    plain, options = Sample(pixels(8, 8), ("boat",), name="plain"), {"counts": (2,), "taus": (2.0,), "forms": ("code",)}
-    table = redundancy.sweep(clip, [plain, world[0]], labels=world.labels, templates=PROMPTS, **options)
+    plain = Sample(pixels(8, 8), ("boat",), name="plain")
+    measure = redundancy.sweep(clip, world.labels, counts=(2,), taus=(2.0,), templates=PROMPTS)
+    (table,) = stream(clip, [plain, world[0]], [measure])
     assert set(table["image"]) == {world[0].name}
     with pytest.raises(ValueError, match="No image has a mask"):
-        redundancy.sweep(clip, [plain], labels=world.labels, templates=PROMPTS, **options)
+        stream(clip, [plain], [measure])
+    for make in (redundancy.measure, redundancy.sweep):
+        with pytest.raises(ValueError, match="at least two different"):
+            make(clip, ["cat", "cat"], templates=PROMPTS)
+
+
+def test_the_labels_beside_the_present_ones_are_drawn_by_seed_and_place(clip: clipsx.Clip, world: Sketchbook) -> None:
+    """The same for every part of a run, and for a run that is cut in pieces; other seeds ask others."""
+
+    def run(samples: object, seed: int = 0) -> pd.DataFrame:
+        measure = redundancy.sweep(clip, world.labels, counts=(6,), taus=(), templates=PROMPTS, seed=seed)
+        return stream(clip, samples, [measure])[0]
+
+    whole = run(world)
+    pd.testing.assert_frame_equal(run(world), whole)
+    some = whole.query("labels == 6 and form == 'code'")["msc"].to_numpy()
+    other = run(world, seed=1).query("labels == 6 and form == 'code'")["msc"].to_numpy()
+    assert not np.allclose(some, other, atol=1e-3)
+    sample, n = world[1], 1
+    present = [world.labels.index(label) for label in sample.masks]
+    absent = [k for k in range(len(world.labels)) if k not in present]
+    drawn = np.random.default_rng([0, n]).permutation(absent).tolist()
+    asked = [world.labels[k] for k in [*present, *drawn][: max(6, len(present))]]
+    dense = clip.encode_dense(clip.prepare(sample.image))
+    sim = feature_surgery(dense, clip.encode_labels(asked, PROMPTS))
+    for k, label in enumerate(sample.masks):
+        map = upsample(minmax(sim), (32, 32))[0, ..., k].numpy()
+        row = whole.query("image == @sample.name and label == @label and labels == 6 and form == 'code'")
+        assert row["msc"].item() == pytest.approx(metrics.msc(map, sample.masks[label]), abs=0.02)

@@ -108,7 +108,7 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     again = unmix.Unmixed.load(panel.out / "unmixed", parts[0], parts[1].labels)
     assert again.clip.describe() == panel.unmixed.clip.describe()
     assert "image/png" in panel._repr_mimebundle_()
-    assert "# samples: those that `train` was gathered from" in panel.code()  # no `images` were given
+    assert "# images: those that `train` was gathered from" in panel.code()  # no `images` were given
     panel.restore({"lr": 1e-4})  # dials for the next run do not change what was trained
     assert panel.wait(60) and panel.unmixed.config.lr == 1e-3 and set(panel.table()["lr"]) == {1e-3}
     panel.restore({"lr": 1e-3})

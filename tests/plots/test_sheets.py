@@ -32,7 +32,7 @@ def test_several_takes_those_with_masks_and_more_labels_first() -> None:
 
 def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
-    rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, [("clip", "none"), ("clip", "code")])
+    rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, "clip, clip+code")
     assert [[cell.title for cell in row] for row in rows] == [
         [label, "CLIP", "CLIP\n+ feature surgery"] for label in ("cat", "dog", "dog")
     ]

@@ -9,9 +9,11 @@ from safetensors.torch import load_file
 
 import clipsx
 from clipsx import mfi, unmix
+from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Sketchbook
-from clipsx.evaluation import explain, recognise
-from clipsx.unmix import Config, Projectors, UnmixedClip, gather, spatial_head
+from clipsx.evaluation import explain, recognise, segment
+from clipsx.evaluation.stream import stream
+from clipsx.unmix import Config, Projectors, Unmixed, gather, spatial_head
 from clipsx.weights import digest
 from helpers import tiny_clip
 
@@ -22,93 +24,105 @@ LABELS = list(WORLD.NOUNS)
 
 
 @pytest.fixture(scope="module")
-def unmixed() -> UnmixedClip:
+def unmixed() -> Unmixed:
     clip = tiny_clip()
-    return UnmixedClip(clip, Projectors(clip.embed_dim, seed=3).eval(), LABELS, Config())
+    return Unmixed(clip, Projectors(clip.embed_dim, seed=3).eval(), LABELS, Config())
 
 
-def test_it_is_the_projection_of_what_clip_gives(unmixed: UnmixedClip) -> None:
-    clip, images = unmixed.clip, unmixed.prepare(WORLD[0].image)
-    assert isinstance(unmixed, clipsx.Clip) and unmixed.methods == clip.methods and unmixed.embed_dim == 16
-    for method in clip.methods:
-        plain, dense = (c.encode_dense(images, method=method, depth=2) for c in (clip, unmixed))
+def test_it_is_the_projection_of_what_clip_gives(unmixed: Unmixed) -> None:
+    base, clip = unmixed.base, unmixed.clip
+    images = clip.prepare(WORLD[0].image)
+    assert isinstance(clip, clipsx.Clip) and clip.methods == base.methods and clip.embed_dim == 16
+    for method in base.methods:
+        plain, dense = (c.encode_dense(images, method=method) for c in (base, clip))
         with torch.no_grad():
             assert torch.equal(dense.patches, unmixed.projectors.project_image(plain.patches))
-    assert torch.allclose(unmixed.encode_image(images), unmixed.encode_dense(images, method="clip").cls, atol=1e-5)
-    text = unmixed.encode_labels([*LABELS, "red cat"])  # a label that was not trained on
-    assert torch.allclose(text[:1], unmixed.encode_labels(LABELS[:1]), atol=1e-6)  # BatchNorm in eval: one by one
+    assert torch.allclose(clip.encode_image(images), clip.encode_dense(images, method="clip").cls, atol=1e-5)
+    text = clip.encode_labels([*LABELS, "red cat"])  # a label that was not trained on
+    assert torch.allclose(text[:1], clip.encode_labels(LABELS[:1]), atol=1e-6)  # BatchNorm in eval: one by one
     assert tuple(text.shape) == (len(LABELS) + 1, 16) and torch.allclose(text.norm(dim=1), torch.ones(len(text)))
-    assert "projectors sha256" in unmixed.describe()["weights"] and unmixed.describe()["model"] == "tiny unmixed"
+    assert "projectors sha256" in clip.describe()["weights"] and clip.describe()["model"] == "tiny unmixed"
+    assert base.describe()["model"] == "tiny" and base.embed_dim == 32
 
 
-def test_everything_works_on_it_unchanged(unmixed: UnmixedClip) -> None:
-    before = digest(unmixed.clip.model)
-    table = explain.evaluate(unmixed, WORLD, methods=["clip", "clip-surgery"], templates=["{}"], depth=2)
-    assert set(table["model"]) == {"tiny unmixed"} and table["msc"].notna().any()
-    assert len(mfi.coactivation(unmixed, WORLD, templates=["{}"]))
-    assert 0 <= recognise.segment(unmixed, WORLD, templates=["{}"], resamples=5)["mIoU"] <= 100
-    assert digest(unmixed.clip.model) == before
+def test_every_analysis_works_on_it_unchanged(unmixed: Unmixed) -> None:
+    base, clip = unmixed.base, unmixed.clip
+    before, words = digest(base.model), ["{}"]
+    measures = [
+        explain.measure(clip, LABELS, "clip, clip-surgery@2", words),
+        coactivation.measure(clip, LABELS, templates=words),
+        segment.measure(clip, LABELS, templates=words), redundancy.measure(clip, LABELS, templates=words),
+        attention.shares(clip, templates=words), attention.cosines(clip, words), high_norm.measure(clip, words),
+        recognise.measure(clip, LABELS, templates=words),
+    ]  # fmt: skip
+    tables = stream(clip, WORLD, measures)
+    assert all(len(table) and set(table["model"]) == {"tiny unmixed"} for table in tables)
+    assert tables[0]["msc"].notna().any() and tables[5]["cosine"].between(-1, 1).all()
+    assert digest(base.model) == before
 
 
-def test_probabilities_are_the_head_over_batches(unmixed: UnmixedClip, tmp_path) -> None:
-    got = gather(unmixed.clip, WORLD, folder=tmp_path)
+def test_probabilities_are_the_head_over_batches(unmixed: Unmixed, tmp_path) -> None:
+    got = gather(unmixed.base, WORLD, folder=tmp_path)
     p = unmixed.probabilities(got.positions)
-    text = torch.stack([unmixed.clip.encode_labels(LABELS, [prompt]) for prompt in unmix.PROMPTS])
+    text = torch.stack([unmixed.base.encode_labels(LABELS, [prompt]) for prompt in unmix.PROMPTS])
     with torch.no_grad():
         positions = unmixed.projectors.project_image(torch.from_numpy(np.array(got.positions, dtype=np.float32)))
         assert torch.allclose(p, spatial_head(positions, unmixed.projectors.project_text(text)), atol=1e-5)
     assert torch.allclose(unmixed.probabilities(got.positions, LABELS[::-1]), p.flip(1), atol=1e-5)
 
 
-def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path) -> None:
-    clip, calls = tiny_clip(), []
-    got = gather(clip, WORLD, folder=tmp_path, on_progress=lambda done, total: calls.append(done))
-    assert got.positions.shape == (10, 16, 32) and got.positions.dtype == np.float16 and calls[-1] == 10
-    dense = clip.encode_dense(clip.prepare(WORLD[4].image), method="clip")
+def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypatch) -> None:
+    clip, walks = tiny_clip(), []
+    walk = clip.look
+    monkeypatch.setattr(clip, "look", lambda *given: walks.append(len(given[0])) or walk(*given))
+    got = gather(clip, WORLD, folder=tmp_path)
+    assert got.positions.shape == (10, 16, 32) and got.positions.dtype == np.float16 and sum(walks) == 10
+    dense = tiny_clip().encode_dense(clip.prepare(WORLD[4].image), method="clip")
     assert np.allclose(got.positions[4], dense.patches[0].flatten(0, 1), atol=1e-3)
     assert np.allclose(got.cls[4], dense.cls[0], atol=1e-3)
     assert got.present[4].tolist() == [int(label in WORLD[4].labels) for label in LABELS]
-    del calls[:]
-    again = gather(clip, WORLD, ["cat", "boat"], folder=tmp_path, on_progress=lambda done, total: calls.append(done))
-    assert not calls and again.present.shape == (10, 2)
+    del walks[:]
+    again = gather(clip, WORLD, ["cat", "boat"], folder=tmp_path)
+    assert not walks and again.present.shape == (10, 2)
     file = next(tmp_path.glob("*.npy"))
     file.write_bytes(file.read_bytes()[:500])
-    assert gather(clip, WORLD, folder=tmp_path, on_progress=lambda done, total: calls.append(done)).cls.shape == (
-        10,
-        32,
-    )
-    assert len(calls) == 10 and not list(tmp_path.glob(".*")) and not list(tmp_path.glob("*.part"))
+    assert gather(clip, WORLD, folder=tmp_path).cls.shape == (10, 32)
+    assert sum(walks) == 10 and not list(tmp_path.glob(".*")) and not list(tmp_path.glob("*.part"))
     with pytest.raises(ValueError, match="split is empty"):
         gather(clip, [], LABELS, folder=tmp_path)
 
 
-def test_it_is_saved_and_loaded_and_refused(unmixed: UnmixedClip, tmp_path) -> None:
+def test_it_is_saved_and_loaded_and_refused(unmixed: Unmixed, tmp_path) -> None:
     folder = unmixed.save(tmp_path / "kept")
-    again = UnmixedClip.load(folder, unmixed.clip, LABELS)
-    assert again.describe() == unmixed.describe() and again.labels == unmixed.labels and again.config == unmixed.config
+    again = Unmixed.load(folder, unmixed.base, LABELS)
+    assert (
+        again.clip.describe() == unmixed.clip.describe()
+        and again.labels == unmixed.labels
+        and again.config == unmixed.config
+    )
     assert all(
         torch.equal(v, load_file(folder / "projectors.safetensors")[k])
         for k, v in again.projectors.state_dict().items()
     )
     with pytest.raises(ValueError, match="belongs to tiny"):
-        UnmixedClip.load(folder, tiny_clip(seed=1))
+        Unmixed.load(folder, tiny_clip(seed=1))
     with pytest.raises(ValueError, match="label 0 is"):
-        UnmixedClip.load(folder, unmixed.clip, LABELS[::-1])
+        Unmixed.load(folder, unmixed.base, LABELS[::-1])
     with pytest.raises(ValueError, match="3 labels, not 18"):
-        UnmixedClip.load(folder, unmixed.clip, LABELS[:3])
+        Unmixed.load(folder, unmixed.base, LABELS[:3])
     words = json.loads((folder / "unmix.json").read_text())
     (folder / "unmix.json").write_text(json.dumps(words | {"version": 99}))
     with pytest.raises(ValueError, match="version 99"):
-        UnmixedClip.load(folder, unmixed.clip)
+        Unmixed.load(folder, unmixed.base)
     (folder / "unmix.json").write_text(json.dumps(words)[:200])
     with pytest.raises(ValueError, match="cut short"):
-        UnmixedClip.load(folder, unmixed.clip)
+        Unmixed.load(folder, unmixed.base)
     (folder / "unmix.json").write_text(json.dumps(words))
     (folder / "projectors.safetensors").write_bytes((folder / "projectors.safetensors").read_bytes()[:900])
     with pytest.raises(ValueError, match="cut short"):
-        UnmixedClip.load(folder, unmixed.clip)
+        Unmixed.load(folder, unmixed.base)
     with pytest.raises(FileNotFoundError):
-        UnmixedClip.load(tmp_path / "nowhere", unmixed.clip)
+        Unmixed.load(tmp_path / "nowhere", unmixed.base)
 
 
 def test_the_ablation_is_one_table(tmp_path) -> None:

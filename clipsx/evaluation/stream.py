@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import groupby
@@ -108,7 +108,7 @@ def stream(
     parts: dict[int, list[list[pd.DataFrame]]] = {start: [[] for _ in measures] for start in missing}
     seen = looks(clip, samples, measures, size=size, batch=batch, workers=workers, numbers=numbers)
     bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
-    with _told():
+    with _told(), closing(seen), closing(bar):
         for look in bar:
             start = look.number // PART * PART
             for tables, measure in zip(parts[start], measures, strict=True):
@@ -144,13 +144,16 @@ def looks(
     numbers = list(range(len(samples)) if numbers is None else numbers)
     opened = _Opened(clip.opener(size), samples, numbers, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    loader = DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    with _told():
+    loader = iter(DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is))
+    try:
         for group in _alike(loader, batch):
             seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
             for n, (number, sample, images) in enumerate(group):
                 size_read = "×".join(str(side) for side in images.shape[-2:])
                 yield Look(number, sample.name or f"#{number}", sample, size_read, seen.of(n))
+    finally:
+        if workers:  # at once: an error's traceback, which a notebook keeps, would keep them too
+            loader._shutdown_workers()
 
 
 @contextmanager

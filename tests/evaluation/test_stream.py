@@ -435,6 +435,25 @@ def test_an_error_of_the_data_is_told_as_it_is(clip: clipsx.Clip, workers: int) 
     assert "A process that opens" not in str(told.value)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_processes_end_with_the_run_even_where_its_error_is_kept(clip: clipsx.Clip) -> None:
+    """As a notebook keeps the last one, with all that its traceback holds."""
+    kept: list[BaseException] = []
+
+    def fail(number: int) -> None:
+        raise KeyboardInterrupt
+
+    for options in ({"measures": [counting([], fail)]}, {"samples": Broken()}):
+        started = time.monotonic()
+        try:
+            run(clip, None, workers=1, **options)
+        except (KeyboardInterrupt, RuntimeError) as error:
+            kept.append(error)
+        assert time.monotonic() - started < 4  # none is waited for
+        assert not multiprocessing.active_children()
+    assert len(kept) == 2
+
+
 # --- what is refused, and what is kept in memory ---
 
 

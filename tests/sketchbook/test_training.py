@@ -14,7 +14,7 @@ import clipsx
 from clipsx.datasets import Sketchbook
 from clipsx.load import built_in
 from clipsx.sketchbook.scene import Named
-from clipsx.sketchbook.training import grid, loop, train
+from clipsx.sketchbook.training import grid, loop, remake, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary

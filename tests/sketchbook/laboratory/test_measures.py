@@ -10,7 +10,7 @@ from clipsx import mfi
 from clipsx.analyses import companions
 from clipsx.analyses import high_norm as tokens
 from clipsx.datasets import Sample, Sketchbook
-from clipsx.evaluation import explain
+from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
 from clipsx.maps import minmax
 from clipsx.sketchbook.laboratory import measure, measures
@@ -24,10 +24,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def tables(clip):
-    seen = []
-    found = measure(clip, length=8, on_progress=lambda *at: seen.append(at))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    return found
+    return measure(clip, length=8)
 
 
 def test_every_method_depth_and_label_set_is_there(clip, tables):
@@ -42,14 +39,14 @@ def test_every_method_depth_and_label_set_is_there(clip, tables):
 def test_its_rows_are_evaluates_own(clip, tables):
     test = measures.world(measures.TEST, 8, 64)
     for labels, name in ((Sketchbook.NOUNS, "nouns"), (measures.SETS["nouns and grounds"], "nouns and grounds")):
-        rows = explain.evaluate(clip, test, ["clip-surgery"], ["code"], labels, depth=3)
-        own = explain.summarise(rows).iloc[0]
+        (rows,) = stream(clip, test, [explain.measure(clip, labels, "clip-surgery@3+code")])
+        own = summary.summarise(rows).iloc[0]
         maps = tables["maps"]
         kept = maps[(maps["method"] == "clip-surgery") & (maps["depth"] == 3) & (maps["surgery"] == "code")]
         assert kept[kept["label_set"] == name]["msc"].item() == pytest.approx(own["msc"], abs=1e-4)
 
 
-def test_the_world_has_no_company_and_no_home_and_no_training_seed(tables):
+def test_the_world_has_no_companions_and_no_home_and_no_training_seed(tables):
     assert "co_occurrence=0 background_bias=0" in tables["measures"]["data"].iloc[0]
     seeds = {measures.TUNING, measures.TEST, measures.SHOWN}
     assert len(seeds) == 3

@@ -17,6 +17,16 @@ matplotlib.use("agg")
 torch.set_num_threads(1)
 
 REPO = Path(__file__).parent.parent
+OF_REAL_DATA = {"real", "voc", "clip_features"}  # fixtures
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tiers that no test has to name: what drives a browser lies in its folder, what reads real data asks for it."""
+    for item in items:
+        if OF_REAL_DATA & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("real")
+        if "browser" in item.path.relative_to(REPO).parts:
+            item.add_marker("browser")
 
 
 @pytest.fixture(scope="session")

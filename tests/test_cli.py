@@ -205,6 +205,7 @@ def test_a_programming_error_keeps_its_traceback(error: Exception, monkeypatch: 
         ending(monkeypatch, error)
 
 
+@pytest.mark.slow
 def test_a_programming_error_exits_1() -> None:
     script = "import sys, clipsx.cli as c; c._lab_report = lambda _: {}[0]; sys.exit(c.main(['lab-report']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -217,6 +218,7 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err == "clipsx: interrupted\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_pictures_are_read(tmp_path: Path) -> None:
     """The whole group of processes gets the signal, as from a terminal."""
     call = ["evaluate", "--images", "5000", "--workers", "1", "--batch", "1", "--out", str(tmp_path)]

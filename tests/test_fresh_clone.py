@@ -68,6 +68,7 @@ def test_the_readme_calls_the_command_line_as_it_is(clone: Path) -> None:
         assert callable(_parser().parse_args(call[1:]).command)
 
 
+@pytest.mark.slow
 def test_every_module_imports(clone: Path, tmp_path: Path) -> None:
     script = (
         "import clipsx, importlib, pathlib, pkgutil, sys\n"

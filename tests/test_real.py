@@ -56,6 +56,7 @@ def test_intervals_over_images_of_real_features(ranking: Ranking) -> None:
     assert rest == pytest.approx((-0.2, 5.3), abs=0.9)
 
 
+@pytest.mark.slow
 def test_projectors_on_real_features(clip_features: Path) -> None:
     """Class tokens and positive prompts only, half the images to learn from: similarity falls, the ranking is told."""
     images, texts = (np.load(next(clip_features.glob(f"{name}*.npz"))) for name in ("coco250", "coco80_text"))

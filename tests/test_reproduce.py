@@ -65,6 +65,7 @@ def test_parameters_files_and_page(tmp_path: Path) -> None:
     assert LOADS.search(page) is None
 
 
+@pytest.mark.slow
 def test_the_other_notebooks_run_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "00_bad.ipynb", "1 / 0")
     write(
@@ -104,6 +105,7 @@ def alive(number: str) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_kernel_what_it_started_and_the_run(tmp_path: Path) -> None:
     for name in ("00_waits", "01_never"):
         write(tmp_path / f"{name}.ipynb", CHILDREN)

@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 
+pytestmark = pytest.mark.slow
 MOST_MEGABYTES = 40
 
 

@@ -54,6 +54,7 @@ print(json.dumps([type(samples).__name__, samples.labels, samples.describe(), sa
 """
 
 
+@pytest.mark.slow
 def test_a_recipe_opens_the_same_data_set_in_any_process(dataset, tmp_path):
     recipe = datasets.recipe_of(dataset)
     assert json.loads(json.dumps(recipe)) == recipe == datasets.open(recipe).recipe()
@@ -72,6 +73,7 @@ def test_code_opens_the_same_data_set(dataset):
     assert names["samples"].recipe() == dataset.recipe()
 
 
+@pytest.mark.slow
 def test_the_sketchbook_is_not_read_before_it_is_asked_for():
     script = "import sys, clipsx.datasets; print(*(name for name in sys.modules if 'sketchbook' in name))"
     assert not subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.strip()

@@ -40,6 +40,7 @@ def test_thin_and_clean(path: Path) -> None:
     inject(notebook, {"IMAGES": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path) -> None:
     result = run(path, tmp_path, {"IMAGES": IMAGES, "TRAIN": 48}, timeout=300)

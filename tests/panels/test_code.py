@@ -21,6 +21,7 @@ from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import png
 from helpers import noise, tiny_resnet
 
+pytestmark = pytest.mark.slow
 WORLD = Sketchbook(seed=3, length=12, size=64, objects=(2, 3))
 
 

@@ -32,6 +32,7 @@ def panel(parts, tmp_path):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     panel.start()
     assert panel.wait(120) and panel._line.value == "" and len(panel.rows) == 3
@@ -55,6 +56,7 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     assert np.allclose(drawn[2], clipsx.upsample(clipsx.minmax(sim), (96, 96))[0, ..., label], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_stop_and_go_on_ends_in_the_same_weights(panel):
     panel.start()
     assert panel.wait(120)
@@ -71,6 +73,7 @@ def test_stop_and_go_on_ends_in_the_same_weights(panel):
     assert all(torch.equal(whole[name], value) for name, value in panel.projectors.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_and_nothing_is_lost(panel, monkeypatch):
     wait, asked = panel._worker.wait, []
 
@@ -98,6 +101,7 @@ def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     assert panel._line.value == ""
 
 
+@pytest.mark.slow
 def test_what_is_on_screen_can_be_taken_away(panel, parts):
     panel.start()
     assert panel.wait(120)

@@ -88,6 +88,7 @@ def test_a_pool_is_drawn_once_and_batches_depend_on_the_step_alone(tmp_path):
     assert len(set(texts)) == len(texts) > int(which.max())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT", 3)
     found = train(TINY, tmp_path / "whole", tmp_path / "work" / "a", test_length=20)
@@ -105,6 +106,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     assert after == ["after-32.safetensors", "after-64.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_recipe_that_begins_as_another_goes_on_from_there(tmp_path, monkeypatch):
     other = dataclasses.replace(TINY, stages=(TINY.stages[0], dataclasses.replace(TINY.stages[1], colours=0.0)))
     assert loop._beginning(TINY, 1) == loop._beginning(other, 1) != loop._beginning(TINY, 2)
@@ -119,6 +121,7 @@ def test_a_recipe_that_begins_as_another_goes_on_from_there(tmp_path, monkeypatc
     assert all(torch.equal(alone[key], shared[key]) for key in alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tower", ["vit", "resnet"])
 def test_bfloat16_computes_and_float32_learns(tmp_path, tower):
     """The same run in both precisions ends close by; a weight moves by less than bfloat16 could hold."""
@@ -140,6 +143,7 @@ def test_bfloat16_computes_and_float32_learns(tmp_path, tower):
     assert not torch.equal(moved, moved.bfloat16().float())
 
 
+@pytest.mark.slow
 def test_a_new_cycle_begins_from_what_would_be_shipped(tmp_path):
     """Two cycles in one run, and a second cycle on the weights that the first one shipped, end in the same weights."""
     cycle = Stage(16, 16, (1, 3), alone=0.5, colours=0.0, ground=0.0, patch_dropout=0.25, restart=5e-4)
@@ -191,6 +195,7 @@ def test_what_is_shipped_was_made_by_the_recipes():
         assert made == json.loads(json.dumps(dataclasses.asdict(recipe))), name
 
 
+@pytest.mark.slow
 def test_a_recipe_can_go_on_from_what_is_shipped(tmp_path, monkeypatch):
     train(TINY, tmp_path / "data" / "first", tmp_path / "work" / "a", test_length=10)
     monkeypatch.setattr(clipsx.paths, "data", lambda: tmp_path / "data")

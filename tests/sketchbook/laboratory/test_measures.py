@@ -27,6 +27,7 @@ def tables(clip):
     return measure(clip, length=8)
 
 
+@pytest.mark.slow
 def test_every_method_depth_and_label_set_is_there(clip, tables):
     maps = tables["maps"]
     rows = set(maps[["method", "surgery", "label_set"]].itertuples(index=False, name=None))
@@ -36,6 +37,7 @@ def test_every_method_depth_and_label_set_is_there(clip, tables):
     assert maps["threshold_chosen"].all() and set(maps["images"]) == {8}
 
 
+@pytest.mark.slow
 def test_its_rows_are_evaluates_own(clip, tables):
     test = measures.world(measures.TEST, 8, 64)
     for labels, name in ((Sketchbook.NOUNS, "nouns"), (measures.SETS["nouns and grounds"], "nouns and grounds")):
@@ -46,6 +48,7 @@ def test_its_rows_are_evaluates_own(clip, tables):
         assert kept[kept["label_set"] == name]["msc"].item() == pytest.approx(own["msc"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_world_has_no_companions_and_no_home_and_no_training_seed(tables):
     assert "co_occurrence=0 background_bias=0" in tables["measures"]["data"].iloc[0]
     seeds = {measures.TUNING, measures.TEST, measures.SHOWN}
@@ -53,6 +56,7 @@ def test_the_world_has_no_companions_and_no_home_and_no_training_seed(tables):
     assert min(seeds) > 100 and not seeds & {1000, 2000}
 
 
+@pytest.mark.slow
 def test_companions_are_compared_with_the_other_pairs(clip, tables):
     rows = tables["measures"].set_index("measure")["value"]
     text = clip.encode_labels(Sketchbook.NOUNS)
@@ -81,6 +85,7 @@ def test_an_error_is_an_absent_companion_that_ranks_high():
     assert rows["absent companion above other absent nouns"] > 95
 
 
+@pytest.mark.slow
 def test_a_resnet_has_no_blocks_but_all_else():
     found = measure(tiny_resnet(), length=6)
     assert not len(found["blocks"])

@@ -62,6 +62,7 @@ def test_the_built_in_models_rows_are_of_the_weights_that_are_shipped(found):
         assert (maps[:2] - now[name].float()).abs().max() < 5e-3, name
 
 
+@pytest.mark.slow
 def test_a_measured_model_is_written_and_found(tmp_path, monkeypatch):
     random = clipsx.paths.data() / "sketchbook-random"
     monkeypatch.setattr(read, "folder", lambda: tmp_path)
@@ -104,6 +105,7 @@ def test_a_factor_holds_the_centre_and_its_own_cells(found):
     assert set(tower["at"]) <= {"ResNet", "ViT"}
 
 
+@pytest.mark.slow
 def test_every_figure_draws_what_is_there(found):
     grid = plots.factors(found)
     drawn = [ax for ax in grid.axes if ax.axison]
@@ -142,6 +144,7 @@ def test_the_typical_object_stands_out_as_the_average_one_does():
     assert plots.typical(runs[::-1]) == plots.typical(runs)
 
 
+@pytest.mark.slow
 def test_the_report_leaves_tables_and_figures(tmp_path):
     files = {file.name for file in report.report(tmp_path)}
     assert {"laboratory.csv", "laboratory_expected.csv", "laboratory_factors.pdf", "laboratory_scene.png"} <= files
@@ -155,6 +158,7 @@ def test_shipped_weights_are_the_measured_ones(found):
         assert set(found.measures[found.measures["run"] == run]["weights"]) == {clip.describe()["weights"]}
 
 
+@pytest.mark.slow
 def test_the_table_of_the_built_in_model_can_be_measured_again(found):
     clip = clipsx.load("sketchbook")
     world = measures.world(measures.TEST, int(found.maps["images"].max()), 96)

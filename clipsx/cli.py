@@ -56,7 +56,8 @@ def _explain(options: argparse.Namespace) -> int:
         maps, table = explain(clip, photo, labels, readings, name=name, **about)
         figure = explained(photo, maps, labels, options.opacity)
         stem = "-".join([Path(image).stem, *map(str, readings)])[:200]
-        made = table[["model", "weights", "data", "image_size", "templates", "protocol"]].iloc[0].to_dict()
+        about_it = ("model", "weights", "data", "image_size", "templates", "protocol")
+        made = {name: table[name].iloc[0] for name in about_it}
         made["reading"] = ", ".join(map(str, readings))
         for file in [*save.figure(figure, options.out, stem, made), save.table(table, options.out, stem)]:
             print(file)
@@ -180,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, words: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, words: str, *parents: _Parser) -> _Parser:
         sub = commands.add_parser(name, parents=parents, help=words, description=words)
         sub.set_defaults(command=run)
         return sub

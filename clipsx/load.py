@@ -173,7 +173,7 @@ def _plain(device: torch.device, precision: str) -> dict[str, Any]:
 
 
 def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:
-    preprocess = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    preprocess: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return Clip(model.eval(), preprocess, tokenizer, name, weights)
 
 

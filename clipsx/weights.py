@@ -30,7 +30,7 @@ def digest(model: nn.Module, without: str = "-") -> str:
         sha = hashlib.sha256()
         for name, value in named:
             sha.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-            sha.update(memoryview(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            sha.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         known[without] = (now, sha.hexdigest())
     return known[without][1]
 

@@ -34,7 +34,7 @@ class ResNet:
         refuse_unknown("The image tower", visual, PARTS)
         refuse_unknown("The attention pool", visual.attnpool, POOL, ("positional_embedding",))
         self.visual = visual
-        self.patch_size = (STRIDE, STRIDE)
+        self.patch_size: tuple[int, int] = (STRIDE, STRIDE)
         self.image_size = pair(visual.image_size)
         self.native = self.grid(*self.image_size)
         cells = visual.attnpool.positional_embedding.shape[0] - 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -144,7 +145,9 @@ def looks(
     numbers = list(range(len(samples)) if numbers is None else numbers)
     opened = _Opened(clip.opener(size), samples, numbers, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    loader = iter(DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is))
+    loader = iter(
+        DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_undisturbed)
+    )
     try:
         for group in _alike(loader, batch):
             seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
@@ -197,6 +200,11 @@ class _Opened:
         sample = self.samples[number].closed()  # a list of samples does not keep what is opened here
         images = self.pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
         return number, sample.opened() if self.whole else sample, images
+
+
+def _undisturbed(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the one that reads ends the others, in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(opened: Any) -> Any:

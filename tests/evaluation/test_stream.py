@@ -82,7 +82,7 @@ def every(clip: clipsx.Clip) -> list[Measure]:
     """Every analysis there is, in one walk."""
     return [
         explain.measure(clip, LABELS, "clip, clip+code, clip-surgery, free(kk,bare)+paper(tau=1)", "photo"),
-        recognise.measure(clip, LABELS, "photo"),
+        recognise.measure(clip, LABELS, templates="photo"),
         segment.measure(clip, LABELS, "clip, maskclip", ("grass",), "photo"),
         coactivation.measure(clip, LABELS, "clip", templates="photo"),
         redundancy.measure(clip, LABELS, "clip, clip-surgery", "photo"),
@@ -312,7 +312,10 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(clip: clipsx.C
         "data": (clip, {"samples": World(name="another world")}),
         "pictures": (clip, {"samples": World(9)}),
         "measure counting": (clip, {"measures": [Measure("counting", lambda look: (), asks={"labels": ("cat",)})]}),
-        "measure counting, measure recognition": (clip, {"measures": [recognise.measure(clip, LABELS, "photo")]}),
+        "measure counting, measure recognition": (
+            clip,
+            {"measures": [recognise.measure(clip, LABELS, templates="photo")]},
+        ),
     }
     for words, (model, options) in changed.items():
         with pytest.raises(ValueError, match=rf"another run \(not the same: {words}\): take another folder"):
@@ -459,7 +462,7 @@ def test_processes_end_with_the_run_even_where_its_error_is_kept(clip: clipsx.Cl
 
 def test_nothing_to_measure_is_told_in_each_measures_own_words(clip: clipsx.Clip) -> None:
     with pytest.raises(ValueError, match="no image to evaluate on"):
-        stream(clip, [], [recognise.measure(clip, LABELS, "photo")])
+        stream(clip, [], [recognise.measure(clip, LABELS, templates="photo")])
     plain = [Sample(noise(9, 9), ("cat",), name="plain")]
     words = [
         ("nothing to evaluate", explain.measure(clip, LABELS, "clip", "photo")),
@@ -471,9 +474,9 @@ def test_nothing_to_measure_is_told_in_each_measures_own_words(clip: clipsx.Clip
     ]
     for told, measure in words:
         with pytest.raises(ValueError, match=told):
-            stream(clip, plain, [recognise.measure(clip, LABELS, "photo"), measure])
+            stream(clip, plain, [recognise.measure(clip, LABELS, templates="photo"), measure])
     silent = Measure("silent", lambda look: ())
-    tables = stream(clip, plain, [silent, recognise.measure(clip, LABELS, "photo")])
+    tables = stream(clip, plain, [silent, recognise.measure(clip, LABELS, templates="photo")])
     assert len(tables[0]) == 0 and len(tables[1]) == 3
     assert stream(clip, plain, []) == []
 
@@ -488,7 +491,7 @@ def test_a_resnet_goes_through_what_needs_no_blocks() -> None:
     clip, world = tiny_resnet(), World(4)
     asked = "clip, clip-surgery+code, clip-surgery-released"
     measures = [explain.measure(clip, LABELS, asked, "photo"), segment.measure(clip, LABELS, asked, templates="photo")]
-    measures += [recognise.measure(clip, LABELS, "photo")]
+    measures += [recognise.measure(clip, LABELS, templates="photo")]
     explained, _, recognition = stream(clip, world, measures)
     assert explained["depth"].isna().all() and set(explained["reading"]) == set(asked.split(", "))
     own = clip.encode_image(clip.prepare(made(0).image)) @ clip.encode_labels(LABELS, "photo").T

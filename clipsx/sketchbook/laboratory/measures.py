@@ -89,7 +89,7 @@ def _row(name: str, values: Float[np.ndarray, " P"], images: Iterable[object], w
 
 def _recognition(clip: Clip, size: int, length: int) -> Found:
     """Top-1 on scenes of one object and mAP on scenes of one to three, by cosine with "a photo of a {noun}"."""
-    measures = [recognise.measure(clip, NOUNS, PROMPT)]
+    measures = [recognise.measure(clip, NOUNS, templates=PROMPT)]
     one, several = (
         recognise.as_arrays(stream(clip, world(TEST, length, size, objects), measures, size=size)[0])
         for objects in ((1, 1), (1, 3))

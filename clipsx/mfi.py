@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,7 +53,7 @@ def summarise(matrix: Matrix) -> dict[str, float]:
 
 def pairs(matrix: Matrix, labels: Sequence[str], count: int = 10) -> pd.DataFrame:
     """The `count` most alike pairs of classes: a, b, similarity (mean of both directions)."""
-    _named_once(labels, len(matrix))
+    named_once(labels, len(matrix))
     off_diagonal(matrix)
     values = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
     a, b = np.triu_indices(len(values), 1)
@@ -75,20 +75,8 @@ def difference(before: Matrix, after: Matrix) -> dict[str, float]:
     return {"before": old, "after": new, "absolute": new - old, "relative": relative}
 
 
-def class_means(
-    features: Float[Tensor, "n D"], present: Bool[np.ndarray, "n N"]
-) -> tuple[Float[Tensor, "M D"], list[int]]:
-    """The unit mean of the images that show each class, for the M classes with an image, and which those are."""
-    if len(features) != len(present):
-        raise ValueError(f"{len(features)} images have features, {len(present)} have labels.")
-    kept = np.flatnonzero(present.any(axis=0)).tolist()
-    if not kept:
-        raise ValueError("No label has a positive image.")
-    unit = F.normalize(features, dim=1)
-    return F.normalize(torch.stack([unit[torch.from_numpy(present[:, n])].mean(dim=0) for n in kept]), dim=1), kept
-
-
-def _named_once(labels: Sequence[str], count: int) -> None:
+def named_once(labels: Sequence[str], count: int) -> None:
+    """Raise a ValueError unless there are `count` labels, each once."""
     twice = sorted({label for label in labels if list(labels).count(label) > 1})
     if twice or len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} classes{', twice: ' + ', '.join(twice) if twice else ''}.")

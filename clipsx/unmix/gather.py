@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +24,16 @@ POSITIONS = Reading("clip")
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What `fit` reads: (n, P, D) positions as a memory map of float16, (n, D) class features, (n, N) labels, names."""
+    """Images as training and scoring read them, and what tables say of them.
 
-    positions: np.ndarray
-    cls: np.ndarray
+    positions: (n, P, D), from `gather` a memory map of float16; cls: class features (n, D); present: labels 0 / 1.
+    """
+
+    positions: Shaped[np.ndarray, "n P D"]
+    cls: Shaped[np.ndarray, "n D"]
     present: Shaped[np.ndarray, "n N"]
-    labels: tuple[str, ...]
-    about: dict[str, str]
+    labels: tuple[str, ...] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(

@@ -149,9 +149,7 @@ def points_from_map(
         raise ValueError(f"threshold must lie in 0…1, not {threshold}.")
     h, w = max(1, sim.shape[0] // 2), max(1, sim.shape[1] // 2)
     cells = minmax(upsample(sim[None, :, :, None], (h, w)))[0, :, :, 0].flatten()  # (h·w)
-    count = min(int((cells >= threshold).sum()), cells.numel() // 2)
-    if not bool((cells > 0).any()):
-        count = 0
+    count = min(int((cells >= threshold).sum()), cells.numel() // 2) if bool((cells > 0).any()) else 0
     order = cells.sort(stable=True).indices  # (h·w), lowest first
     chosen = torch.cat([order.flip(0)[:count], order[:count]])  # (2·count)
     x = ((chosen % w + 0.5) * size[1] / w).long().clamp(max=size[1] - 1)

@@ -31,12 +31,17 @@ def similarity_matrix(text: Float[Tensor, "N D"], other: Float[Tensor, "M D"] | 
 
 def off_diagonal(matrix: Matrix) -> Float[np.ndarray, " P"]:
     """The N (N − 1) entries off the diagonal, row by row. Errors: ValueError if not square, or of one class."""
+    values = _square(matrix)
+    return values[~np.eye(len(values), dtype=bool)].astype(np.float64)
+
+
+def _square(matrix: Matrix) -> Num[np.ndarray, "N N"]:
     values = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise ValueError(f"The matrix is {values.shape}: one of class × class is needed.")
     if len(values) < 2:
         raise ValueError("One class has nothing off its diagonal: give at least two different labels.")
-    return values[~np.eye(len(values), dtype=bool)].astype(np.float64)
+    return values
 
 
 def mean_off_diagonal(matrix: Matrix) -> float:
@@ -54,8 +59,7 @@ def summarise(matrix: Matrix) -> dict[str, float]:
 def pairs(matrix: Matrix, labels: Sequence[str], count: int = 10) -> pd.DataFrame:
     """The `count` most alike pairs of classes: a, b, similarity (mean of both directions)."""
     named_once(labels, len(matrix))
-    off_diagonal(matrix)
-    values = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
+    values = _square(matrix)
     a, b = np.triu_indices(len(values), 1)
     both = (values[a, b].astype(np.float64) + values[b, a]) / 2
     first = np.argsort(-both, kind="stable")[:count]

@@ -4,7 +4,8 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from clipsx import datasets, paths
@@ -140,9 +141,10 @@ def looks(
     readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
     blocks = any(measure.blocks for measure in measures)
     numbers = list(range(len(samples)) if numbers is None else numbers)
-    opened = _Opened(clip.opener(size), samples, numbers, workers > 0)
+    opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    loader: Any = iter(DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is))
+    every: Any = DataLoader(numbers, batch_size=None, num_workers=workers, collate_fn=opened)  # type: ignore[arg-type]
+    loader = iter(every)
     try:
         for (height, width), alike in groupby(loader, key=lambda one: one[2].shape[2:]):
             while group := list(islice(alike, batch)):  # neighbours of one shape
@@ -165,27 +167,13 @@ def _told() -> Iterator[None]:
         raise
 
 
-@dataclass
-class _Opened(Dataset[Any]):
-    """Pictures as the loader asks for them: number, sample, what the model reads (1, 3, H, W)."""
-
-    pixels: Callable[[Any], Tensor]
-    samples: Sequence[Sample]
-    numbers: list[int]
-    whole: bool  # a sample that leaves its process is opened first
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
-        number = self.numbers[place]
-        sample = self.samples[number].closed()  # a list of samples does not keep what is opened here
-        images = self.pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
-        return number, sample.opened() if self.whole else sample, images
-
-
-def _as_it_is(opened: Any) -> Any:
-    return opened
+def _opened(
+    pixels: Callable[[Any], Tensor], samples: Sequence[Sample], whole: bool, number: int
+) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
+    """Number, sample and what the model reads; whole: the sample leaves its process, so that it is opened first."""
+    sample = samples[number].closed()  # a list of samples does not keep what is opened here
+    images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
+    return number, sample.opened() if whole else sample, images
 
 
 def _rows(measure: Measure, look: Look) -> pd.DataFrame:
@@ -254,8 +242,3 @@ class _Parts:
         for name, table in zip(self.names, tables, strict=True):
             with paths.whole(self._file(name, start)) as part:
                 table.to_parquet(part, index=False)
-
-
-def with_sample(look: Look, sample: Sample) -> Look:
-    """The same look with other labels and masks: what a measure asks of the same picture."""
-    return replace(look, sample=sample)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Gathered:
     cls: Shaped[np.ndarray, "n D"]
     present: Shaped[np.ndarray, "n N"]
     labels: tuple[str, ...] = ()
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
 
 
 def gather(

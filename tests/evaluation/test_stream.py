@@ -24,7 +24,7 @@ from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Sample
 from clipsx.evaluation import explain, recognise, segment
 from clipsx.evaluation import stream as streams
-from clipsx.evaluation.stream import Look, Measure, looks, stream, with_sample
+from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
 from helpers import noise, tiny_clip, tiny_resnet
 
@@ -188,8 +188,6 @@ def test_looks_hold_one_picture_each(clip: clipsx.Clip) -> None:
         text = clip.encode_text(["a", "b"])
         sim = look.similarities(Reading(), text)
         assert look.at_pixels(sim).shape == (*look.pixels, 2)
-        other = with_sample(look, Sample(sample.image, ("x",)))
-        assert other.sample.labels == ("x",) and other.seen is look.seen and other.number == look.number
 
 
 def test_what_a_process_is_sent_is_small(clip: clipsx.Clip) -> None:

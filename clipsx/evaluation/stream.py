@@ -23,12 +23,14 @@ from clipsx import datasets, paths
 from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
+from clipsx.images import Picture
 from clipsx.maps import minmax, upsample
 from clipsx.reading import Reading
 from clipsx.weights import digest
 
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
+Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
 
 
@@ -86,7 +88,7 @@ def stream(
     samples: Sequence[Sample],
     measures: Sequence[Measure],
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size = None,
     batch: int = BATCH,
     workers: int = 0,
     folder: str | Path | None = None,
@@ -132,7 +134,7 @@ def looks(
     samples: Sequence[Sample],
     measures: Sequence[Measure],
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size = None,
     batch: int = BATCH,
     workers: int = 0,
     numbers: Sequence[int] | None = None,
@@ -143,8 +145,7 @@ def looks(
     numbers = list(range(len(samples)) if numbers is None else numbers)
     opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    every: Any = DataLoader(numbers, batch_size=None, num_workers=workers, collate_fn=opened)  # type: ignore[arg-type]
-    loader = iter(every)
+    loader: Any = iter(DataLoader(numbers, None, num_workers=workers, collate_fn=opened))  # type: ignore[arg-type]
     try:
         for (height, width), alike in groupby(loader, key=lambda one: one[2].shape[2:]):
             while group := list(islice(alike, batch)):  # neighbours of one shape
@@ -168,7 +169,7 @@ def _told() -> Iterator[None]:
 
 
 def _opened(
-    pixels: Callable[[Any], Tensor], samples: Sequence[Sample], whole: bool, number: int
+    pixels: Callable[[Picture], Tensor], samples: Sequence[Sample], whole: bool, number: int
 ) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
     """Number, sample and what the model reads; whole: the sample leaves its process, so that it is opened first."""
     sample = samples[number].closed()  # a list of samples does not keep what is opened here
@@ -195,9 +196,15 @@ def _names(measures: Sequence[Measure]) -> list[str]:
     return [name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)]
 
 
-def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Any) -> dict[str, Any]:
+def made_by(clip: Clip) -> str:
+    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
+    layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
+    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
+
+
+def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Size) -> dict[str, Any]:
     """What decides every number of a run, by name."""
-    made = {"clipsx": version("clipsx"), "model": digest(clip.model) + clip.heads.weights, "size": repr(size)}
+    made: dict[str, Any] = {"clipsx": version("clipsx"), "model": made_by(clip), "size": repr(size)}
     made |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
     for name, measure in zip(_names(measures), measures, strict=True):
         asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 
 import clipsx
 from clipsx import towers, unmix
@@ -26,7 +27,8 @@ from clipsx.evaluation import explain, recognise, segment
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
-from helpers import noise, tiny_clip, tiny_resnet
+from clipsx.weights import digest
+from helpers import VIT, noise, tiny_clip, tiny_model, tiny_resnet
 
 LABELS = ("cat", "dog", "sky")
 COUNT = 11
@@ -319,8 +321,13 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(clip: clipsx.C
         with pytest.raises(ValueError, match=rf"another run \(not the same: {words}\): take another folder"):
             run(model, tmp_path, **options)
     head = unmix.Unmixed(clip, unmix.Projectors(32), LABELS, unmix.Config()).clip
-    with pytest.raises(ValueError, match="not the same: model"):
-        run(head, tmp_path)
+    quick = tiny_model(quick_gelu=True, vision={**VIT, "image_size": 32, "layers": 2, "width": 32, "patch_size": 8})
+    assert digest(quick) == digest(clip.model)  # what QuickGELU changes has no weights
+    grey = image_transform_v2(PreprocessCfg(size=32, mean=(0.5, 0.5, 0.5)), is_train=False)
+    others = [clipsx.Clip(quick, clip.preprocess, clip.tokenizer), clipsx.Clip(clip.model, grey, clip.tokenizer)]
+    for other in (head, *others):
+        with pytest.raises(ValueError, match=r"not the same: model\)"):
+            run(other, tmp_path)
     assert files(tmp_path) == before
     run(clip, tmp_path, batch=5)  # how it is computed is no part of what it is
 

@@ -42,7 +42,7 @@ Centring is feature surgery with all weights 1: what is left of its gain when th
 def ruled(cls: Float[Tensor, "n D"] | Float[np.ndarray, "n D"], text: Float[Tensor, "N D"]) -> dict[str, Scores]:
     """The scores of every one of `RULES`; rows are brought to unit length first."""
     cls = cls if isinstance(cls, Tensor) else torch.from_numpy(np.asarray(cls, dtype=np.float32))
-    cls, text = F.normalize(cls.float(), dim=1), F.normalize(text.float(), dim=1)
+    cls, text = (F.normalize(rows.float().cpu(), dim=1) for rows in (cls, text))
     return {name: rule(cls, text).numpy() for name, rule in RULES.items()}
 
 

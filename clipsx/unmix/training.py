@@ -48,7 +48,7 @@ def fit(
     stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[Projectors, list[dict[str, float]]]:
-    """Train projectors with CLIP frozen; return them in eval mode, and a log with a row per epoch.
+    """Train projectors with CLIP frozen, where `text` is; return them in eval mode, and a log with a row per epoch.
 
     features: (n, P, D) positions of every image, an array or memory map, read batch by batch; P = 1 for class tokens.
     labels: 0 / 1; text: features of the negative and the positive prompts; names: of the classes, in order.
@@ -62,7 +62,7 @@ def fit(
     """
     config = config or Config()
     _check(features, labels, text, names)
-    projectors = Projectors(text.shape[-1], config.seed).train()
+    projectors = Projectors(text.shape[-1], config.seed).train().to(text.device)
     optimizer = torch.optim.SGD(projectors.parameters(), config.lr, config.momentum)
     told = hashlib.sha256(text.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
     run = {"version": VERSION, "config": asdict(config), "labels": list(names), "text": told}
@@ -82,7 +82,7 @@ def fit(
                 done = (epoch * steps + step) / (config.epochs * steps)  # 0 … 1
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * done))
-                positions = _batch(features, chosen)  # (B, P, D)
+                positions = _batch(features, chosen).to(text.device)  # (B, P, D)
                 classes = projectors.project_text(text)  # (2, N, d)
                 p = spatial_head(projectors.project_image(positions), classes, config.negative)  # (B, N)
                 asymmetric = asymmetric_loss(p, torch.from_numpy(labels[chosen]), mask=mask)
@@ -92,7 +92,7 @@ def fit(
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                seen[chosen] = p.detach().numpy()
+                seen[chosen] = p.detach().cpu().numpy()
                 sums += np.array([loss.item(), asymmetric.item(), mixed.item()]) / steps
             row = {"epoch": epoch + 1, **dict(zip(("loss", "asymmetric", "mfi"), sums.tolist(), strict=True))}
             off_diagonal = mean_off_diagonal(projected_matrix(projectors, text[1]))
@@ -150,7 +150,7 @@ def _resume(
     if file is None or not file.exists():
         return []
     try:
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         told = f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
         raise ValueError(told) from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,13 @@ from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import Reading
 
 THRESHOLDS = np.round(np.linspace(0, 1, 101), 2)
-Numbers = tuple[float, Float[np.ndarray, "101"]] | None
+
+
+class Numbers(NamedTuple):
+    """Every label's mSC, and its IoU at all `THRESHOLDS`, in percent; NaN where the true region is not known."""
+
+    msc: Float[np.ndarray, " N"]
+    iou: Float[np.ndarray, "N 101"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +158,8 @@ class Session:
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
 
-    def numbers(
-        self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None
-    ) -> list[Numbers]:
-        """Per label the map's mSC and its IoU at every one of `THRESHOLDS`; None where the true region is not known."""
+    def numbers(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Numbers:
+        """What the labels' maps score, measured the first time only."""
         key = (self._key(picture, reading, size), tuple(labels), reading.surgery, reading.tau)
         return self._numbers.get(key, lambda: measured(self.maps(picture, labels, reading, size), picture, labels))
 
@@ -165,14 +169,14 @@ class Session:
         return logits[0].float().softmax(-1).tolist()
 
 
-def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> list[Numbers]:
-    """Per label its map's mSC and IoU at all `THRESHOLDS`, in percent; None where the true region is not known."""
+def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:
+    """What maps score against the picture's true regions."""
     masks, ignore = picture.sample.masks, picture.sample.ignore
+    found = Numbers(np.full(len(labels), np.nan), np.full((len(labels), len(THRESHOLDS)), np.nan))
     known = [i for i, label in enumerate(labels) if label in masks]
-    result: list[Numbers] = [None] * len(labels)
     pixels = Maps(maps.values[known], maps.constant[known]).pixels(picture.size) if known else ()  # (n, H, W)
     for i, map in zip(known, pixels, strict=True):
         mask = masks[labels[i]]
         inside, outside = exceedance(map, mask, ignore, THRESHOLDS)  # (101,) both
-        result[i] = (msc(map, mask, ignore), iou_curve(inside, outside, float(mask[~ignore].mean())))
-    return result
+        found.msc[i], found.iou[i] = msc(map, mask, ignore), iou_curve(inside, outside, float(mask[~ignore].mean()))
+    return found

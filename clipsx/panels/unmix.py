@@ -15,7 +15,7 @@ import torch
 from clipsx import mfi, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
@@ -77,10 +77,8 @@ class UnmixPanel(FigurePanel):
             "label": W.Dropdown(description="label", options=list(self.train.labels)),
         }
         for name, control in self._controls.items():
-            control.style, control.layout = style, wide
-            also = {"label": ""} if name == "image" else {}  # another picture is asked for one of its own labels
-            control.observe(lambda change, name=name, also=also: self._heard(**{name: change["new"]}, **also), "value")
-            control.tooltip = name
+            control.style, control.layout, control.tooltip = style, wide, name
+        self._listen()
         self._go = W.Button(description="Train", icon="play", button_style="primary")
         self._halt = W.Button(description="Stop", icon="stop", disabled=True)
         self._reset = W.Button(description="Reset", icon="undo")
@@ -91,7 +89,7 @@ class UnmixPanel(FigurePanel):
         self._halt.on_click(lambda _: self.stop())
         self._reset.on_click(lambda _: self.reset())
         self._keep.on_click(lambda _: self.save_projectors())
-        self._curves, self._maps = (W.Image(format="png", layout=W.Layout(max_width="100%")) for _ in range(2))
+        self._curves, self._maps = image(), image()
         self._words = W.HTML()
         c = self._controls
         dials = W.HBox([W.VBox([c["weight"], c["alpha"]]), W.VBox([c["lr"], c["epochs"]])])
@@ -119,25 +117,21 @@ class UnmixPanel(FigurePanel):
         known = state.label in self.train.labels
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
-    def _adopt(self, state: Unmixing) -> None:
+    def _adopt(self, state: Unmixing, news: str = "") -> None:
+        """What the dials say now; maps of another picture wait until training is over."""
         other = self.rows and state.config != self._state.config
-        words = "These dials make another run: Train starts it." if other else ""
+        words = "These dials make another run: Train starts it." if other else news
         self._state = state
         self._fill()
         self._code.code = self.code()
         self._go.description = "Resume" if self._file.exists() else "Train"
-        if not self._worker.busy:
-            self._worker.start([("reading the picture", self._draw_maps)], lambda: self._ready(words))
+        if self._halt.disabled:
+            steps = [("reading the picture", self._draw_maps), ("drawing", self._draw_curves)]
+            self._worker.start(steps, lambda: self._tell(words, "status"))
 
-    def _ready(self, words: str) -> None:
-        self._draw_curves()
-        self._tell(words, "status")
-
-    def _fill(self) -> None:
-        """Put the state into the controls, without hearing them."""
-        with self._unheard():
-            for name, control in self._controls.items():
-                control.value = getattr(self._state, name)
+    def _heard(self, **change: Any) -> None:
+        """Another picture is asked for one of its own labels."""
+        super()._heard(**change, **({"label": ""} if "image" in change else {}))
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -149,11 +143,11 @@ class UnmixPanel(FigurePanel):
 
     def start(self) -> None:
         """Train, or go on where the run of these dials was stopped; `wait` waits for it."""
-        if self._worker.busy and self._halt.disabled is False:
+        if not self._halt.disabled:
             return
         self._worker.wait()
         self._stopped.clear()
-        self._go.disabled, self._halt.disabled, self._reset.disabled = True, False, True
+        self._lock(True)
         self._bar.max, self._bar.value, self._began = self._state.epochs, 0, (0.0, 0)
         self._tell("")
         self._worker.start([("training", self._train)], self._finish)
@@ -181,13 +175,16 @@ class UnmixPanel(FigurePanel):
 
     def _train(self) -> None:
         self.rows, self.run = [], self._state.config
-        try:
-            self.projectors, self.rows = fit(
-                self.train.positions, self.train.present, self.text, self.train.labels, self.run,
-                self._on_epoch, self._stopped.is_set, self._file,
-            )  # fmt: skip
-        finally:
-            self._go.disabled, self._halt.disabled, self._reset.disabled = False, True, False
+        self.projectors, self.rows = fit(
+            self.train.positions, self.train.present, self.text, self.train.labels, self.run,
+            self._on_epoch, self._stopped.is_set, self._file,
+        )  # fmt: skip
+
+    def _lock(self, trains: bool) -> None:
+        self._go.disabled, self._halt.disabled, self._reset.disabled = trains, not trains, trains
+
+    def _on_end(self) -> None:
+        self._lock(False)
 
     def _on_epoch(self, row: dict[str, float], projectors: Projectors) -> None:
         now, epoch = time.monotonic(), int(row["epoch"])
@@ -236,8 +233,10 @@ class UnmixPanel(FigurePanel):
         """`RunView.sentence` of what the panel shows."""
         return self.view.sentence()
 
-    def save_projectors(self, name: str = "unmixed") -> Any:
+    def save_projectors(self, name: str = "unmixed") -> Path | None:
         """`Unmixed.save` into a folder under `out`; None where there is nothing yet, as is told."""
-        if self.unmixed is None:
-            return self._tell("Nothing is trained yet: press Train first.")
-        return self._save(lambda: self.unmixed.save(self.out / name))  # type: ignore[union-attr]
+        unmixed = self.unmixed
+        if unmixed is None:
+            self._tell("Nothing is trained yet: press Train first.")
+            return None
+        return self._save(lambda: unmixed.save(self.out / name))

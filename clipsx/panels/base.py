@@ -44,14 +44,16 @@ class FigurePanel(W.VBox):
     """A panel around a figure.
 
     Heirs hold a frozen dataclass in `_state` and a `view` of it, name controls after the entries that they move, put
-    their rows in place, check a state (`_checked`) and say what is to be done to show it (`_steps`).
+    their rows in place, check a state (`_checked`) and draw what their view shows (`_draw`).
     """
 
     view: Shown
     _state: Any
     _checked: Callable[[Any], Any]
     _controls: Mapping[str, Any]
+    _draw: Callable[[], None]
     stem: str = "figure"  # of what is saved
+    doing: str = "drawing"  # in words
     patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
     def __init__(self, out: str | Path) -> None:
@@ -108,7 +110,7 @@ class FigurePanel(W.VBox):
 
     def _steps(self) -> list[Step]:
         """What has to be done until the state is shown, in words and as calls."""
-        raise NotImplementedError
+        return [(self.doing, self._draw)]
 
     def _listen(self) -> None:
         """Hear the controls: each moves the entry of its name."""

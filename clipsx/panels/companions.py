@@ -19,7 +19,6 @@ from clipsx.panels.base import FigurePanel, image, label_map, png_of
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours, spoken
 from clipsx.panels.state import Entries, require, updated
-from clipsx.panels.worker import Step
 
 SCENES = 4  # behind a cell
 
@@ -84,7 +83,7 @@ class CompanionsPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "companions"
+    stem, doing = "companions", "reading the scenes"
 
     def __init__(
         self,
@@ -132,9 +131,6 @@ class CompanionsPanel(FigurePanel):
         values = np.asarray(self.matrices[self._state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
         self._cells.name, self._cells.values = self._state.measure, np.ascontiguousarray(values).tobytes()
         self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
-
-    def _steps(self) -> list[Step]:
-        return [("reading the scenes", self._draw)]
 
     def _draw(self) -> None:
         view = self.view

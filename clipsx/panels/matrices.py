@@ -163,11 +163,11 @@ class MatrixPanel(FigurePanel):
         self._typed.value = ", ".join(self.labels)
 
     def _steps(self) -> list[Step]:
-        view = self.view
-        steps: list[Step] = [(f"reading labels, {side}", partial(view.matrix, side)) for side in view.sides]
-        return [*steps, ("drawing", partial(self._draw, view))]
+        sides = [(f"reading labels, {side}", partial(self.view.matrix, side)) for side in self.view.sides]
+        return [*sides, *super()._steps()]
 
-    def _draw(self, view: MatrixView) -> None:
+    def _draw(self) -> None:
+        view = self.view
         self._picture.value = png_of(view.figure())
         rows = mfi.pairs(view.matrix("left").to_numpy(), list(view.labels), 5)
         alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())

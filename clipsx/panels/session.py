@@ -62,26 +62,22 @@ class Maps:
         return upsample(grid, size)[0].permute(2, 0, 1).numpy()
 
 
-class Kept:
+class Kept(OrderedDict[Hashable, Any]):
     """The last `size` results by key; the oldest goes first. Safe to share between threads."""
 
     def __init__(self, size: int) -> None:
-        self._items: OrderedDict[Hashable, Any] = OrderedDict()
+        super().__init__()
         self._size, self._lock = size, Lock()
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._items
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under a key, else what `make` gives; None is never kept."""
+        found = self.get(key)
+        value = make() if found is None else found
         with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        value = make()
-        with self._lock:
-            self._items[key] = value
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
+            self[key] = value
+            self.move_to_end(key)
+            while len(self) > self._size:
+                self.popitem(last=False)
         return value
 
 
@@ -93,7 +89,7 @@ class Session:
 
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
-        self._dense, self._numbers, self._text = Kept(keep), Kept(keep), Kept(4096)
+        self._dense, self._text = Kept(keep), Kept(4096)
         self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
@@ -112,9 +108,9 @@ class Session:
         """One walk of the tower for several readings and the relations of a block: of its blocks none is kept."""
         seen = self._walk(picture, readings, size, block is not None)
         for reading in readings:
-            self._dense.get(self._key(picture, reading, size), partial(seen.features.get, reading.features))
+            self._dense.made(self._key(picture, reading, size), partial(seen.features.get, reading.features))
         if block is not None:
-            self._relations.get(self._block(picture, block, size), partial(self._related, seen, block))
+            self._relations.made(self._block(picture, block, size), partial(self._related, seen, block))
 
     def _walk(self, picture: Picture, readings: Sequence[Reading], size: int | None, keep: bool = False) -> Seen:
         return self.clip.look(self.clip.prepare(picture.sample.image, size=size), readings, keep)
@@ -128,12 +124,12 @@ class Session:
     def dense(self, picture: Picture, reading: Reading, size: int | None = None) -> DenseFeatures:
         """The picture's features by a reading, encoded the first time only."""
         key = self._key(picture, reading, size)
-        return self._dense.get(key, lambda: self._walk(picture, [reading], size).features[reading.features])
+        return self._dense.made(key, lambda: self._walk(picture, [reading], size).features[reading.features])
 
     def text(self, labels: Sequence[str]) -> Float[Tensor, "N D"]:
         """The labels' features, each encoded the first time only."""
         encode = self.clip.encode_labels
-        return torch.cat([self._text.get(label, partial(encode, [label])) for label in labels])  # (N, D)
+        return torch.cat([self._text.made(label, partial(encode, [label])) for label in labels])  # (N, D)
 
     def relation(self, picture: Picture, pair: str, block: int, size: int | None = None) -> Float[np.ndarray, "P P"]:
         """Attention of every patch to every patch, P = h · w, by one of `RELATIONS`; zeros for a tower without blocks.
@@ -141,7 +137,7 @@ class Session:
         The columns of the tokens before the patches are dropped, and the rows sum to 1.
         """
         key = self._block(picture, block, size)
-        return self._relations.get(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
+        return self._relations.made(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
 
     def _related(self, seen: Seen, block: int) -> dict[str, Float[np.ndarray, "P P"]]:
         found, start = {}, self.clip.tower.prefix
@@ -157,11 +153,6 @@ class Session:
         sim = reading.similarities(self.dense(picture, reading, size), self.text(labels), redundant)  # (1, h, w, N)
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
-
-    def numbers(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Numbers:
-        """What the labels' maps score, measured the first time only."""
-        key = (self._key(picture, reading, size), tuple(labels), reading.surgery, reading.tau)
-        return self._numbers.get(key, lambda: measured(self.maps(picture, labels, reading, size), picture, labels))
 
     def scores(self, picture: Picture, labels: Sequence[str], size: int | None = None) -> list[float]:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""

@@ -119,7 +119,7 @@ class UnmixPanel(FigurePanel):
 
     def _adopt(self, state: Unmixing, news: str = "") -> None:
         """What the dials say now; maps of another picture wait until training is over."""
-        other = self.rows and state.config != self._state.config
+        other = self.rows and state.config != self.run
         words = "These dials make another run: Train starts it." if other else news
         self._state = state
         self._fill()

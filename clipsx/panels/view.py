@@ -17,7 +17,7 @@ from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
 from clipsx.metrics import iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.session import Maps, Numbers, Picture, Session
+from clipsx.panels.session import Maps, Numbers, Picture, Session, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 
@@ -61,10 +61,8 @@ class View:
 
     @cached_property
     def numbers(self) -> tuple[Numbers, Numbers]:
-        """mSC and IoU of every raw and of every repaired map (`Session.numbers`)."""
-        picture, labels, size = self.picture, self.labels, self.state.size
-        raw = self.session.numbers(picture, labels, RAW, size)
-        return raw, self.session.numbers(picture, labels, self.reading, size)
+        """mSC and IoU of every raw and of every repaired map."""
+        return measured(self.raw, self.picture, self.labels), measured(self.repaired, self.picture, self.labels)
 
     def number(self, numbers: Numbers, place: int) -> tuple[float, float]:
         """A label's mSC and its IoU at the threshold."""

@@ -89,7 +89,7 @@ def test_blocks_are_not_kept(picture: Picture, monkeypatch: pytest.MonkeyPatch) 
         assert _do(session, picture, replace(STATE, block=block)) <= 1 + len(LABELS)
     gc.collect()
     assert len(seen) == clip.tower.blocks**2 and not any(block() for block in seen)
-    assert len(session._relations._items) == 1  # of the block shown
+    assert len(session._relations) == 1  # of the block shown
     assert [words for words, _ in session.steps(picture, LABELS, replace(STATE, block=0))] == ["reading the attention"]
     assert session.steps(picture, LABELS, replace(STATE, block=-1)) == []
 
@@ -162,5 +162,5 @@ def test_pictures_of_any_shape() -> None:
 def test_kept_forgets_the_oldest() -> None:
     kept, made = Kept(2), []
     for key in "abacab":
-        kept.get(key, lambda key=key: made.append(key))
+        kept.made(key, lambda key=key: made.append(key) or key)
     assert "".join(made) == "abcb"

@@ -8,10 +8,8 @@ import ipywidgets as W
 import pandas as pd
 from matplotlib.figure import Figure
 
-from clipsx.messages import nearest
 from clipsx.panels.base import FigurePanel, image, png_of
-from clipsx.panels.state import Entries, plain, updated
-from clipsx.panels.worker import Step
+from clipsx.panels.state import Entries, plain, require, updated
 from clipsx.sketchbook.laboratory import answers
 from clipsx.sketchbook.laboratory.answers import written
 from clipsx.sketchbook.laboratory.measures import SHOWN
@@ -99,7 +97,7 @@ class LaboratoryPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "laboratory"
+    stem, doing = "laboratory", "drawing the maps"
 
     def __init__(self, found: Results | None = None, *, out: str | Path = "out", **state: Any) -> None:
         super().__init__(out)
@@ -146,19 +144,13 @@ class LaboratoryPanel(FigurePanel):
         return SceneView(self.found, self._state)
 
     def _checked(self, state: Cell) -> Cell:
-        if state.run not in self._grid.index:
-            raise ValueError(f"No trained cell is called {state.run!r}{nearest(state.run, self._grid.index)}.")
-        if state.beside not in self._runs.index:
-            raise ValueError(f"No model is called {state.beside!r}{nearest(state.beside, self._runs.index)}.")
-        if state.label not in ("", *Sketchbook.NOUNS):
-            raise ValueError(f"Unknown noun {state.label!r}{nearest(state.label, Sketchbook.NOUNS)}.")
+        require("trained cell", state.run, self._grid.index)
+        require("model", state.beside, self._runs.index)
+        require("noun", state.label, ("", *Sketchbook.NOUNS))
         count = len(next(iter(scenes(state.run).values())))
         if not 0 <= state.scene < count:
             raise ValueError(f"scene must lie in 0…{count - 1}, not {state.scene}.")
         return state
-
-    def _steps(self) -> list[Step]:
-        return [("drawing the maps", self._draw)]
 
     def _draw(self) -> None:
         view = self.view
@@ -174,7 +166,5 @@ class LaboratoryPanel(FigurePanel):
             return
         before, run = self._grid.loc[self._state.run], self.nearest(dial, value)
         after = self._grid.loc[run]
-        moved = [words for name, words in DIALS.items() if name != dial and before[name] != after[name]]
-        self.restore(
-            {"run": run}, f"No cell was trained with just that: {', '.join(moved)} moved as well." if moved else ""
-        )
+        moved = ", ".join(words for name, words in DIALS.items() if name != dial and before[name] != after[name])
+        self.restore({"run": run}, f"No cell was trained with just that: {moved} moved as well." if moved else "")

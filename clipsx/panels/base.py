@@ -51,7 +51,7 @@ class FigurePanel(W.VBox):
     _state: Any
     _checked: Callable[[Any], Any]
     _controls: Mapping[str, Any]
-    _draw: Callable[[], None]
+    _draw: Callable[..., None]
     stem: str = "figure"  # of what is saved
     doing: str = "drawing"  # in words
     patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
@@ -106,7 +106,8 @@ class FigurePanel(W.VBox):
         self._state = state
         self._fill()
         self._code.code = self.code()
-        self._worker.start(self._steps(), lambda: self._tell(news, "status"))
+        if steps := self._steps():
+            self._worker.start(steps, lambda: self._tell(news, "status"))
 
     def _steps(self) -> list[Step]:
         """What has to be done until the state is shown, in words and as calls."""

@@ -56,10 +56,11 @@ class Maps:
     values: Float[np.ndarray, "N h w"]
     constant: Bool[np.ndarray, " N"]
 
-    def pixels(self, size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:
-        """The maps at an image's (H, W)."""
-        grid = torch.from_numpy(self.values).permute(1, 2, 0)[None]  # (1, h, w, N)
-        return upsample(grid, size)[0].permute(2, 0, 1).numpy()
+
+def at_pixels(maps: Float[np.ndarray, "N h w"], size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:
+    """Maps at an image's (H, W)."""
+    grid = torch.from_numpy(maps).permute(1, 2, 0)[None]  # (1, h, w, N)
+    return upsample(grid, size)[0].permute(2, 0, 1).numpy()
 
 
 class Kept(OrderedDict[Hashable, Any]):
@@ -165,7 +166,7 @@ def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:
     masks, ignore = picture.sample.masks, picture.sample.ignore
     found = Numbers(np.full(len(labels), np.nan), np.full((len(labels), len(THRESHOLDS)), np.nan))
     known = [i for i, label in enumerate(labels) if label in masks]
-    pixels = Maps(maps.values[known], maps.constant[known]).pixels(picture.size) if known else ()  # (n, H, W)
+    pixels = at_pixels(maps.values[known], picture.size) if known else ()  # (n, H, W)
     for i, map in zip(known, pixels, strict=True):
         mask = masks[labels[i]]
         inside, outside = exceedance(map, mask, ignore, THRESHOLDS)  # (101,) both

@@ -19,6 +19,7 @@ from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
+from clipsx.panels.worker import Step
 from clipsx.unmix import PROMPTS, Gathered, Projectors, Unmixed, fit, projected_matrix
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
@@ -38,7 +39,7 @@ class UnmixPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "unmix"
+    stem, doing = "unmix", "reading the picture"
     patience = 5.0  # a panel that trains is shown while it trains
 
     def __init__(
@@ -89,7 +90,7 @@ class UnmixPanel(FigurePanel):
         self._halt.on_click(lambda _: self.stop())
         self._reset.on_click(lambda _: self.reset())
         self._keep.on_click(lambda _: self.save_projectors())
-        self._curves, self._maps = image(), image()
+        self._pictures = {"curves": image(), "maps": image()}
         self._words = W.HTML()
         c = self._controls
         dials = W.HBox([W.VBox([c["weight"], c["alpha"]]), W.VBox([c["lr"], c["epochs"]])])
@@ -97,7 +98,8 @@ class UnmixPanel(FigurePanel):
         shown = W.HBox([c["image"], c["label"]])
         tools = W.HBox([*self._tools.children[:3], self._keep, self._code])
         title = W.HTML("<b>Unmix, live</b>")
-        self.children = [title, dials, buttons, self._curves, shown, self._maps, self._words, tools, self._line]
+        curves, maps = self._pictures.values()
+        self.children = [title, dials, buttons, curves, shown, maps, self._words, tools, self._line]
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -118,16 +120,12 @@ class UnmixPanel(FigurePanel):
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
     def _adopt(self, state: Unmixing, news: str = "") -> None:
-        """What the dials say now; maps of another picture wait until training is over."""
         other = self.rows and state.config != self.run
-        words = "These dials make another run: Train starts it." if other else news
-        self._state = state
-        self._fill()
-        self._code.code = self.code()
+        super()._adopt(state, "These dials make another run: Train starts it." if other else news)
         self._go.description = "Resume" if self._file.exists() else "Train"
-        if self._halt.disabled:
-            steps = [("reading the picture", self._draw_maps), ("drawing", self._draw_curves)]
-            self._worker.start(steps, lambda: self._tell(words, "status"))
+
+    def _steps(self) -> list[Step]:
+        return super()._steps() if self._halt.disabled else []  # after training all is drawn anyway
 
     def _heard(self, **change: Any) -> None:
         """Another picture is asked for one of its own labels."""
@@ -187,31 +185,30 @@ class UnmixPanel(FigurePanel):
         self._lock(False)
 
     def _on_epoch(self, row: dict[str, float], projectors: Projectors) -> None:
-        now, epoch = time.monotonic(), int(row["epoch"])
+        now, epoch, last = time.monotonic(), int(row["epoch"]), self.run.epochs
         if not self._began[0]:
             self._began = (now, epoch)
         self.rows.append(row)
         self._bar.value = epoch
         pace = (now - self._began[0]) / max(1, epoch - self._began[1])
-        self._eta.value = f"epoch {epoch} of {self._state.epochs}, {pace * (self._state.epochs - epoch):.0f} s to go"
-        if now - self._drawn > PAUSE or epoch == self._state.epochs:
+        self._eta.value = f"epoch {epoch} of {last}, {pace * (last - epoch):.0f} s to go"
+        if now - self._drawn > PAUSE or epoch == last:
             self._matrix = np.asarray(projected_matrix(projectors, self.text[1]).cpu())
-            self._draw_curves()
+            self._draw(["curves"])
             self._drawn = time.monotonic()
 
     def _finish(self) -> None:
         if self.projectors is not None:
             self._matrix = np.asarray(projected_matrix(self.projectors, self.text[1]).cpu())
-        self._go.description = "Resume" if len(self.rows) < self._state.epochs and self.rows else "Train"
+        self._go.description = "Resume" if 0 < len(self.rows) < self.run.epochs else "Train"
         self._bar.value = len(self.rows)
-        self._eta.value = f"{len(self.rows)} of {self._state.epochs} epochs"
-        self._draw_curves()
-        self._draw_maps()
+        self._eta.value = f"{len(self.rows)} of {self.run.epochs} epochs"
+        self._draw()
         self._code.code = self.code()
         self._words.value = spoken(self.sentence())
         self._tell("")
 
-    # Pictures -------------------------------------------------------------------------------------------------------
+    # To take away ---------------------------------------------------------------------------------------------------
 
     @property
     def view(self) -> RunView:
@@ -221,13 +218,9 @@ class UnmixPanel(FigurePanel):
             tuple(self.rows), self._before, self._matrix,
         )  # fmt: skip
 
-    def _draw_curves(self) -> None:
-        self._curves.value = png_of(self.view.figure(["curves"]))
-
-    def _draw_maps(self) -> None:
-        self._maps.value = png_of(self.view.figure(["maps"]))
-
-    # To take away ---------------------------------------------------------------------------------------------------
+    def _draw(self, parts: Sequence[str] = ("curves", "maps")) -> None:
+        for part in parts:
+            self._pictures[part].value = png_of(self.view.figure([part]))
 
     def sentence(self) -> str:
         """`RunView.sentence` of what the panel shows."""

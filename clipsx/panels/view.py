@@ -17,7 +17,7 @@ from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
 from clipsx.metrics import iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.session import Maps, Numbers, Picture, Session, measured
+from clipsx.panels.session import Maps, Numbers, Picture, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 
@@ -136,9 +136,9 @@ class View:
     def figure(self) -> Figure:
         """The photo, the raw map, the repaired one and the attention (`draw_view`)."""
         s, sample, (height, width) = self.state, self.picture.sample, self.picture.size
-        grids = Maps(np.stack([maps.values[self.place] for maps in (self.raw, self.repaired)]), np.zeros(2, dtype=bool))
+        both = np.stack([maps.values[self.place] for maps in (self.raw, self.repaired)])  # (2, h, w)
         figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
-        axes, both = figure.subplots(1, 4), grids.pixels((height, width))
+        axes, both = figure.subplots(1, 4), at_pixels(both, self.picture.size)
         draw_view(axes, sample, s.shown or "", both, self.attention, self.anchor, self.titles, s.threshold, s.opacity)
         return figure
 
@@ -168,7 +168,7 @@ def draw_view(
         covered = coverage(mask, grid)
         scores = [(msc(m, mask, sample.ignore), iou(m, mask, threshold, sample.ignore)) for m in maps]
         words = ["mSC {:.1f} %, IoU {:.1f} %".format(*score) for score in scores]
-    spread = Maps(stretched(attention)[None], np.zeros(1, dtype=bool)).pixels(size)
+    spread = at_pixels(stretched(attention)[None], size)
     axes[0].imshow(sample.image)
     axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
     axes[0].set_title(f"{label or EMPTY}\n{sample.name}", fontsize=10)

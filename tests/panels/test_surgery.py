@@ -20,6 +20,7 @@ from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, png
 from clipsx.panels.layout import PARTS
+from clipsx.panels.session import at_pixels
 from helpers import noise, tiny_clip, tiny_resnet, unchecked
 
 SAMPLES = Sketchbook(seed=3, length=20, size=64)
@@ -456,7 +457,9 @@ def test_code_makes_the_same_maps(panel: SurgeryPanel, state: dict[str, Any]) ->
         exec(code, names)
     view = panel.view
     for name, maps in (("raw", view.raw), ("maps", view.repaired)):
-        np.testing.assert_array_equal(names[name][0].permute(2, 0, 1).numpy(), maps.pixels(view.picture.size))
+        np.testing.assert_array_equal(
+            names[name][0].permute(2, 0, 1).numpy(), at_pixels(maps.values, view.picture.size)
+        )
     assert names["shown"] == view.place
     assert len(names["figure"].axes) >= 4
     assert names["attention"].shape == view.attention.shape
@@ -468,7 +471,7 @@ def test_code_of_own_pictures(panel: SurgeryPanel) -> None:
     names: dict[str, Any] = {"clip": panel.clip}
     exec(panel.code(), names)
     np.testing.assert_array_equal(
-        names["maps"][0].permute(2, 0, 1).numpy(), panel.view.repaired.pixels(panel.view.picture.size)
+        names["maps"][0].permute(2, 0, 1).numpy(), at_pixels(panel.view.repaired.values, panel.view.picture.size)
     )
 
 

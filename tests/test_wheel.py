@@ -36,6 +36,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert {f"clipsx/_data/{name}" for name in shipped} <= set(names)
     assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
     assert any(name.startswith("clipsx/panels/") and name.endswith(".js") for name in names)
+    assert "clipsx/pages/index.html.j2" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}
     assert not any("checkpoint" in name or "__pycache__" in name for name in names)
     assert wheel.stat().st_size < MOST_MEGABYTES * 1e6

@@ -154,7 +154,7 @@ def companions(table: pd.DataFrame) -> str:
 def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
     """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognise.summarise`."""
     means, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
-    full, without = means.loc["unmix"], means.loc["without MFI loss"]
+    full, without = (means.loc[name].to_dict() for name in ("unmix", "without MFI loss"))
     said = [
         f"Mean over {seeds} seed{'s' if seeds > 1 else ''}.",
         f"Mean off-diagonal of the trained labels {full['before']:.3f} → {full['after']:.3f} with the MFI loss, "

@@ -131,7 +131,7 @@ def scene(number: int, size: int = 192) -> Sample:
 
 def _drawn(maps: Mapping[str, Tensor], sample: Sample, number: int, label: str) -> list[np.ndarray]:
     """A label's maps of a shipped scene (of a run's `scenes`), one per choice, as large as the picture: (H, W) each."""
-    place, pixels = Sketchbook.NOUNS.index(label), sample.image.size[::-1]
+    place, pixels = Sketchbook.NOUNS.index(label), (sample.image.height, sample.image.width)
     chosen = [maps[f"{r.method} {r.surgery}"][number][None, ..., [place]] for r in CHOICES]  # (1, h, w, 1)
     return [upsample(sim, pixels)[0, ..., 0].numpy() for sim in chosen]
 

@@ -11,6 +11,7 @@ from clipsx import plots
 from clipsx.datasets import Sample
 from clipsx.maps import upsample
 from clipsx.metrics import msc
+from clipsx.plots.axes import MARKERS
 from clipsx.sketchbook.laboratory.answers import FACTORS, RAW, REPAIRS, finished, of_factor, tidy
 from clipsx.sketchbook.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.sketchbook.laboratory.runs import Results, scenes
@@ -29,9 +30,8 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
         # Models of two seeds stand side by side; points of several measures do not hide one another.
         x = rows["at"].map(place) + 0.06 * (n - (len(measures) - 1) / 2) + 0.02 * (rows["seed"] - 7)
         low, high = (rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)
-        ax.errorbar(
-            x, rows["value"], [low, high], fmt="osD^v"[n % 5], color=colour, capsize=2, markersize=4, label=name
-        )
+        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 2, "markersize": 4, "label": name}
+        ax.errorbar(x, rows["value"], [low, high], **style)
         means = rows.groupby("at", sort=False)["value"].mean().reindex(ticks)
         ax.plot(range(len(ticks)), means, color=colour, linewidth=1, linestyle=("-", "--", "-.", ":", "-")[n % 5])
     if zero:
@@ -82,7 +82,7 @@ def depths(found: Results) -> Any:
     figure, axes = _multiples(len(shown))
     for (words, rows), ax in zip(shown.items(), axes, strict=False):
         for n, (at, mine) in enumerate(rows.groupby("at", sort=False)):
-            style = {"color": plots.shade(n), "marker": "osD^v"[n % 5], "markersize": 3, "linewidth": 1.2}
+            style = {"color": plots.shade(n), "marker": MARKERS[n % 5], "markersize": 3, "linewidth": 1.2}
             for surgery, line in (("none", "-"), ("code", "--")):
                 means = mine[mine["surgery"] == surgery].groupby("depth")["msc"].mean()
                 ax.plot(means, line, label=at if surgery == "none" else None, **style)
@@ -142,9 +142,8 @@ def contrasts(runs: Sequence[str]) -> dict[tuple[int, str], np.ndarray]:
     for number in range(len(next(iter(maps[0].values())))):
         sample = scene(number)
         for label, mask in sample.masks.items():
-            found[number, label] = np.array(
-                [[msc(m, mask) for m in _drawn(run, sample, number, label)] for run in maps]
-            )
+            drawn = [_drawn(run, sample, number, label) for run in maps]
+            found[number, label] = np.array([[msc(map, mask) for map in each] for each in drawn])
     return found
 
 

@@ -101,13 +101,11 @@ def find(names: Sequence[str] | None = None) -> list[Path]:
     Raises ValueError for a name that no notebook starts with, with the nearest ones.
     """
     every = {path.stem: path for path in sorted(paths.notebooks().glob("[0-9]*.ipynb"))}
-    chosen: set[str] = set()
-    for name in every if names is None else names:
-        meant = [stem for stem in every if stem.startswith(name.removesuffix(".ipynb"))]
-        if not meant:
-            raise ValueError(f"Unknown notebook {name!r}{nearest(name, every)}.")
-        chosen.update(meant)
-    return [every[stem] for stem in every if stem in chosen]
+    starts = tuple(every) if names is None else tuple(name.removesuffix(".ipynb") for name in names)
+    for start in starts:
+        if not any(stem.startswith(start) for stem in every):
+            raise ValueError(f"Unknown notebook {start!r}{nearest(start, every)}.")
+    return [path for stem, path in every.items() if stem.startswith(starts)]
 
 
 def inject(notebook: nbformat.NotebookNode, given: dict[str, Any]) -> nbformat.NotebookNode:
@@ -169,8 +167,8 @@ def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None
     in seconds for each cell, None waits for ever. Errors are returned, not raised; KeyboardInterrupt is.
     """
     notebook = inject(nbformat.read(path, as_version=4), given | {"OUT": "."})
-    titles = [line for c in notebook.cells[:1] for line in c.source.splitlines() if line.startswith("# ")]
-    result = Run(path.stem, titles[0].removeprefix("# ") if titles else path.stem, out / f"{path.stem}.html")
+    title = re.search("^# (.*)", notebook.cells[0].source, re.MULTILINE)
+    result = Run(path.stem, title[1] if title else path.stem, out / f"{path.stem}.html")
     client = StrictClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": out}})
     client.extra_arguments = ["--log-level=ERROR"]
     before, start = _files(out), time.perf_counter()

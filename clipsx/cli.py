@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from clipsx import images, reading, save
     from clipsx.explain import explain
-    from clipsx.plots.explained import explained
+    from clipsx.plots.sheets import explained
 
     labels = [label.strip() for label in options.labels.split(",")]
     if not all(labels):

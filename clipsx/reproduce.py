@@ -7,6 +7,7 @@ or cleared (such a run ends green otherwise), and a traceback that a thread prin
 import asyncio
 import atexit
 import contextlib
+import copy
 import html
 import importlib.metadata
 import logging
@@ -22,7 +23,7 @@ from typing import Any
 
 import nbformat
 import pandas as pd
-from jinja2 import DictLoader
+from jinja2 import Environment, PackageLoader
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
@@ -36,15 +37,7 @@ PATIENT = {"GOMP_SPINCOUNT": "10000"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 ROWS_SHOWN = 12  # of a table, on the index page
 
-# nbconvert's own page without the scripts it fetches (require.js, MathJax, Mermaid, the widgets' manager).
-OFFLINE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}{%- block html_head_js_mermaidjs -%}{%- endblock -%}"""
-
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
-img{max-width:100%;border:1px solid #ddd}figure{margin:1.5rem 0}figcaption,.small{color:#555;font-size:.85rem}
-table{border-collapse:collapse;font-size:.8rem;display:block;overflow-x:auto}td,th{padding:.2rem .6rem;text-align:right}
-tr:nth-child(even){background:#f5f5f5}h2{border-top:2px solid #222;padding-top:.5rem}.failed{color:#b00020}"""
+PAGES = PackageLoader("clipsx", "pages")  # jinja2 templates
 
 
 @dataclass
@@ -108,13 +101,11 @@ def find(names: Sequence[str] | None = None) -> list[Path]:
     Raises ValueError for a name that no notebook starts with, with the nearest ones.
     """
     every = {path.stem: path for path in sorted(paths.notebooks().glob("[0-9]*.ipynb"))}
-    chosen: set[str] = set()
-    for name in every if names is None else names:
-        meant = [stem for stem in every if stem.startswith(name.removesuffix(".ipynb"))]
-        if not meant:
-            raise ValueError(f"Unknown notebook {name!r}{nearest(name, every)}.")
-        chosen.update(meant)
-    return [every[stem] for stem in every if stem in chosen]
+    starts = tuple(every) if names is None else tuple(name.removesuffix(".ipynb") for name in names)
+    for start in starts:
+        if not any(stem.startswith(start) for stem in every):
+            raise ValueError(f"Unknown notebook {start!r}{nearest(start, every)}.")
+    return [path for stem, path in every.items() if stem.startswith(starts)]
 
 
 def inject(notebook: nbformat.NotebookNode, given: dict[str, Any]) -> nbformat.NotebookNode:
@@ -140,31 +131,32 @@ def parameters(
     full: bool = False,
 ) -> dict[str, Any]:
     """What a call states, as notebooks name it; what lies on disk by its whole path, as they run in other folders."""
-    if model is not None and model not in built_in() and Path(model).expanduser().exists():
-        model = str(Path(model).expanduser().absolute())
+
+    def whole(path: str | Path) -> str:
+        return str(Path(path).expanduser().absolute())
+
+    if model is not None and model not in built_in() and Path(whole(model)).exists():
+        model = whole(model)
     if pretrained is not None and pretrained.endswith(SUFFIXES):
-        pretrained = str(Path(pretrained).expanduser().absolute())
-    place = None if root is None else str(Path(root).expanduser().absolute())
+        pretrained = whole(pretrained)
     given = {"MODEL": model, "PRETRAINED": pretrained, "OPTIONS": dict(options or {}) or None, "DATASET": dataset}
-    given |= {"ROOT": place, "IMAGES": images, "FULL": full or None}
+    given |= {"ROOT": None if root is None else whole(root), "IMAGES": images, "FULL": full or None}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     """HTML of an executed notebook that loads nothing: a widget is replaced by the picture it left beside itself."""
-    page = nbformat.from_dict(notebook)
+    page = copy.deepcopy(notebook)
     page.metadata.pop("widgets", None)
     page.metadata["title"] = title
     for cell in page.cells:
-        for output in cell.get("outputs", ()):
-            if output.get("data", {}).pop(WIDGET_VIEW, None) is not None and set(output["data"]) <= {"text/plain"}:
-                output["data"] = {}
-        if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
+        for output in list(cell.get("outputs", ())):
+            widget = output.get("data", {}).pop(WIDGET_VIEW, None)
+            if widget is not None and set(output["data"]) <= {"text/plain"}:
+                cell.outputs.remove(output)
     quiet = logging.getLogger("clipsx.nbconvert")  # it warns of every picture without a description
     quiet.setLevel(logging.ERROR)
-    loaders = [DictLoader({"offline.html.j2": OFFLINE})]
-    exporter = HTMLExporter(template_name="lab", template_file="offline.html.j2", extra_loaders=loaders, log=quiet)
+    exporter = HTMLExporter(template_name="lab", template_file="offline.html.j2", extra_loaders=[PAGES], log=quiet)
     return exporter.from_notebook_node(page)[0]
 
 
@@ -175,8 +167,8 @@ def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None
     in seconds for each cell, None waits for ever. Errors are returned, not raised; KeyboardInterrupt is.
     """
     notebook = inject(nbformat.read(path, as_version=4), given | {"OUT": "."})
-    titles = [line for c in notebook.cells[:1] for line in c.source.splitlines() if line.startswith("# ")]
-    result = Run(path.stem, titles[0].removeprefix("# ") if titles else path.stem, out / f"{path.stem}.html")
+    title = re.search("^# (.*)", notebook.cells[0].source, re.MULTILINE)
+    result = Run(path.stem, title[1] if title else path.stem, out / f"{path.stem}.html")
     client = StrictClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": out}})
     client.extra_arguments = ["--log-level=ERROR"]
     before, start = _files(out), time.perf_counter()
@@ -237,39 +229,12 @@ def _files(out: Path) -> dict[Path, int]:
 def _index(runs: Sequence[Run], about: dict[str, Any], out: Path) -> str:
     versions = {name: importlib.metadata.version(name) for name in ("clipsx", "torch", "open_clip_torch")}
     facts = about | versions | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "cores": os.cpu_count()}
-    parts = ["<h1>clipsx: what the notebooks made</h1>", _facts(facts), "<ul>"]
-    parts += [f'<li><a href="#{r.name}">{html.escape(r.title)}</a>{" – failed" if r.errors else ""}</li>' for r in runs]
-    parts.append("</ul>")
-    for r in runs:
-        parts.append(f'<h2 id="{r.name}">{html.escape(r.title)}</h2>')
-        parts.append(
-            f'<p><a href="{r.page.name}">The notebook, executed</a> <span class="small">({r.seconds:.0f} s)</span></p>'
-        )
-        parts += [f'<p class="failed">{html.escape(error)}</p>' for error in r.errors]
-        parts += [_figure(file.relative_to(out)) for file in r.files if file.suffix == ".png"]
-        parts += [_table(file, out) for file in r.files if file.suffix == ".csv"]
-    head = f'<meta charset="utf-8"><title>clipsx</title><style>{STYLE}</style>'
-    return "\n".join(["<!DOCTYPE html>", f'<html lang="en"><head>{head}</head><body>', *parts, "</body></html>", ""])
+    page = Environment(loader=PAGES, autoescape=True).get_template("index.html.j2")
+    return page.render(runs=runs, facts=facts, out=out, table=_table)
 
 
-def _facts(facts: dict[str, Any]) -> str:
-    return (
-        '<p class="small">' + " · ".join(f"{html.escape(k)} {html.escape(str(v))}" for k, v in facts.items()) + "</p>"
-    )
-
-
-def _figure(file: Path) -> str:
-    png, pdf, name = file.as_posix(), file.with_suffix(".pdf").as_posix(), html.escape(file.stem)
-    caption = f'{name}: <a href="{pdf}">PDF</a>, <a href="{png}">PNG</a>'
-    return f'<figure><img src="{png}" alt="{name}" loading="lazy"><figcaption>{caption}</figcaption></figure>'
-
-
-def _table(file: Path, out: Path) -> str:
+def _table(file: Path) -> tuple[int, pd.DataFrame, dict[Any, Any]]:
+    """A CSV file's number of rows, its first rows, and the columns with one value: its provenance, said once."""
     table = pd.read_csv(file)
-    # A column with one value for the whole table is its provenance: said once, above it.
     constant = [c for c in table if len(table) > 1 and len(table[c].unique()) == 1]
-    shown = table.drop(columns=constant).head(ROWS_SHOWN)
-    rows = shown.to_html(index=False, float_format="%.4g", border=0, na_rep="–")
-    link = f'<a href="{file.relative_to(out).as_posix()}">CSV</a>, {len(shown)} of {len(table)} rows'
-    facts = _facts({column: table[column].iloc[0] for column in constant})
-    return f'<h3>{html.escape(file.stem)}</h3><p class="small">{link}</p>{facts}{rows}'
+    return len(table), table.drop(columns=constant).head(ROWS_SHOWN), {c: table[c].iloc[0] for c in constant}

@@ -8,8 +8,14 @@ from clipsx.reading import Reading
 from clipsx.statistics import bootstrap, interval
 
 
-def _span(row: Any, value: str, unit: str = " %") -> str:
-    return f"{row[value]:.1f}{unit} [{row[f'{value}_low']:.1f}, {row[f'{value}_high']:.1f}]"
+def _span(row: Any, value: str, form: str = ".1f", unit: str = " %") -> str:
+    return f"{row[value]:{form}}{unit} [{row[f'{value}_low']:{form}}, {row[f'{value}_high']:{form}}]"
+
+
+def _side(row: Any, value: str, above: str, below: str, neither: str, of: Any = None) -> str:
+    """The words for where a row's whole interval lies: above 0 or the interval of another row, below it, or neither."""
+    low, high = (0.0, 0.0) if of is None else (of[f"{value}_low"], of[f"{value}_high"])
+    return above if row[f"{value}_low"] > high else below if row[f"{value}_high"] < low else neither
 
 
 def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
@@ -21,29 +27,24 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
     if not len(found):
         return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
     raw = found.iloc[0]
-    if not raw["msc_low"] <= raw["msc_high"]:
-        verdict = "was asked of too few images to say what it prefers"
-    elif raw["msc_high"] < 0:
-        verdict = "prefers the background: the paper's opposite visualisation is there"
-    elif raw["msc_low"] > 0:
-        verdict = "prefers the object: the paper's opposite visualisation is not there on average"
-    else:
-        verdict = "prefers neither: the interval of mSC holds 0"
+    verdict = "was asked of too few images to say what it prefers"
+    if raw["msc_low"] <= raw["msc_high"]:
+        verdict = _side(
+            raw, "msc", "prefers the object: the paper's opposite visualisation is not there on average",
+            "prefers the background: the paper's opposite visualisation is there",
+            "prefers neither: the interval of mSC holds 0",
+        )  # fmt: skip
     said = [
         f"Raw {raw['model']} {verdict} (mSC {_span(raw, 'msc')}; {_span(raw, 'opposite')} of {raw['pairs']:.0f} pairs "
         f"are opposite; mIoU {_span(raw, 'miou')})."
     ]
     if floor is not None:
         chance = floor.iloc[0]
-        apart = raw["msc_high"] < chance["msc_low"] or raw["msc_low"] > chance["msc_high"]
-        words = "differ from" if apart else "cannot be told from"
+        words = _side(raw, "msc", "differ from", "differ from", "cannot be told from", chance)
         said.append(f"Its raw maps {words} those of random weights by mSC ({_span(chance, 'msc')}).")
     for _, row in summary.drop(raw.name).iterrows():
-        better = row["msc_low"] > raw["msc_high"]
-        worse = row["msc_high"] < raw["msc_low"]
-        change = "raises mSC" if better else "lowers mSC" if worse else "does not clearly move mSC"
-        wins = "the object wins" if row["msc_low"] > 0 else "the background wins" if row["msc_high"] < 0 else ""
-        end = wins or "neither side clearly wins"
+        change = _side(row, "msc", "raises mSC", "lowers mSC", "does not clearly move mSC", raw)
+        end = _side(row, "msc", "the object wins", "the background wins", "neither side clearly wins")
         said.append(
             f"{Reading.parse(row['reading']).title} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
             f"opposite, mIoU {_span(row, 'miou')}."
@@ -53,9 +54,11 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
     return " ".join(said)
 
 
-def _mean(table: pd.DataFrame, value: str) -> tuple[float, float, float]:
+def _mean(table: pd.DataFrame, value: str) -> dict[str, float]:
+    """A column's mean over pairs with its image bootstrap, as `_span` and `_side` read it."""
     mean, draws = bootstrap(table[value].to_numpy(float), table["image"].to_numpy())
-    return mean, *interval(draws)
+    low, high = interval(draws)
+    return {value: mean, f"{value}_low": low, f"{value}_high": high}
 
 
 def attention(shares: pd.DataFrame) -> str:
@@ -66,16 +69,17 @@ def attention(shares: pd.DataFrame) -> str:
         return "No anchor lies on its object: the patch most like a label's text is always somewhere else."
     off = 100 * (1 - shares["on_object"].mean())
     said = [f"{off:.0f} % of the anchors lie off their object and are left out here. In the last block,"]
-    parts = []
-    for kind, rows in last.groupby("kind", sort=False):
-        mean, low, high = _mean(rows, "share_others")
-        parts.append(f"{kind} attention keeps {mean:.1f} % [{low:.1f}, {high:.1f}] inside the anchor's own object")
+    parts = [
+        f"{kind} attention keeps {_span(_mean(rows, 'share_others'), 'share_others')} inside the anchor's own object"
+        for kind, rows in last.groupby("kind", sort=False)
+    ]
     said.append(f"{' and '.join(parts)}, without the anchor's own cell; chance is {last['chance'].mean():.1f} %.")
     if {"qk", "vv"} <= set(last["kind"]):
         both = last[last["kind"] == "vv"].merge(last[last["kind"] == "qk"], on=["image", "label"])
-        _, low, high = _mean(both.assign(gap=both["share_others_x"] - both["share_others_y"]), "gap")
-        order = "more on the object than" if low > 0 else "less on the object than" if high < 0 else ""
-        said.append(f"v-v attention stays {order or 'on the object neither clearly more nor clearly less than'} q-k.")
+        gap = _mean(both.assign(gap=both["share_others_x"] - both["share_others_y"]), "gap")
+        neither = "on the object neither clearly more nor clearly less than"
+        order = _side(gap, "gap", "more on the object than", "less on the object than", neither)
+        said.append(f"v-v attention stays {order} q-k.")
     return " ".join(said)
 
 
@@ -95,23 +99,20 @@ def submodules(cosines: pd.DataFrame) -> str:
 def redundancy(table: pd.DataFrame) -> str:
     """How much the empty label's map looks like every label's; from `redundancy.measure`."""
     raw = table[table["reading"] == "clip"]
-    mean, low, high = _mean(raw, "correlation")
-    shared, shared_low, shared_high = _mean(raw.drop_duplicates("image"), "shared")
-    present, absent = (raw[raw["present"] == flag]["correlation"].mean() for flag in (True, False))
+    mean, shared = _mean(raw, "correlation"), _mean(raw.drop_duplicates("image"), "shared")
+    low, high = mean["correlation_low"], mean["correlation_high"]
     if low > 0.5:
         verdict = "lights the same places as the labels"
     elif low > 0.1:
         verdict = "resembles the labels' maps"
     else:
         verdict = "does not resemble the labels' maps" if high < 0.1 else "may or may not resemble the labels' maps"
-    parts = [
-        f"{value:.2f} for {name}"
-        for value, name in ((present, "labels in the picture"), (absent, "the others"))
-        if value == value
-    ]
+    groups = ((True, "labels in the picture"), (False, "the others"))
+    means = raw.groupby("present")["correlation"].mean().dropna()
+    each = [f"{means[flag]:.2f} for {name}" for flag, name in groups if flag in means]
     return (
-        f"The empty label {verdict}: correlation {mean:.2f} [{low:.2f}, {high:.2f}] over patches ({', '.join(parts)}). "
-        f"The mean over labels carries {shared:.0f} % [{shared_low:.0f}, {shared_high:.0f}] of the raw maps' variance."
+        f"The empty label {verdict}: correlation {_span(mean, 'correlation', '.2f', '')} over patches "
+        f"({', '.join(each)}). The mean over labels carries {_span(shared, 'shared', '.0f')} of the raw maps' variance."
     )
 
 
@@ -125,9 +126,9 @@ def repair(table: pd.DataFrame) -> str:
         parts = []
         for value, name in (("energy", "energy outside all objects"), ("msc", "mSC"), ("iou", "IoU")):
             pairs = both.dropna(subset=[value, f"{value}_after"])
-            mean, low, high = _mean(pairs.assign(change=pairs[f"{value}_after"] - pairs[value]), "change")
+            change = _mean(pairs.assign(change=pairs[f"{value}_after"] - pairs[value]), "change")
             to = f"{pairs[value].mean():.1f} → {pairs[f'{value}_after'].mean():.1f} %"
-            parts.append(f"{name} {to} ({mean:+.1f} [{low:+.1f}, {high:+.1f}])")
+            parts.append(f"{name} {to} ({_span(change, 'change', '+.1f', '')})")
         said.append(f'Form "{form}": {", ".join(parts)}.')
     return " ".join(said)
 
@@ -143,8 +144,8 @@ def companions(table: pd.DataFrame) -> str:
         else:
             verdict = "does not follow company: the effect is not there, or too small for these classes"
         said.append(
-            f"{row['model']}, {row['measure']}: {verdict} (rank correlation {row['rank']:.2f} "
-            f"[{row['rank_low']:.2f}, {row['rank_high']:.2f}], Mantel p {row['p']:.3f}; "
+            f"{row['model']}, {row['measure']}: {verdict} (rank correlation "
+            f"{_span(row, 'rank', '.2f', '')}, Mantel p {row['p']:.3f}; "
             f"companions {row['companions']:.3f}, other pairs {row['rest']:.3f}, AUC {row['auc']:.2f})."
         )
     return " ".join(said)
@@ -153,13 +154,12 @@ def companions(table: pd.DataFrame) -> str:
 def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
     """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognise.summarise`."""
     means, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
-    rows: dict[str, dict[str, float]] = means.to_dict("index")  # type: ignore[assignment]
-    full, without = rows["unmix"], rows["without MFI loss"]
-    said = [f"Mean over {seeds} seed{'s' if seeds > 1 else ''}."]
-    said.append(
+    full, without = (means.loc[name].to_dict() for name in ("unmix", "without MFI loss"))
+    said = [
+        f"Mean over {seeds} seed{'s' if seeds > 1 else ''}.",
         f"Mean off-diagonal of the trained labels {full['before']:.3f} → {full['after']:.3f} with the MFI loss, "
-        f"{without['after']:.3f} without."
-    )
+        f"{without['after']:.3f} without.",
+    ]
     if "held after" in full:
         beyond = "reaches" if full["held after"] < without["held after"] else "does not reach"
         said.append(
@@ -170,10 +170,9 @@ def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
     known = seeds > 1 and abs(gap) > spread[["unmix", "without MFI loss"]].max()
     verdict = "more than the spread over seeds" if known else "within one image interval or unknown over seeds"
     said.append(f"Recognition with the loss against without: {gap:+.1f} points of mAP ({verdict}).")
-    ranked: dict[str, dict[str, Any]] = {row["rule"]: row for row in ranking.to_dict("records")}
-    plain, best = ranked["cosine"], ranked["unmix"]
-    worse = best["mAP_high"] < plain["mAP_low"]
-    words = "below" if worse else "above" if best["mAP_low"] > plain["mAP_high"] else "not clearly apart from"
+    ranked = ranking.set_index("rule")
+    plain, best = ranked.loc["cosine"], ranked.loc["unmix"]
+    words = _side(best, "mAP", "above", "below", "not clearly apart from", plain)
     said.append(
         f"The projectors' mAP ({_span(best, 'mAP')}) is {words} that of a plain cosine of class tokens, which needs no "
         f"training ({_span(plain, 'mAP')})."

@@ -37,6 +37,7 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
     for ending in (".js", ".css", ".py.jinja"):
         assert any(name.startswith("clipsx/panels/") and name.endswith(ending) for name in names), ending
+    assert "clipsx/pages/index.html.j2" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}
     assert not any("checkpoint" in name or "__pycache__" in name for name in names)
     assert wheel.stat().st_size < MOST_MEGABYTES * 1e6

@@ -1,6 +1,7 @@
 """Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`."""
 
 import warnings
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 
 COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
 PALETTE = "colorblind"  # of lines and bars
+MARKERS = "osD^v"
 STYLE = {"text": "#222222", "chance": "#777777"}
 
 
@@ -80,16 +82,8 @@ def intervals(
         rows = table if shade is None else table[table[hue] == shade]
         y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
         x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
-        marker = "osD^v"[n % 5]
-        ax.errorbar(
-            x,
-            y,
-            xerr=np.clip([x - low, high - x], 0, None),
-            fmt=marker,
-            color=colour,
-            capsize=3,
-            label=None if shade is None else str(shade),
-        )
+        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3, "label": None if shade is None else str(shade)}
+        ax.errorbar(x, y, xerr=np.clip([x - low, high - x], 0, None), **style)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     if zero:
@@ -119,35 +113,30 @@ def distribution(
     ax: Axes | None = None,
 ) -> Axes:
     """Densities of scores on objects and on background, from the shares at or above every threshold in `edges`."""
-    ax = _axes(ax)
+    ax, ends = _axes(ax), np.append(edges, edges[-1] + edges[1] - edges[0])
     for share, name, colour, hatch in ((inside, "object", "#0173b2", None), (outside, "background", "#de8f05", "///")):
-        density = -np.diff(np.append(share, 0.0)) / np.diff(np.append(edges, edges[-1] + edges[1] - edges[0]))
-        ax.stairs(
-            density,
-            np.append(edges, edges[-1] + edges[1] - edges[0]),
-            fill=True,
-            alpha=0.4,
-            color=colour,
-            label=name,
-            hatch=hatch,
-        )
+        density = -np.diff(np.append(share, 0.0)) / np.diff(ends)
+        ax.stairs(density, ends, fill=True, alpha=0.4, color=colour, label=name, hatch=hatch)
     ax.set(xlabel="score", ylabel="density", xlim=(0, 1))
     ax.legend(fontsize=8)
     return ax
 
 
-def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
-    """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
-    ax = _axes(ax)
-    colours = COLOURS if centre is None else "PuOr_r"
+def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **options: Any) -> Axes:
+    """seaborn's table of colours: even steps of lightness, or two colours that part at `centre`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
-        sns.heatmap(matrix, cmap=colours, center=centre, annot=True, fmt=form, annot_kws={"size": 7}, ax=ax)
+        return sns.heatmap(table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, ax=_axes(ax), **options)
+
+
+def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
+    """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
+    ax = _colours(matrix, ax, centre, annot=True, fmt=form, annot_kws={"size": 7})
     ax.tick_params(axis="x", labelrotation=0)
-    ax.figure.draw_without_rendering()  # lays the axes out: only now is the room of a cell known
+    ax.figure.canvas.figure.draw_without_rendering()  # lays the axes out: only now is the room of a cell known
     widest = max(label.get_window_extent().width for label in ax.get_xticklabels())
     if widest > 0.8 * ax.bbox.width / matrix.shape[1]:  # axes drawn later may take a little more of the room
-        ax.set_xticks(ax.get_xticks(), ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+        plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     return ax
 
 
@@ -169,14 +158,9 @@ def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = N
 
     centre: the value of the neutral colour, for differences; name: what the scale measures.
     """
-    ax = _axes(ax)
     same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
-        sns.heatmap(
-            table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, mask=same, square=True, ax=ax,
-            xticklabels=True, yticklabels=True, cbar_kws={"label": name, "shrink": 0.7},
-        )  # fmt: skip
+    ticks = {"xticklabels": True, "yticklabels": True, "cbar_kws": {"label": name, "shrink": 0.7}}
+    ax = _colours(table, ax, centre, mask=same, square=True, **ticks)
     ax.set_facecolor("#dddddd")
     ax.set(xlabel="", ylabel="")
     ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)

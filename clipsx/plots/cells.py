@@ -21,6 +21,7 @@ class Cell:
     outline: Bool[np.ndarray, "H W"] | None = None
     title: str = ""
     ring: tuple[tuple[int, int], tuple[int, int]] | None = None  # patch (row, column), grid (h, w)
+    opacity: float = 0.65  # of the map
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
@@ -30,19 +31,17 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     """
     if not any(rows):
         raise ValueError("There is no picture to draw: no sample has a mask.")
-    figure, axes = plt.subplots(
-        len(rows), max(map(len, rows)), squeeze=False, layout="constrained",
-        figsize=(side * max(map(len, rows)), (side + 0.25) * len(rows)),
-    )  # fmt: skip
+    wide, shape = max(map(len, rows)), max(cell.image.height / cell.image.width for row in rows for cell in row)
+    size = (side * wide, (side * min(1, shape) + 0.25) * len(rows))
+    figure, axes = plt.subplots(len(rows), wide, squeeze=False, layout="constrained", figsize=size)
     for ax in axes.flat:
         ax.axis("off")
     for cells, line in zip(rows, axes, strict=True):
         for cell, ax in zip(cells, line, strict=False):
-            blank = np.zeros(cell.image.size[::-1])
-            overlay(
-                cell.image, blank if cell.map is None else cell.map, ax, 0.0 if cell.map is None else 0.65, cell.outline
-            )
-            ax.set_title(cell.title, fontsize=7, parse_math=False)
+            pixels = (cell.image.height, cell.image.width)
+            shown, opacity = (np.zeros(pixels), 0.0) if cell.map is None else (cell.map, cell.opacity)
+            overlay(cell.image, shown, ax, opacity, cell.outline)
+            ax.set_title(cell.title, fontsize=4 * side, parse_math=False)
             if cell.ring is not None:
-                ring(*cell.ring, cell.image.size[::-1], ax)
+                ring(*cell.ring, pixels, ax)
     return figure

@@ -1,21 +1,28 @@
-"""The CLIP Surgery paper's picture sheets, from any model and data: cells computed here, drawn by `plots.sheet`."""
+"""Picture sheets from any model and data, those of the CLIP Surgery paper and the figure of `clipsx explain`.
 
-from collections.abc import Sequence
+Cells are computed here and drawn by `plots.sheet`.
+"""
 
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.explain import queries
-from clipsx.maps import minmax, similarity, upsample
+from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
-from clipsx.plots.cells import Cell
+from clipsx.plots.cells import Cell, sheet
 from clipsx.reading import Reading, readings
 
 CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
+WIDE, PIXELS = 5, 800  # in `explained`: pictures side by side, the photo's longer side
 
 
 def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
@@ -25,9 +32,9 @@ def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
     return sorted(found, key=lambda sample: len(sample.masks) < 2)[:count]
 
 
-def _pixels(sim: Float[Tensor, "1 h w N"], sample: Sample) -> list[Float[np.ndarray, "H W"]]:
-    maps = upsample(minmax(sim), sample.size[::-1])[0].float().cpu()  # (H, W, N)
-    return [maps[..., n].numpy() for n in range(maps.shape[-1])]
+def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np.ndarray, "H W"]]:
+    """Maps, 0…1, at the size of a picture."""
+    return [*upsample(maps, (image.height, image.width))[0].float().cpu().permute(2, 0, 1).numpy()]  # (N, H, W)
 
 
 def methods(
@@ -48,7 +55,7 @@ def methods(
             for reading in shown:
                 sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
                 title = reading.title.replace(" +", "\n+")
-                row.append(Cell(sample.image, _pixels(sim, sample)[0], sample.masks[label], title))
+                row.append(Cell(sample.image, _pixels(minmax(sim), sample.image)[0], sample.masks[label], title))
             rows.append(row)
     return rows
 
@@ -73,7 +80,7 @@ def anchors(
         column = [Cell(sample.image, None, sample.masks[label], label)]
         for pair in pairs:
             row = seen.blocks[block].relation(pair)[0, prefix + patch[0] * w + patch[1], prefix:]  # (h·w,)
-            map = _pixels(row.reshape(1, h, w, 1), sample)[0]
+            map = _pixels(minmax(row.reshape(1, h, w, 1)), sample.image)[0]
             column.append(Cell(sample.image, map, sample.masks[label], f"{PAIRS[pair]} attention", (patch, (h, w))))
         columns.append(column)
     return [list(row) for row in zip(*columns, strict=True)]
@@ -89,6 +96,23 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
         asked = [*sample.labels, *(label for label in labels if label not in sample.labels)][:count]
         sim = similarity(clip.encode_dense(clip.prepare(sample.image), method="clip"), clip.encode_labels([*asked, ""]))
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
-        cells = [Cell(sample.image, m, None, t) for m, t in zip(_pixels(sim, sample), titles, strict=True)]
+        maps = _pixels(minmax(sim), sample.image)
+        cells = [Cell(sample.image, m, None, t) for m, t in zip(maps, titles, strict=True)]
         rows.append([Cell(sample.image, None, None, "photo"), *cells])
     return rows
+
+
+def explained(
+    photo: Image.Image, maps: Mapping[Reading, Float[Tensor, "1 h w N"]], labels: Sequence[str], opacity: float = 0.6
+) -> Figure:
+    """The photo, then the map of each label over it, the readings below each other; maps as `explain.explain` makes."""
+    photo, rows = photo.copy(), []
+    photo.thumbnail((PIXELS, PIXELS))
+    for reading, map in maps.items():
+        cells, flat = [Cell(photo, title=reading.title)], is_constant(map)[0].tolist()
+        for label, pixels, constant in zip(labels, _pixels(map, photo), flat, strict=True):
+            cells.append(Cell(photo, pixels, None, f"{label}: constant map" if constant else label, opacity=opacity))
+        rows += [cells[n : n + WIDE] for n in range(0, len(cells), WIDE)]
+    figure = sheet(rows, side=2.4)
+    plt.close(figure)  # not among those that pyplot keeps open: there may be many pictures
+    return figure

@@ -11,12 +11,8 @@ from clipsx.sketchbook.drawings import COLOURS, MATES, NOUNS, TABLE, Drawing
 from clipsx.sketchbook.grounds import GROUNDS, paint
 
 OVERSAMPLING = 2  # pixels drawn per pixel kept, along each side
-SIZES = {
-    1: (0.36, 0.68),
-    2: (0.30, 0.50),
-    3: (0.27, 0.42),
-    4: (0.25, 0.37),
-}  # an object's side as a share of the picture's, by number of objects
+# An object's side as a share of the picture's, by number of objects.
+SIZES = {1: (0.36, 0.68), 2: (0.30, 0.50), 3: (0.27, 0.42), 4: (0.25, 0.37)}
 PLACES = 24  # places tried for an object; the first that hides little of the others is taken
 AT = {"sky": "in the", "snow": "in the"}  # how a caption places an object; else "on"
 FORMS = ("a photo of {}", "a photo of {}.", "a picture of {}", "a drawing of {}", "there is {}", "{}")
@@ -83,21 +79,19 @@ def _free_place(rng: np.random.Generator, size: float, boxes: list[np.ndarray]) 
 
 def _thing(rng: np.random.Generator, noun: str, centre: np.ndarray, size: float) -> Thing:
     angle, mirror = np.radians(rng.uniform(-14, 14)), rng.choice([-1.0, 1.0])
-    turn = (
-        np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        @ np.diag([mirror, 1.0])
-        * size
-        / 100
-    )
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.diag([mirror, 1.0]) * size / 100
     drawing = TABLE[noun][0](lambda a, b: float(rng.uniform(a, b)))
     colour = str(rng.choice(list(COLOURS)))
-    rgb = tuple(int(c) for c in np.clip(np.array(COLOURS[colour]) + rng.uniform(-12, 12, 3), 0, 255))
-    return Thing(noun, colour, rgb, [(role, (points - 50) @ turn.T + centre) for role, points in drawing])
+    red, green, blue = np.clip(np.array(COLOURS[colour]) + rng.uniform(-12, 12, 3), 0, 255).astype(int).tolist()
+    return Thing(
+        noun, colour, (red, green, blue), [(role, (points - 50) @ turn.T + centre) for role, points in drawing]
+    )
 
 
-def _shade(rgb: tuple[int, ...], factor: float) -> tuple[int, int, int]:
+def _shade(rgb: tuple[int, ...], factor: float) -> tuple[int, ...]:
     """Darker below 1, lighter (towards white) above."""
-    return tuple(int(c * factor) if factor <= 1 else int(255 - (255 - c) * (2 - factor)) for c in rgb)  # type: ignore[return-value]
+    return tuple(int(c * factor) if factor <= 1 else int(255 - (255 - c) * (2 - factor)) for c in rgb)
 
 
 def picture(scene: Scene, size: int) -> Image.Image:
@@ -111,9 +105,8 @@ def picture(scene: Scene, size: int) -> Image.Image:
         shape = Image.new("L", (side, side))
         _fill(shape, thing, 90)
         corners = np.concatenate([points for _, points in thing.drawing]) * side
-        left, top, right, bottom = (
-            int(v) for v in [*(corners.min(axis=0) - 2 * drop), *(corners.max(axis=0) + 2 * drop)]
-        )
+        left, top = (corners.min(axis=0) - 2 * drop).astype(int).tolist()
+        right, bottom = (corners.max(axis=0) + 2 * drop).astype(int).tolist()
         shadow = shape.crop((left, top, right, bottom)).filter(ImageFilter.BoxBlur(drop))
         canvas.paste((20, 20, 30), (left + drop, top + 2 * drop), shadow)
         paints = {"main": thing.rgb, "dark": _shade(thing.rgb, 0.7), "light": _shade(thing.rgb, 1.55)}

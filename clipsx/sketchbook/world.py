@@ -53,7 +53,8 @@ class Sketchbook(Sequence[Sample]):
             raise ValueError(f"size {size} must be at least 8 pixels, length {length} and seed {seed} at least 0")
         if not 1 <= objects[0] <= objects[1] <= 4:
             raise ValueError(f"objects is {objects}: give the fewest and the most, within 1 … 4")
-        self.seed, self.length, self.size, self.objects = int(seed), int(length), int(size), tuple(map(int, objects))
+        self.seed, self.length, self.size = int(seed), int(length), int(size)
+        self.objects = (int(objects[0]), int(objects[1]))
         self.co_occurrence, self.background_bias = float(co_occurrence), float(background_bias)
 
     @cached_property

@@ -76,12 +76,12 @@ def test_a_caption_means_what_the_scene_shows():
 
 def test_a_pool_is_drawn_once_and_batches_depend_on_the_step_alone(tmp_path):
     world = Sketchbook(seed=1, length=12, size=16)
-    files = draw_pool(world, tmp_path)
-    before = files[0].stat().st_mtime_ns
-    assert draw_pool(world, tmp_path) == files
-    assert files[0].stat().st_mtime_ns == before
-    assert np.array_equal(np.load(files[0])[5], np.asarray(world[5].image))
-    pool = Pool(files, TINY.stages[1])
+    file = draw_pool(world, tmp_path)
+    before = file.stat().st_mtime_ns
+    assert draw_pool(world, tmp_path) == file
+    assert file.stat().st_mtime_ns == before
+    assert np.array_equal(np.load(file)[5], np.asarray(world[5].image))
+    pool = Pool(file, world, TINY.stages[1])
     (a, texts, which), (b, again, _) = (pool.batch(np.random.default_rng([7, 3]), 8) for _ in range(2))
     assert torch.equal(a, b)
     assert texts == again

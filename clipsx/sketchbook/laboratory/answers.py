@@ -1,14 +1,13 @@
 """What the laboratory's tables say: cells against the centre, expectations that stood or died, all in words."""
 
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from clipsx import paths
 from clipsx.sketchbook.laboratory.runs import Results
+from clipsx.sketchbook.training import grid
 
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
 CENTRE = "centre"
@@ -58,10 +57,8 @@ def tidy(found: Results) -> pd.DataFrame:
     row = maps["method"] + " " + maps["surgery"] + ending
     parts = [found.measures[["run", "measure", "value", "low", "high"]]]
     for column, name in (("msc", "mSC"), ("opposite", "opposite"), ("miou", "mIoU")):
-        part = maps[["run", column, f"{column}_low", f"{column}_high"]].set_axis(
-            ["run", "value", "low", "high"], axis=1
-        )
-        parts.append(part.assign(measure=name + " " + row))
+        part = maps[["run", column, f"{column}_low", f"{column}_high"]]
+        parts.append(part.set_axis(["run", "value", "low", "high"], axis=1).assign(measure=name + " " + row))
     return pd.concat(parts, ignore_index=True).merge(found.runs, on="run")
 
 
@@ -87,30 +84,25 @@ def hypotheses(found: Results) -> pd.DataFrame:
     `verdict` is over all seeds. A cell that is not trained yet is "not tried". `between_seeds` is how far the centre's
     own seeds lie apart: image-bootstrap intervals know nothing of the seed.
     """
-    grid = tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
-    table = finished(tidy(found)).set_index(["cell", "seed", "measure"])[["value", "low", "high"]]
+    key = ["cell", "seed", "measure"]
+    table = finished(tidy(found)).drop_duplicates(key).set_index(key)[["value", "low", "high"]]
+    numbers = dict(zip(table.index, table.to_numpy(float).tolist(), strict=True))
     rows = []
-    for number, item in enumerate(grid["hypothesis"], 1):
-        seeds = sorted({seed for cell, seed, _ in table.index if cell == item["cell"]})
-        for seed in seeds or [0]:
-            than = item.get("than", CENTRE)  # the centre, another measure of the same cell, or 0
-            one = _numbers(table, item["cell"], seed, item["measure"])
-            cell, measure = (CENTRE, item["measure"]) if than == CENTRE else (item["cell"], than)
-            other = (0.0, 0.0, 0.0) if than == 0 else _numbers(table, cell, seed, measure)
-            row = {"number": number, "says": item["says"], "cell": item["cell"], "measure": item["measure"]}
+    for number, item in enumerate(grid.read()["hypothesis"], 1):
+        cell, measure, than = item["cell"], item["measure"], item.get("than", CENTRE)
+        for seed in sorted({seed for name, seed, _ in numbers if name == cell}) or [0]:
+            one = numbers.get((cell, seed, measure))
+            # Held against the centre, another measure of the same cell, or 0.
+            against = (CENTRE, seed, measure) if than == CENTRE else (cell, seed, than)
+            other = [0.0, 0.0, 0.0] if than == 0 else numbers.get(against)
+            row = {"number": number, "says": item["says"], "cell": cell, "measure": measure}
             row |= {"than": than, "expect": item["expect"], "seed": seed}
             row |= dict(zip(("value", "low", "high"), one or (), strict=False))
             row |= dict(zip(("other", "other_low", "other_high"), other or (), strict=False))
             row["between_seeds"] = _between(table, measure) if than == CENTRE else np.nan
             rows.append(row | {"seen": _apart(one, other) if one and other else "not tried"})
     shown = pd.DataFrame(rows)
-    shown["verdict"] = shown.groupby("number", group_keys=False)[["seen", "expect"]].apply(_verdict)
-    return shown
-
-
-def _numbers(table: pd.DataFrame, cell: str, seed: int, measure: str) -> tuple[float, float, float] | None:
-    key = (cell, seed, measure)
-    return tuple(table.loc[key].to_numpy(float).ravel()[:3]) if key in table.index else None  # type: ignore[return-value]
+    return shown.assign(verdict=shown["number"].map({n: _verdict(mine) for n, mine in shown.groupby("number")}))
 
 
 def _between(table: pd.DataFrame, measure: str) -> float:
@@ -119,21 +111,17 @@ def _between(table: pd.DataFrame, measure: str) -> float:
     return float(np.ptp(values)) if len(values) > 1 else np.nan
 
 
-def _apart(one: tuple[float, float, float], other: tuple[float, float, float]) -> str:
-    """Whether one interval lies clear of the other: "higher", "lower" or "not apart"."""
+def _apart(one: Sequence[float], other: Sequence[float]) -> str:
+    """Whether one interval (value, low, high) lies clear of the other: "higher", "lower" or "not apart"."""
     return "higher" if one[1] > other[2] else "lower" if one[2] < other[1] else "not apart"
 
 
-def _verdict(rows: pd.DataFrame) -> pd.Series:
+def _verdict(rows: pd.DataFrame) -> str:
+    """Over the seeds of one expectation."""
     seen, expect = set(rows["seen"]), rows["expect"].iloc[0]
-    word = "not seen"
-    if seen == {"not tried"}:
-        word = "not tried"
-    elif seen == {expect}:
-        word = "stands"
-    elif seen in ({"higher"}, {"lower"}):
-        word = "died"
-    return pd.Series(word, index=rows.index)
+    if seen == {expect}:
+        return "stands"
+    return "not tried" if seen == {"not tried"} else "died" if seen in ({"higher"}, {"lower"}) else "not seen"
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -251,15 +239,11 @@ def candidates(found: Results) -> pd.DataFrame:
     `raw` and `repaired` are mSC of raw maps and of CLIP Surgery + feature surgery; `shows` says whether raw maps prefer
     the background with their whole interval, `gain` is repaired − raw. First those that pass and show, by gain.
     """
-    table = finished(tidy(found)).pivot_table("value", "run", "measure")
-    high = finished(tidy(found)).pivot_table("high", "run", "measure")
-    runs = finished(found.runs).set_index("run")
-    chosen = pd.DataFrame(
-        {"top-1": runs["top-1, default dials"], "mAP": runs["mAP, default dials"], "patches": runs["patches"]}
-    )
-    chosen["passes"] = (chosen["top-1"] >= BARS["top-1"]) & (chosen["mAP"] >= BARS["mAP"]) & (chosen["patches"] >= GRID)
-    chosen["raw"], chosen["shows"] = table[RAW], high[RAW] < 0
-    chosen["repaired"] = table[REPAIRS["CLIP Surgery + feature surgery"]]
+    table, runs = finished(tidy(found)), finished(found.runs).set_index("run")
+    values, highs = (table.pivot_table(end, "run", "measure") for end in ("value", "high"))
+    chosen = pd.DataFrame({name: runs[f"{name}, default dials"] for name in BARS} | {"patches": runs["patches"]})
+    chosen["passes"] = (chosen[[*BARS]] >= pd.Series(BARS)).all(axis=1) & (chosen["patches"] >= GRID)
+    chosen["raw"], chosen["shows"] = values[RAW], highs[RAW] < 0
+    chosen["repaired"] = values[REPAIRS["CLIP Surgery + feature surgery"]]
     chosen["gain"] = chosen["repaired"] - chosen["raw"]
-    order = ["passes", "shows", "gain"]
-    return chosen.sort_values(order, ascending=False).reset_index()
+    return chosen.sort_values(["passes", "shows", "gain"], ascending=False).reset_index()

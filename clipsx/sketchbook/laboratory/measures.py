@@ -113,29 +113,22 @@ def _company(clip: Clip, scores: pd.DataFrame, active: pd.DataFrame) -> Found:
     found = companions.follow(pairs.astype(float), cosines, pairs)
     off = ~np.eye(len(NOUNS), dtype=bool)
     # Pairs are few and fixed: the interval is over classes, each with its one mate against its other pairs.
-    gaps = np.array(
-        [row[mate].mean() - row[~mate & o].mean() for row, mate, o in zip(cosines, pairs, off, strict=True)]
-    )
-    yield _row(
-        "similarity, companions − others", gaps, range(len(gaps)), "cosine of label texts; interval over classes"
-    )
+    gaps = np.mean(cosines, axis=1, where=pairs) - np.mean(cosines, axis=1, where=off & ~pairs)  # (N,)
+    what = "cosine of label texts; interval over classes"
+    yield _row("similarity, companions − others", gaps, range(len(gaps)), what)
     yield {"measure": "similarity, all pairs", "value": mfi.mean_off_diagonal(cosines), "what": "cosine of label texts"}
     yield {"measure": "similarity, Mantel p", "value": found["p"], "what": "companions or not, against similarity"}
     away = active[~active["companion"]]
     is_mate = np.array([MATES[a] == b for a, b in zip(away["a"], away["b"], strict=True)])
     wide = away.assign(mate=is_mate).pivot_table("score", ["image", "a"], "mate").dropna()
-    yield _row(
-        "co-activation, companions − others", (wide[True] - wide[False]).to_numpy(),
-        wide.index.get_level_values("image"), "raw map of an absent label inside an object, 0…1",
-    )  # fmt: skip
+    gaps, images = (wide[True] - wide[False]).to_numpy(), wide.index.get_level_values("image")
+    yield _row("co-activation, companions − others", gaps, images, "raw map of an absent label inside an object, 0…1")
     score, present = recognise.as_arrays(scores)  # (n, N) both
     place = [NOUNS.index(MATES[noun]) for noun in NOUNS]
     rows = [(i, n) for i, n in zip(*np.nonzero(present), strict=True) if not present[i, place[n]]]
     wins = [(score[i, place[n]] > np.delete(score[i], np.flatnonzero(present[i] | pairs[n]))).mean() for i, n in rows]
-    yield _row(
-        "absent companion above other absent nouns", 100 * np.array(wins), [i for i, _ in rows],
-        "class token; 50 = company makes no errors",
-    )  # fmt: skip
+    what = "class token; 50 = company makes no errors"
+    yield _row("absent companion above other absent nouns", 100 * np.array(wins), [i for i, _ in rows], what)
 
 
 def grounds(clip: Clip, test: Sketchbook) -> Measure:

@@ -11,6 +11,7 @@ from clipsx import plots
 from clipsx.datasets import Sample
 from clipsx.maps import upsample
 from clipsx.metrics import msc
+from clipsx.plots.axes import MARKERS
 from clipsx.sketchbook.laboratory.answers import FACTORS, RAW, REPAIRS, finished, of_factor, tidy
 from clipsx.sketchbook.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.sketchbook.laboratory.runs import Results, scenes
@@ -29,9 +30,8 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
         # Models of two seeds stand side by side; points of several measures do not hide one another.
         x = rows["at"].map(place) + 0.06 * (n - (len(measures) - 1) / 2) + 0.02 * (rows["seed"] - 7)
         low, high = (rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)
-        ax.errorbar(
-            x, rows["value"], [low, high], fmt="osD^v"[n % 5], color=colour, capsize=2, markersize=4, label=name
-        )
+        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 2, "markersize": 4, "label": name}
+        ax.errorbar(x, rows["value"], [low, high], **style)
         means = rows.groupby("at", sort=False)["value"].mean().reindex(ticks)
         ax.plot(range(len(ticks)), means, color=colour, linewidth=1, linestyle=("-", "--", "-.", ":", "-")[n % 5])
     if zero:
@@ -44,12 +44,10 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
 def factors(found: Results, column: str = "mSC", names: Mapping[str, str] = MAPS) -> Any:
     """The grid as small multiples: a panel per factor, mSC ("opposite", "mIoU") of raw and repaired maps."""
     shown = _varied(tidy(found))
-    figure, axes = _multiples(len(shown))
+    figure, axes = _multiples(len(shown), f"{column} (%)")
     measures = {TITLES[name]: measure.replace("mSC", column, 1) for name, measure in names.items()}
-    for (factor, rows), ax in zip(shown.items(), axes, strict=False):
+    for (factor, rows), ax in zip(shown.items(), axes, strict=True):
         along(rows, measures, ax, zero=column == "mSC").set_xlabel(FACTORS[factor][1], fontsize=9)
-        if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel(f"{column} (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures), fontsize=8)
     return figure
 
@@ -60,14 +58,15 @@ def _varied(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {factor: mine for factor, mine in rows.items() if len(set(mine["at"])) > 1}
 
 
-def _multiples(count: int, columns: int = 3, sharey: bool = True) -> tuple[Any, Any]:
-    """A figure and the axes of `count` panels, in rows; places left over are blank."""
-    rows = -(-count // columns)
-    figure, grid = plots.row(columns, rows, height=2.6 * rows, sharey=sharey)
-    axes = np.ravel(grid)
-    for ax in axes[count:]:
+def _multiples(count: int, unit: str | None = None) -> tuple[Any, Any]:
+    """A figure and the axes of `count` panels, three in a row, of one `unit` or each of its own; others are blank."""
+    rows = -(-count // 3)
+    figure, grid = plots.row(3, rows, height=2.6 * rows, sharey=unit is not None)
+    for ax in grid.flat[count:]:
         ax.set_axis_off()
-    return figure, axes
+    for ax in grid.reshape(rows, 3)[:, 0]:
+        ax.set_ylabel(unit or "")
+    return figure, grid.flat[:count]
 
 
 def depths(found: Results) -> Any:
@@ -79,18 +78,16 @@ def depths(found: Results) -> Any:
     maps = finished(maps[maps["depth"].notna()])[["run", "surgery", "depth", "msc"]].merge(found.runs, on="run")
     shown = {FACTORS[factor][1]: rows for factor, rows in _varied(maps).items()}
     shown["built in"] = maps[maps["blocks"].isna()].assign(at=lambda t: t["run"])
-    figure, axes = _multiples(len(shown))
-    for (words, rows), ax in zip(shown.items(), axes, strict=False):
+    figure, axes = _multiples(len(shown), "mSC (%)")
+    for (words, rows), ax in zip(shown.items(), axes, strict=True):
         for n, (at, mine) in enumerate(rows.groupby("at", sort=False)):
-            style = {"color": plots.shade(n), "marker": "osD^v"[n % 5], "markersize": 3, "linewidth": 1.2}
+            style = {"color": plots.shade(n), "marker": MARKERS[n % 5], "markersize": 3, "linewidth": 1.2}
             for surgery, line in (("none", "-"), ("code", "--")):
                 means = mine[mine["surgery"] == surgery].groupby("depth")["msc"].mean()
                 ax.plot(means, line, label=at if surgery == "none" else None, **style)
         ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
         ax.set_title(words, fontsize=9)
         ax.legend(fontsize=7)
-        if ax.get_subplotspec().is_first_col():
-            ax.set_ylabel("mSC (%)")
     figure.supxlabel("depth: last blocks on the second path", fontsize=9)
     return figure
 
@@ -109,7 +106,7 @@ CAUSES: Sequence[tuple[str, str, Mapping[str, str]]] = (
 def causes(found: Results) -> Any:
     """Curves cause → pathology with their intervals (`CAUSES`)."""
     table = tidy(found)
-    figure, axes = _multiples(len(CAUSES), sharey=False)
+    figure, axes = _multiples(len(CAUSES))
     for (factor, unit, measures), ax in zip(CAUSES, axes, strict=True):
         along(of_factor(table, factor), measures, ax, zero=unit != "%").set(xlabel=FACTORS[factor][1], ylabel=unit)
         if len(measures) > 1:
@@ -131,7 +128,7 @@ def scene(number: int, size: int = 192) -> Sample:
 
 def _drawn(maps: Mapping[str, Tensor], sample: Sample, number: int, label: str) -> list[np.ndarray]:
     """A label's maps of a shipped scene (of a run's `scenes`), one per choice, as large as the picture: (H, W) each."""
-    place, pixels = Sketchbook.NOUNS.index(label), sample.image.size[::-1]
+    place, pixels = Sketchbook.NOUNS.index(label), (sample.image.height, sample.image.width)
     chosen = [maps[f"{r.method} {r.surgery}"][number][None, ..., [place]] for r in CHOICES]  # (1, h, w, 1)
     return [upsample(sim, pixels)[0, ..., 0].numpy() for sim in chosen]
 
@@ -142,9 +139,8 @@ def contrasts(runs: Sequence[str]) -> dict[tuple[int, str], np.ndarray]:
     for number in range(len(next(iter(maps[0].values())))):
         sample = scene(number)
         for label, mask in sample.masks.items():
-            found[number, label] = np.array(
-                [[msc(m, mask) for m in _drawn(run, sample, number, label)] for run in maps]
-            )
+            drawn = [_drawn(run, sample, number, label) for run in maps]
+            found[number, label] = np.array([[msc(map, mask) for map in each] for each in drawn])
     return found
 
 

@@ -17,9 +17,8 @@ def about(found: Results) -> dict[str, str]:
     """What a figure prints: how many models, on what, by which protocol."""
     protocol = found.maps["protocol"].iloc[0]
     models = f"{len(found.runs)} runs in data/laboratory/runs, their weights in the table"
-    data = (
-        f"sketchbook, both dials 0, {found.maps['images'].max()} scenes of seed {TEST}, thresholds from seed {TUNING}"
-    )
+    count = found.maps["images"].max()
+    data = f"sketchbook, both dials 0, {count} scenes of seed {TEST}, thresholds from seed {TUNING}"
     return {"models": models, "data": data, "templates": "clip-surgery", "protocol": protocol}
 
 

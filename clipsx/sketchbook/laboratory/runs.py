@@ -80,12 +80,8 @@ def _about(name: str) -> dict[str, Any]:
     maps = next(iter(scenes(name).values()))  # (scenes, h, w, N)
     begun = made.get("recipe", {}).get("begins")  # images that the weights it went on from had seen
     seen = made.get("images", 0) + (_read(folder() / begun / "train.json").get("images", 0) if begun else 0)
-    about = {"images": int(images) if images else seen, "patches": maps.shape[1]}
-    about |= {
-        "minutes": made.get("minutes"),
-        "top-1, default dials": scored.get("top1"),
-        "mAP, default dials": scored.get("mAP"),
-    }
+    about = {"images": int(images) if images else seen, "patches": maps.shape[1], "minutes": made.get("minutes")}
+    about |= {"top-1, default dials": scored.get("top1"), "mAP, default dials": scored.get("mAP")}
     if run in REFERENCES:
         factor, tower = REFERENCES[run]
         return {"cell": run, "seed": 7, "factor": factor, "tower": tower} | about
@@ -109,11 +105,8 @@ def results() -> Results:
     runs = runs.sort_values(by=["cell", "seed", "images"], key=lambda c: c.map(order) if c.name == "cell" else c)
     found = {}
     for table in TABLES:
-        parts = [
-            pd.read_csv(folder() / name / f"{table}.csv").assign(run=name)
-            for name in runs["run"]
-            if (folder() / name / f"{table}.csv").exists()
-        ]
+        files = {name: folder() / name / f"{table}.csv" for name in runs["run"]}
+        parts = [pd.read_csv(file).assign(run=name) for name, file in files.items() if file.exists()]
         known = runs[["run", "cell", "seed", "factor"]]
         some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["run"], dtype=str)]
         found[table] = pd.concat(some, ignore_index=True).merge(known, on="run")

@@ -10,13 +10,18 @@ from clipsx.sketchbook.training.recipes import RESNET, VIT, Recipe, Stage
 
 
 @cache
+def read() -> dict[str, Any]:
+    """The file: its `centre`, its cells, its expectations (`hypothesis`)."""
+    return tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
+
+
+@cache
 def cells() -> dict[str, dict[str, Any]]:
     """Every trained cell by the name of its recipe: its cell, factor, seed, day, reason, and all its settings.
 
     Errors: ValueError for a setting that the centre does not have.
     """
-    grid = tomllib.loads((paths.data() / "laboratory" / "grid.toml").read_text(encoding="utf-8"))
-    found = {}
+    grid, found = read(), {}
     for cell in grid["cell"]:
         change = cell.get("change", {})
         if unknown := change.keys() - grid["centre"].keys():

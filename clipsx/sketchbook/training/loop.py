@@ -1,7 +1,6 @@
 """CLIP's contrastive training on the sketchbook: seeded by step, checkpointed, continued as if it had not stopped."""
 
 import copy
-import csv
 import hashlib
 import math
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import open_clip
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -118,52 +118,55 @@ def fit(
     model.train().visual.to(memory_format=torch.channels_last)
     worker: Any = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
     visual = torch.compile(worker.visual) if compiled else worker.visual
-    stage, pool, losses, began = -1, None, [], time.perf_counter()
+    losses, began = [], time.perf_counter()
     with ProcessPoolExecutor(1) as painter:
-        left = [(n, world) for n, world in enumerate(_worlds(recipe)) if ends[n] > state["step"]]
-        drawn = {n: painter.submit(draw_pool, world, work.parent / "pools") for n, world in left}
-        for step in range(state["step"], ends[-1]):
-            if (now := int(np.searchsorted(ends, step, side="right"))) != stage:
-                stage, pool = now, Pool(drawn[now].result(), recipe.stages[now])
-                if isinstance(model.visual, VisionTransformer):
-                    worker.visual.patch_dropout.prob = recipe.stages[now].patch_dropout
-                if recipe.stages[now].restart and step == ends[now - 1]:
-                    model.load_state_dict(halved(model))
-                    optimizer = _optimizer(model, recipe)
-                    worker.load_state_dict(model.state_dict())
-            images, texts, which = pool.batch(np.random.default_rng([recipe.seed, step]), recipe.batch)
-            torch.manual_seed(recipe.seed * 10**7 + step)  # patch dropout
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(recipe, ends, stage, step)
-            optimizer.zero_grad()
-            with sdpa_kernel(SDPBackend.MATH):  # on a CPU, few tokens: plain products are faster
-                image = F.normalize(visual(images.to(worker.visual.conv1.weight)).float(), dim=1)  # (B, D)
-                text = encode_text(worker, tokenizer, texts)  # (T, D)
-                loss = contrastive_loss(image, text, which, worker.logit_scale.float().exp())
-                loss.backward()
-            if worker is not model:
-                _hand_over(worker, model)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            model.logit_scale.data.clamp_(0, math.log(recipe.largest_scale))
-            if worker is not model:
-                worker.load_state_dict(model.state_dict())  # rounded
-            losses.append(loss.item())
-            if (step + 1) % REPORT == 0 or step + 1 in ends:
-                state["seconds"] += time.perf_counter() - began
-                row = {"step": step + 1, "images": (step + 1) * recipe.batch, "stage": stage}
-                row |= {"loss": round(float(np.mean(losses)), 4), "scale": round(model.logit_scale.exp().item(), 2)}
-                row |= scores(model, tokenizer, check_scenes) | {"seconds": round(state["seconds"])}
-                state |= {"step": step + 1, "log": [*state["log"], row]}
-                _keep(state, model, optimizer, work / "checkpoint.pt")
-                _tabulate(state["log"], log)
-                print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
-                losses, began = [], time.perf_counter()
-            if step + 1 in ends:  # a checkpoint to look into: how long must one train for what?
-                save_file(halved(model), work / f"after-{(step + 1) * recipe.batch}.safetensors")
-                shared[stage].parent.mkdir(exist_ok=True)
-                shutil.copyfile(work / "checkpoint.pt", shared[stage])
-    _tabulate(state["log"], log)  # also where the checkpoint was at the end already
+        left = [n for n, end in enumerate(ends) if end > state["step"]]
+        worlds = _worlds(recipe)
+        drawn = {n: painter.submit(draw_pool, worlds[n], work.parent / "pools") for n in left}
+        for n, stage in [(n, recipe.stages[n]) for n in left]:
+            pool = Pool(drawn[n].result(), worlds[n], stage)
+            if isinstance(model.visual, VisionTransformer):
+                worker.visual.patch_dropout.prob = stage.patch_dropout
+            if stage.restart and state["step"] == ends[n - 1]:
+                model.load_state_dict(halved(model))
+                optimizer = _optimizer(model, recipe)
+                worker.load_state_dict(model.state_dict())
+            for step in range(state["step"], ends[n]):
+                images, texts, which = pool.batch(np.random.default_rng([recipe.seed, step]), recipe.batch)
+                torch.manual_seed(recipe.seed * 10**7 + step)  # patch dropout
+                for group in optimizer.param_groups:
+                    group["lr"] = _rate(recipe, ends, n, step)
+                optimizer.zero_grad()
+                with sdpa_kernel(SDPBackend.MATH):  # on a CPU, few tokens: plain products are faster
+                    image = F.normalize(visual(images.to(worker.visual.conv1.weight)).float(), dim=1)  # (B, D)
+                    text = encode_text(worker, tokenizer, texts)  # (T, D)
+                    loss = contrastive_loss(image, text, which, worker.logit_scale.float().exp())
+                    loss.backward()
+                if worker is not model:
+                    _hand_over(worker, model)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                model.logit_scale.data.clamp_(0, math.log(recipe.largest_scale))
+                if worker is not model:
+                    worker.load_state_dict(model.state_dict())  # rounded
+                losses.append(loss.item())
+                if (step + 1) % REPORT == 0 or step + 1 == ends[n]:
+                    state["seconds"] += time.perf_counter() - began
+                    row = {"step": step + 1, "images": (step + 1) * recipe.batch, "stage": n}
+                    row |= {"loss": round(float(np.mean(losses)), 4), "scale": round(model.logit_scale.exp().item(), 2)}
+                    row |= scores(model, tokenizer, check_scenes) | {"seconds": round(state["seconds"])}
+                    state |= {"step": step + 1, "log": [*state["log"], row]}
+                    _keep(state, model, optimizer, work / "checkpoint.pt")
+                    pd.DataFrame(state["log"]).to_csv(log, index=False, lineterminator="\n")
+                    print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+                    losses, began = [], time.perf_counter()
+            # A checkpoint to look into: how long must one train for what?
+            save_file(halved(model), work / f"after-{ends[n] * recipe.batch}.safetensors")
+            shared[n].parent.mkdir(exist_ok=True)
+            shutil.copyfile(work / "checkpoint.pt", shared[n])
+    pd.DataFrame(state["log"]).to_csv(
+        log, index=False, lineterminator="\n"
+    )  # also where the checkpoint was at the end already
     return state["log"]
 
 
@@ -213,10 +216,3 @@ def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
 def _keep(state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
     with paths.whole(checkpoint) as part:
         torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
-
-
-def _tabulate(rows: list[dict[str, Any]], log: Path) -> None:
-    with log.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,7 +1,7 @@
 """What training reads: scenes drawn once into a pool, captions made anew for every batch, scenes of the exam."""
 
-import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +16,17 @@ from clipsx.sketchbook.world import Sketchbook
 from clipsx.text import TEMPLATES
 
 
-def draw_pool(world: Sketchbook, folder: Path) -> tuple[Path, Path]:
-    """Draw every scene once: pictures as (n, size, size, 3) bytes, and in JSON what each shows; found again by name."""
-    name = world.describe()["data"].replace(" ", "_")
-    pictures, scenes = (folder / f"{name}.{suffix}" for suffix in ("npy", "json"))
-    if not (pictures.exists() and scenes.exists()):
-        shape, words = (len(world), world.size, world.size, 3), []
+def draw_pool(world: Sketchbook, folder: Path) -> Path:
+    """Draw every scene once, as (n, size, size, 3) bytes in a file that is found again by its name."""
+    pictures = folder / f"{world.describe()['data'].replace(' ', '_')}.npy"
+    if not pictures.exists():
         with paths.whole(pictures) as part:
+            shape = (len(world), world.size, world.size, 3)
             out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
             for i in range(len(world)):
                 out[i] = np.asarray(world[i].image)
-                scene = world.scene(i)
-                words.append([scene.ground, [[t.colour, t.noun] for t in scene.things]])
             out.flush()
-            paths.write_whole(scenes, json.dumps(words).encode())
-    return pictures, scenes
+    return pictures
 
 
 def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stage: Stage) -> tuple[str, str]:
@@ -47,24 +43,20 @@ def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stag
 class Pool:
     """The scenes of a stage, drawn; batches come out ready for the model."""
 
-    def __init__(self, files: tuple[Path, Path], stage: Stage) -> None:
-        self.pictures = np.load(files[0], mmap_mode="r")  # (n, S, S, 3)
-        self.scenes = [
-            (ground, [Named(noun, colour) for colour, noun in things])
-            for ground, things in json.loads(files[1].read_text())
-        ]
-        self.stage = stage
+    def __init__(self, pictures: Path, world: Sketchbook, stage: Stage) -> None:
+        self.pictures = np.load(pictures, mmap_mode="r")  # (n, S, S, 3)
+        self.scene, self.stage = cache(world.scene), stage
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, list[str], Tensor]:
         """Images (B, 3, S, S), the batch's different captions (T of them), and which of them each image has (B,)."""
-        chosen = np.sort(rng.choice(len(self.scenes), size, replace=False))
+        chosen = np.sort(rng.choice(len(self.pictures), size, replace=False))
         images = torch.from_numpy(self.pictures[chosen]).permute(0, 3, 1, 2).contiguous()  # (B, 3, S, S)
         flip = torch.from_numpy(rng.random(size) < 0.5)
         images[flip] = images[flip].flip(3)
         texts: dict[str, str] = {}  # meaning: the caption that says it
         which = []
-        for i in chosen:
-            text, meaning = caption(rng, *self.scenes[i], self.stage)
+        for scene in map(self.scene, chosen.tolist()):
+            text, meaning = caption(rng, scene.ground, scene.things, self.stage)
             texts.setdefault(meaning, text)
             which.append(list(texts).index(meaning))
         return normalise(images), list(texts.values()), torch.tensor(which)

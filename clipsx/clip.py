@@ -145,7 +145,8 @@ class Clip:
     @cached_property
     def tower(self) -> towers.Tower:
         """The image tower's adapter. Errors: ValueError naming a tower, or a part of it, that is not understood."""
-        return towers.adapt(self.model.visual)
+        with plain(self.device.type):
+            return towers.adapt(self.model.visual)
 
     @property
     def methods(self) -> tuple[str, ...]:

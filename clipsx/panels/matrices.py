@@ -18,7 +18,7 @@ from clipsx.panels.base import FigurePanel, png_of
 from clipsx.panels.code import clip_code
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import require, updated
-from clipsx.text import TEMPLATES
+from clipsx.text import ENSEMBLES
 
 OWN = "typed below"
 MOST = 200  # labels: more cannot be read in a matrix
@@ -60,7 +60,7 @@ class MatrixPanel(FigurePanel):
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], layout=layout)
         self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", continuous_update=False)
         self._typed.layout = W.Layout(width="620px", height="54px")
-        choices = {"left": self.models, "left_templates": TEMPLATES, "right": self.models, "right_templates": TEMPLATES}
+        choices = {"left": self.models, "left_templates": ENSEMBLES, "right": self.models, "right_templates": ENSEMBLES}
         self._sides = {
             name: W.Dropdown(description=name.replace("_", " "), options=list(known), layout=layout)
             for name, known in choices.items()
@@ -140,7 +140,7 @@ figure = draw_matrices(left, right, {self._state.left!r}, {self._state.right!r})
             raise ValueError(f"{len(labels)} labels: at most {MOST} can be read in a matrix.")
         for side in ("left", "right"):
             require("model", getattr(state, side), self.models)
-            require("templates", getattr(state, f"{side}_templates"), TEMPLATES)
+            require("templates", getattr(state, f"{side}_templates"), ENSEMBLES)
         return state
 
     def _adopt(self, state: Matrices) -> None:

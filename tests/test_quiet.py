@@ -95,7 +95,7 @@ def test_numbers_do_not_depend_on_the_callers_modes(mode: str) -> None:
     try:
         with contexts.get(mode, torch.enable_grad()):
             loaded = clipsx.load("sketchbook", device="cpu")
-            found = encoded(tiny_clip(), images)
+            found = encoded(clip, images)
             pixels = loaded.prepare(torch.rand(8, 8).numpy())
             features = loaded.encode_image(pixels)
     finally:

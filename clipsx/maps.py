@@ -54,7 +54,23 @@ def feature_surgery(
     Errors: ValueError for one label without `redundant`, an unknown form, a tau that is negative or not finite.
     Source: CLIP Surgery, section on feature surgery; released code `clip_feature_surgery`. Memory: B·h·w·N, whatever D.
     """
-    return _surgery(dense, dense.patches, text, tau, form, redundant)
+    if form not in FORMS:
+        raise ValueError(f"Unknown form of feature surgery {form!r}{nearest(form, FORMS)}.")
+    if not 0 <= tau < float("inf"):
+        raise ValueError(f"tau must be a finite number of at least 0, not {tau}.")
+    text = _labels(dense, text)
+    if redundant is not None:
+        if tuple(redundant.shape) != (1, text.shape[1]):
+            raise ValueError(f"redundant must have shape (1, {text.shape[1]}), not {tuple(redundant.shape)}.")
+        return dense.patches @ (text - redundant.to(text)).T  # (B, h, w, N)
+    if text.shape[0] < 2:
+        raise ValueError(
+            "Feature surgery of one label alone is 0 everywhere. Give more labels, or the empty label's feature: "
+            'redundant=clip.encode_labels([""]).'
+        )
+    p = (tau * dense.cls @ text.T).softmax(-1)  # (B, N)
+    w = p / p.mean(-1, keepdim=True)  # (B, N)
+    return FORMS[form](dense.patches @ text.T, w[:, None, None, :])  # (B, h, w, N)
 
 
 def surgery_scores(
@@ -68,29 +84,8 @@ def surgery_scores(
 
     Arguments and errors as in `feature_surgery`. Source: CLIP Surgery, an author's reply on multi-label recognition.
     """
-    return _surgery(dense, dense.cls[:, None, None, :], text, tau, form, redundant)[:, 0, 0]  # (B, N)
-
-
-def _surgery(
-    dense: DenseFeatures, tokens: Tensor, text: Tensor, tau: float, form: str, redundant: Tensor | None
-) -> Tensor:
-    if form not in FORMS:
-        raise ValueError(f"Unknown form of feature surgery {form!r}{nearest(form, FORMS)}.")
-    if not 0 <= tau < float("inf"):
-        raise ValueError(f"tau must be a finite number of at least 0, not {tau}.")
-    text = _labels(dense, text)
-    if redundant is not None:
-        if tuple(redundant.shape) != (1, text.shape[1]):
-            raise ValueError(f"redundant must have shape (1, {text.shape[1]}), not {tuple(redundant.shape)}.")
-        return tokens @ (text - redundant.to(text)).T  # (B, h, w, N)
-    if text.shape[0] < 2:
-        raise ValueError(
-            "Feature surgery of one label alone is 0 everywhere. Give more labels, or the empty label's feature: "
-            'redundant=clip.encode_labels([""]).'
-        )
-    p = (tau * dense.cls @ text.T).softmax(-1)  # (B, N)
-    w = p / p.mean(-1, keepdim=True)  # (B, N)
-    return FORMS[form](tokens @ text.T, w[:, None, None, :])  # (B, h, w, N)
+    alone = DenseFeatures(dense.cls, dense.cls[:, None, None])  # the class feature as the one patch
+    return feature_surgery(alone, text, tau, form, redundant)[:, 0, 0]  # (B, N)
 
 
 def _labels(dense: DenseFeatures, text: Tensor) -> Tensor:
@@ -149,9 +144,7 @@ def points_from_map(
         raise ValueError(f"threshold must lie in 0…1, not {threshold}.")
     h, w = max(1, sim.shape[0] // 2), max(1, sim.shape[1] // 2)
     cells = minmax(upsample(sim[None, :, :, None], (h, w)))[0, :, :, 0].flatten()  # (h·w)
-    count = min(int((cells >= threshold).sum()), cells.numel() // 2)
-    if not bool((cells > 0).any()):
-        count = 0
+    count = min(int((cells >= threshold).sum()), cells.numel() // 2) if bool((cells > 0).any()) else 0
     order = cells.sort(stable=True).indices  # (h·w), lowest first
     chosen = torch.cat([order.flip(0)[:count], order[:count]])  # (2·count)
     x = ((chosen % w + 0.5) * size[1] / w).long().clamp(max=size[1] - 1)

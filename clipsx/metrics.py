@@ -18,21 +18,15 @@ Mask = Bool[np.ndarray, "H W"]
 def _sides(map: Map, mask: Mask, ignore: Mask | None) -> tuple[np.ndarray, np.ndarray]:
     if map.shape != mask.shape:
         raise ValueError(f"the map is {map.shape} but the mask is {mask.shape}: upsample the map to the image's (H, W)")
-    if ignore is None:
-        return map[mask], map[~mask]
-    return map[mask & ~ignore], map[~mask & ~ignore]
+    seen = True if ignore is None else ~ignore
+    return map[mask & seen], map[~mask & seen]
 
 
 def msc(map: Map, mask: Mask, ignore: Mask | None = None) -> float:
     """Mean score on the object minus mean score on the background, −100 … 100; below 0 the map prefers the background.
 
-    Args:
-        map: (H, W), 0 … 1.
-        mask: (H, W), the object.
-        ignore: (H, W), pixels left out.
-
-    Returns:
-        Percent; NaN where there is no object or no background. CLIP Surgery's mSC for one image and class.
+    map: 0 … 1; mask: the object; ignore: pixels left out. NaN where there is no object or no background.
+    Source: CLIP Surgery, mSC for one image and class.
     """
     inside, outside = _sides(map, mask, ignore)
     if not inside.size or not outside.size:
@@ -142,7 +136,7 @@ def f1_scores(predicted: Bool[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B
     if not there.any():
         return {"CF1": float("nan"), "OF1": float("nan")}
     predicted, targets = predicted[:, there], targets[:, there].astype(bool)
-    hits, said, true = ((m).sum(axis=0) for m in (predicted & targets, predicted, targets))  # (N,) each
+    hits, said, true = (m.sum(axis=0) for m in (predicted & targets, predicted, targets))  # (N,) each
     precision, recall = (hits / np.maximum(said, 1)).mean(), (hits / true).mean()
     both = precision + recall
     return {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,12 +31,17 @@ def similarity_matrix(text: Float[Tensor, "N D"], other: Float[Tensor, "M D"] | 
 
 def off_diagonal(matrix: Matrix) -> Float[np.ndarray, " P"]:
     """The N (N − 1) entries off the diagonal, row by row. Errors: ValueError if not square, or of one class."""
+    values = _square(matrix)
+    return values[~np.eye(len(values), dtype=bool)].astype(np.float64)
+
+
+def _square(matrix: Matrix) -> Num[np.ndarray, "N N"]:
     values = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise ValueError(f"The matrix is {values.shape}: one of class × class is needed.")
     if len(values) < 2:
         raise ValueError("One class has nothing off its diagonal: give at least two different labels.")
-    return values[~np.eye(len(values), dtype=bool)].astype(np.float64)
+    return values
 
 
 def mean_off_diagonal(matrix: Matrix) -> float:
@@ -53,9 +58,8 @@ def summarise(matrix: Matrix) -> dict[str, float]:
 
 def pairs(matrix: Matrix, labels: Sequence[str], count: int = 10) -> pd.DataFrame:
     """The `count` most alike pairs of classes: a, b, similarity (mean of both directions)."""
-    _named_once(labels, len(matrix))
-    off_diagonal(matrix)
-    values = matrix.detach().cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
+    named_once(labels, len(matrix))
+    values = _square(matrix)
     a, b = np.triu_indices(len(values), 1)
     both = (values[a, b].astype(np.float64) + values[b, a]) / 2
     first = np.argsort(-both, kind="stable")[:count]
@@ -75,20 +79,8 @@ def difference(before: Matrix, after: Matrix) -> dict[str, float]:
     return {"before": old, "after": new, "absolute": new - old, "relative": relative}
 
 
-def class_means(
-    features: Float[Tensor, "n D"], present: Bool[np.ndarray, "n N"]
-) -> tuple[Float[Tensor, "M D"], list[int]]:
-    """The unit mean of the images that show each class, for the M classes with an image, and which those are."""
-    if len(features) != len(present):
-        raise ValueError(f"{len(features)} images have features, {len(present)} have labels.")
-    kept = np.flatnonzero(present.any(axis=0)).tolist()
-    if not kept:
-        raise ValueError("No label has a positive image.")
-    unit = F.normalize(features, dim=1)
-    return F.normalize(torch.stack([unit[torch.from_numpy(present[:, n])].mean(dim=0) for n in kept]), dim=1), kept
-
-
-def _named_once(labels: Sequence[str], count: int) -> None:
+def named_once(labels: Sequence[str], count: int) -> None:
+    """Raise a ValueError unless there are `count` labels, each once."""
     twice = sorted({label for label in labels if list(labels).count(label) > 1})
     if twice or len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} classes{', twice: ' + ', '.join(twice) if twice else ''}.")

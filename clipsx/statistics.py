@@ -35,16 +35,10 @@ def bootstrap(
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, Float[np.ndarray, " R"]]:
-    """A mean over samples, then over groups (classes), and its `draws`.
+    """A mean over samples, then over groups (classes), and its `draws`; NaN without values.
 
-    Args:
-        values: one per (image, class) pair; NaN pairs are left out.
-        images: which image each belongs to.
-        groups: which class each belongs to; None for a plain mean over pairs.
-        resamples, seed: number and seed of the draws.
-
-    Returns:
-        the mean (NaN without values) and `resamples` draws of it (all NaN with fewer than two images).
+    values: one per (image, class) pair, NaN pairs left out; images, groups: which image and which class each belongs to
+    (groups None: a plain mean over pairs); resamples, seed: number and seed of the draws.
     """
     names, image = np.unique(images, return_inverse=True)  # before NaNs go, so that pairing does not depend on them
     kept = np.isfinite(values)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -64,6 +65,23 @@ def masked(height: int, width: int, labels: Sequence[str], seed: int = 0, name: 
         label: np.random.default_rng(10 * seed + n).random((height, width)) < 0.4 for n, label in enumerate(labels)
     }
     return Sample(noise(height, width, seed), tuple(labels), masks, (), ignore, name or f"image {seed}")
+
+
+def export_voc(samples: Sequence[Sample], labels: Sequence[str], base: Path) -> Path:
+    """Samples in VOC's layout, as the split "val" with its labels.txt; labels: the names of mask values 1, 2, …"""
+    pictures, masks, lists = base / "JPEGImages", base / "SegmentationClass", base / "ImageSets" / "Segmentation"
+    for folder in (pictures, masks, lists):
+        folder.mkdir(parents=True)
+    for sample in samples:
+        places = sample.index_map(labels)  # (H, W)
+        values = np.where(places < 0, 255, (places + 1) % (len(labels) + 1))  # background is the last place
+        indexed = Image.fromarray(values.astype(np.uint8))
+        indexed.putpalette([channel for i in range(256) for channel in (64 * i % 256, 37 * i % 256, 151 * i % 256)])
+        indexed.save(masks / f"{sample.name}.png")
+        sample.image.save(pictures / f"{sample.name}.jpg", quality=95)
+    (base / "labels.txt").write_text("\n".join(labels), encoding="utf-8")
+    (lists / "val.txt").write_text("\n".join(sample.name for sample in samples), encoding="utf-8")
+    return base
 
 
 def random_images(batch: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

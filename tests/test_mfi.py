@@ -79,13 +79,6 @@ def test_before_and_after():
     )
 
 
-def test_class_means():
-    present = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]], bool)
-    means, kept = mfi.class_means(torch.eye(3), present)
-    assert kept == [0, 1, 2] and torch.allclose(means[2], torch.tensor([0.0, 0, 1]))
-    assert torch.allclose(means[0], torch.full((3,), 3**-0.5))
-
-
 def test_bad_input_is_told_in_words():
     with unchecked():
         with pytest.raises(ValueError, match="at least two"):
@@ -98,12 +91,8 @@ def test_bad_input_is_told_in_words():
             mfi.similarity_matrix(features(), features(2, 9))
         with pytest.raises(ValueError, match="twice: cat"):
             mfi.pairs(np.eye(3), ["cat", "dog", "cat"])
-        with pytest.raises(ValueError, match="No label has a positive"):
-            mfi.class_means(features(2), np.zeros((2, 3), bool))
         with pytest.raises(ValueError, match="2 labels for 3 classes"):
             mfi.pairs(np.eye(3), ["cat", "dog"])
-        with pytest.raises(ValueError, match="2 images have features, 3 have labels"):
-            mfi.class_means(features(2), np.ones((3, 3), bool))
         with pytest.raises(ValueError, match="same labels"):
             mfi.difference(np.eye(3), np.eye(2))
     assert len(vocabulary("sketchbook")) == 18

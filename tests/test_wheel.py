@@ -35,7 +35,8 @@ def test_what_is_in_it(wheel: Path) -> None:
     shipped = ("sketchbook/open_clip_config.json", "constraints.txt", "vocabularies/voc-20.txt", "laboratory/README.md")
     assert {f"clipsx/_data/{name}" for name in shipped} <= set(names)
     assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
-    assert any(name.startswith("clipsx/panels/") and name.endswith(".js") for name in names)
+    for ending in (".js", ".css", ".py.jinja"):
+        assert any(name.startswith("clipsx/panels/") and name.endswith(ending) for name in names), ending
     assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}
     assert not any("checkpoint" in name or "__pycache__" in name for name in names)
     assert wheel.stat().st_size < MOST_MEGABYTES * 1e6

@@ -80,9 +80,8 @@ def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Seq
         if not present:
             return
         dense = look.dense(RAW)
-        anchors = (
-            similarity(dense, torch.cat([text(label) for label in present]))[0].flatten(0, 1).argmax(dim=0).tolist()
-        )
+        sim = similarity(dense, torch.cat([text(label) for label in present]))  # (1, h, w, n)
+        anchors = sim.flatten(0, 2).argmax(dim=0).tolist()  # (n,)
         whole = coverage(seen, dense.grid).ravel()  # (h·w,), 1 where nothing is ignored
         covered = np.stack([coverage(masks[label] & seen, dense.grid).ravel() for label in present])  # (n, h·w)
         with np.errstate(invalid="ignore"):
@@ -112,9 +111,8 @@ def _inside(
     others = attention.copy()
     others[np.arange(len(anchors)), anchors] = 0
     with np.errstate(invalid="ignore"):  # no other patch, or nothing seen
-        return np.stack(
-            [100 * (part * covered).sum(axis=1) / (part * seen).sum(axis=1) for part in (attention, others)]
-        )
+        shares = [100 * (part * covered).sum(axis=1) / (part * seen).sum(axis=1) for part in (attention, others)]
+    return np.stack(shares)
 
 
 def cosines(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Measure:
@@ -148,6 +146,5 @@ def by_block(shares: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
     on = shares[shares["on_object"]].groupby(["kind", "block"])[measures].mean().reset_index()
     near = cosines.groupby(["part", "block"])[["cosine", "cosine_text"]].mean().reset_index()
     off = 100 * (1 - shares["on_object"].mean())
-    return pd.concat([on, near]).assign(
-        **constants(shares), protocol=f"anchors off their object ({off:.1f} %) left out of shares"
-    )
+    protocol = f"anchors off their object ({off:.1f} %) left out of shares"
+    return pd.concat([on, near]).assign(**constants(shares), protocol=protocol)

@@ -41,7 +41,7 @@ def measure(
     def rows(look: Look) -> pd.DataFrame:
         sample, parts = look.sample, []
         masks = {a: mask for a, mask in sample.masks.items() if a in names} if region == "mask" else {}
-        there = list(masks) if region == "mask" else [a for a in sample.labels if a in names]
+        there = masks or [a for a in sample.labels if a in names and region == "map"]
         if not there:
             return pd.DataFrame()
         maps = look.at_pixels(look.similarities(reading, text))  # (H, W, N)

@@ -57,10 +57,10 @@ def follow(
     drawn = (np.sort(rng.integers(0, len(co), len(co))) for _ in range(permutations // 4))
     low, high = interval(np.array([rank(classes, classes) for classes in drawn]))
     p = (1 + (np.abs(shuffled) >= abs(found) - 1e-12).sum()) / (1 + permutations) if found == found else float("nan")
-    value, together = two[upper], (mates | mates.T)[upper]
-    a, b = value[together & np.isfinite(value)], value[~together & np.isfinite(value)]
-    known = np.isfinite(value)
-    wins = roc_auc_score(together[known], value[known]) if len(a) and len(b) else np.nan
+    together, known = (mates | mates.T)[upper], np.isfinite(two[upper])
+    value, mate = two[upper][known], together[known]
+    a, b = value[mate], value[~mate]
+    wins = roc_auc_score(mate, value) if len(a) and len(b) else np.nan
     means = {"companions": a.mean() if len(a) else np.nan, "rest": b.mean() if len(b) else np.nan}
     found_row = {"auc": wins, **means, "rank": found, "rank_low": low, "rank_high": high, "p": p}
     return {name: float(v) for name, v in found_row.items()} | {"classes": len(co), "pairs": int(together.sum())}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from clipsx.analyses.attention import RAW, coverage, has_attention
+from clipsx.analyses.attention import RAW, coverage, require_attention
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
 
@@ -20,8 +20,7 @@ def measure(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Meas
     `covered` by the label's own object, `objects` by any, 0…1; the norm is that of the patch after the last block.
     Errors: ValueError for a tower without blocks, and where no sample has a mask.
     """
-    if not has_attention(clip):
-        raise ValueError("Norms of patches need a vision transformer.")
+    require_attention(clip)
 
     def rows(look: Look) -> pd.DataFrame:
         masks = look.sample.masks
@@ -32,12 +31,11 @@ def measure(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Meas
         sim = look.similarities(RAW, clip.encode_labels(list(masks), templates))[0].flatten(0, 1)  # (P, n)
         grid = look.dense(RAW).grid
         objects = coverage(np.any(list(masks.values()), axis=0), grid).ravel()  # (P,)
-        parts = [
-            {"label": label, "score": sim[:, n].cpu().numpy(), "covered": coverage(mask, grid).ravel()}
-            for n, (label, mask) in enumerate(masks.items())
-        ]
-        shared = {"image": look.name, "norm": norms.cpu().numpy(), "objects": objects}
-        return pd.concat([pd.DataFrame(shared | part) for part in parts], ignore_index=True)
+        patches = pd.DataFrame({"image": look.name, "norm": norms.cpu().numpy(), "objects": objects})
+        scores = sim.T.cpu().numpy()  # (n, P)
+        own = zip(masks.items(), scores, strict=True)
+        parts = [patches.assign(label=a, score=score, covered=coverage(m, grid).ravel()) for (a, m), score in own]
+        return pd.concat(parts, ignore_index=True)
 
     return Measure("high-norm", rows, (RAW,), True, {"templates": str(templates)}, empty="No sample has a mask.")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipsx.datasets.folder import Folder
 from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, labels_of, recipe_of
@@ -12,25 +12,13 @@ from clipsx.datasets.voc import VOC
 from clipsx.datasets.vocabularies import BUILT_IN, VOCABULARIES, Vocabulary, vocabulary
 from clipsx.messages import nearest
 
+if TYPE_CHECKING:
+    from clipsx.sketchbook.world import Sketchbook
+
 __all__ = [  # without `open`: a star import would hide Python's own
-    "BUILT_IN",
-    "VOC",
-    "VOCABULARIES",
-    "Dataset",
-    "Folder",
-    "Sample",
-    "Sketchbook",
-    "Subset",
-    "Vocabulary",
-    "code_of",
-    "described",
-    "fingerprint_of",
-    "labels_of",
-    "load",
-    "recipe_of",
-    "tuning_and_test",
-    "vocabulary",
-]
+    "BUILT_IN", "VOC", "VOCABULARIES", "Dataset", "Folder", "Sample", "Sketchbook", "Subset", "Vocabulary",
+    "code_of", "described", "fingerprint_of", "labels_of", "load", "recipe_of", "tuning_and_test", "vocabulary",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -42,11 +30,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _sketchbook(**options: Any) -> Any:
-    return __getattr__("Sketchbook")(**options)
-
-
-DATASETS: dict[str, Callable[..., Dataset]] = {"sketchbook": _sketchbook, "voc2012": VOC, "folder": Folder}
+DATASETS: dict[str, Callable[..., Any]] = {
+    "sketchbook": lambda **options: __getattr__("Sketchbook")(**options),
+    "voc2012": VOC,
+    "folder": Folder,
+}
 
 
 def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Any:
@@ -86,7 +74,7 @@ def tuning_and_test(
     Errors: those of `load`; ValueError for fewer than two samples.
     """
     if name == "sketchbook":
-        tuning, test = (_sketchbook(**{"seed": seed, "length": images} | options) for seed in (101, 102))
+        tuning, test = (load(name, root, **{"seed": seed, "length": images} | options) for seed in (101, 102))
         return tuning, test
     whole = load(name, root, **options)
     count = min(len(whole), 2 * images)

@@ -54,14 +54,14 @@ class Folder(Sequence[Sample]):
 
     def _regions(self, file: Path) -> tuple[dict[str, Bool[np.ndarray, "H W"]], Bool[np.ndarray, "H W"] | None]:
         """The masks that are not empty, and the pixels that count nowhere."""
-        masks, ignore = {}, None
+        masks, unsure = {}, []
         for label, path in self._masks(file).items():
             grey = np.asarray(decode(path).convert("L"))  # (H, W)
-            if ignore is not None and grey.shape != ignore.shape:
-                raise ValueError(f"{path} is {grey.shape}, another mask of its picture {ignore.shape} (H, W).")
+            if unsure and grey.shape != unsure[0].shape:
+                raise ValueError(f"{path} is {grey.shape}, another mask of its picture {unsure[0].shape} (H, W).")
             masks[label] = grey >= 192
-            unsure = (grey >= 64) & (grey < 192)
-            ignore = unsure if ignore is None else ignore | unsure
+            unsure.append((grey >= 64) & (grey < 192))
+        ignore = np.any(unsure, axis=0) if unsure else None
         return {label: mask for label, mask in masks.items() if mask.any()}, ignore
 
     def describe(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from clipsx.datasets.sample import Sample
+from clipsx.weights import file_digest
 
 
 @runtime_checkable
@@ -79,4 +80,4 @@ def digest(*values: Any) -> str:
 
 def digests(root: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
     """The path under `root` and the digest of the bytes of every file. Errors: FileNotFoundError."""
-    return [(file.relative_to(root).as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+    return [(file.relative_to(root).as_posix(), file_digest(file)) for file in files]

@@ -27,6 +27,7 @@ class Sample:
 
     name: str
     captions: tuple[str, ...]
+    _given: dict[str, Any]
 
     def __init__(
         self,

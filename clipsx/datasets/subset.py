@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from clipsx.datasets.protocol import digest, fingerprint_of, labels_of, recipe_of
+from clipsx.datasets.protocol import described, digest, fingerprint_of, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
 
 
@@ -16,8 +16,7 @@ class Subset(Sequence[Sample]):
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
-        whole = self.samples.describe()["data"] if hasattr(self.samples, "describe") else "given samples"
-        return {"data": f"{whole}, {self.part}: {len(self)}"}
+        return {"data": f"{described(self.samples)['data']}, {self.part}: {len(self)}"}
 
     def fingerprint(self) -> str:
         """A hex digest of the whole's content, and which of it this is."""

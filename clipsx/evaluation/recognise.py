@@ -1,6 +1,7 @@
 """Multi-label recognition: scores of every label, without training, and what they are worth."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,25 @@ from torch.nn import functional as F
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
-from clipsx.maps import surgery_scores
 from clipsx.metrics import f1_scores, mean_average_precision
+from clipsx.reading import Reading, readings
 from clipsx.statistics import METHOD, draws, interval
 
 Scores = Float[np.ndarray, "n N"]
 Targets = Shaped[np.ndarray, "n N"]
 
 
-def _surgery(form: str) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda cls, text: surgery_scores(DenseFeatures(cls, cls[:, None, None]), text, form=form)
+def scored(reading: Reading, cls: Float[Tensor, "n D"], text: Float[Tensor, "N D"]) -> Float[Tensor, "n N"]:
+    """Cosines of unit class features with labels, or what the reading's feature surgery makes of them."""
+    return reading.similarities(DenseFeatures(cls, cls[:, None, None]), text)[:, 0, 0]
 
 
 RULES: dict[str, Callable[[Float[Tensor, "n D"], Float[Tensor, "N D"]], Float[Tensor, "n N"]]] = {
     "cosine": lambda cls, text: cls @ text.T,
     "softmax(100·cosine)": lambda cls, text: (100 * cls @ text.T).softmax(dim=1),
     "centring": lambda cls, text: (cls @ text.T) - (cls @ text.T).mean(dim=1, keepdim=True),
-    "feature surgery (code)": _surgery("code"),
-    "feature surgery (paper)": _surgery("paper"),
+    "feature surgery (code)": partial(scored, Reading("clip", surgery="code")),
+    "feature surgery (paper)": partial(scored, Reading("clip", surgery="paper")),
 }
 """Rules without training: unit class features (n, D) and label features (N, D) → a score per image and label.
 
@@ -40,24 +42,36 @@ Centring is feature surgery with all weights 1: what is left of its gain when th
 def ruled(cls: Float[Tensor, "n D"] | Float[np.ndarray, "n D"], text: Float[Tensor, "N D"]) -> dict[str, Scores]:
     """The scores of every one of `RULES`; rows are brought to unit length first."""
     cls = cls if isinstance(cls, Tensor) else torch.from_numpy(np.asarray(cls, dtype=np.float32))
-    cls, text = F.normalize(cls.float(), dim=1), F.normalize(text.float(), dim=1)
+    cls, text = (F.normalize(rows.float().cpu(), dim=1) for rows in (cls, text))
     return {name: rule(cls, text).numpy() for name, rule in RULES.items()}
 
 
-def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery") -> Measure:
-    """A row per image and label: `score`, the cosine of class feature and label, and whether the label is `present`."""
-    names = tuple(dict.fromkeys(labels))
+def measure(
+    clip: Clip,
+    labels: Sequence[str],
+    asked: str | Sequence[str | Reading] = "clip",
+    templates: str | Sequence[str] = "clip-surgery",
+) -> Measure:
+    """A row per image, reading and label: `score` of the reading's class feature, and whether the label is `present`.
+
+    The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`).
+    """
+    names, shown = tuple(dict.fromkeys(labels)), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
+    columns = {reading: reading.columns(clip.tower) for reading in shown}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
-        for label, score in zip(names, (look.seen.cls @ text.T)[0].tolist(), strict=True):
-            yield {"image": look.name, "label": label, "score": score, "present": label in look.sample.labels}
+        for reading in shown:
+            for label, score in zip(names, scored(reading, look.dense(reading).cls, text)[0].tolist(), strict=True):
+                row = {"image": look.name, "label": label, "score": score, "present": label in look.sample.labels}
+                yield columns[reading] | row
 
-    return Measure("recognition", rows, about={"templates": str(templates)}, asks={"names": names})
+    about = {"templates": str(templates), "labels": len(names)}
+    return Measure("recognition", rows, shown, about=about, asks={"names": names})
 
 
 def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:
-    """Scores and targets (images, labels) from the rows of `measure`, both in the order of the rows."""
+    """Scores and targets (images, labels) from rows of one reading of `measure`, both in the order of the rows."""
     shape = (-1, table["label"].nunique())
     return table[value].to_numpy().reshape(shape), table["present"].to_numpy(bool).reshape(shape)
 

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from clipsx import datasets, paths
 from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
+from clipsx.images import Picture
 from clipsx.maps import minmax, upsample
 from clipsx.reading import Reading
 from clipsx.weights import digest
 
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
+Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
 
 
@@ -86,7 +89,7 @@ def stream(
     samples: Sequence[Sample],
     measures: Sequence[Measure],
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size = None,
     batch: int = BATCH,
     workers: int = 0,
     folder: str | Path | None = None,
@@ -103,26 +106,24 @@ def stream(
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
     keep = None if folder is None else _Parts(Path(folder), _made(clip, samples, measures, size), measures)
-    starts = list(range(0, len(samples), PART))
-    missing = [start for start in starts if keep is None or not keep.has(start)]
-    numbers = [n for start in missing for n in range(start, min(start + PART, len(samples)))]
-    parts: dict[int, list[list[pd.DataFrame]]] = {start: [[] for _ in measures] for start in missing}
+    starts = range(0, len(samples), PART)
+    kept = {} if keep is None else {start: keep.read(start) for start in starts}
+    parts = {start: tables for start, tables in kept.items() if tables is not None}  # a table per measure each
+    missing = {s: range(s, min(s + PART, len(samples))) for s in starts if s not in parts}
+    numbers = [number for part in missing.values() for number in part]
     seen = looks(clip, samples, measures, size=size, batch=batch, workers=workers, numbers=numbers)
     bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
     with _told(), closing(seen), closing(bar):
-        for look in bar:
-            start = look.number // PART * PART
-            for tables, measure in zip(parts[start], measures, strict=True):
-                rows = measure.rows(look)
-                table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-                tables += [table.assign(image_size=look.image_size)] if len(table) else []
-            if keep is not None and look.number == min(start + PART, len(samples)) - 1:
-                keep.write(start, [_joined(tables) for tables in parts.pop(start)])
-    every = [[_joined(tables) for tables in parts[s]] if s in parts else keep.read(s) for s in starts]  # type: ignore[union-attr]
+        looked = iter(bar)
+        for start, part in missing.items():
+            rows = [[_rows(measure, look) for measure in measures] for look in islice(looked, len(part))]
+            parts[start] = [_joined(tables) for tables in zip(*rows, strict=True)]
+            if keep is not None:
+                keep.write(start, parts[start])
     about = clip.describe() | datasets.described(samples)
     found = []
-    for measure, tables in zip(measures, zip(*every, strict=True), strict=True):
-        table = _joined([table for table in tables if len(table)])
+    for measure, tables in zip(measures, zip(*(parts[start] for start in starts), strict=True), strict=True):
+        table = _joined(tables)
         if measure.empty and not len(table):
             raise ValueError(measure.empty)
         found.append(table.assign(**about, **measure.about))
@@ -134,26 +135,25 @@ def looks(
     samples: Sequence[Sample],
     measures: Sequence[Measure],
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size = None,
     batch: int = BATCH,
     workers: int = 0,
     numbers: Sequence[int] | None = None,
-) -> Iterator[Look]:
+) -> Generator[Look, None, None]:
     """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures."""
     readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
     blocks = any(measure.blocks for measure in measures)
     numbers = list(range(len(samples)) if numbers is None else numbers)
-    opened = _Opened(clip.opener(size), samples, numbers, workers > 0)
+    opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
-    loader = iter(
-        DataLoader(opened, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_undisturbed)
-    )
+    how: Any = {"num_workers": workers, "collate_fn": opened, "worker_init_fn": _undisturbed}
+    loader: Any = iter(DataLoader(numbers, None, **how))  # type: ignore[arg-type]
     try:
-        for group in _alike(loader, batch):
-            seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
-            for n, (number, sample, images) in enumerate(group):
-                size_read = "×".join(str(side) for side in images.shape[-2:])
-                yield Look(number, sample.name or f"#{number}", sample, size_read, seen.of(n))
+        for (height, width), alike in groupby(loader, key=lambda one: one[2].shape[2:]):
+            while group := list(islice(alike, batch)):  # neighbours of one shape
+                seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
+                for n, (number, sample, _) in enumerate(group):
+                    yield Look(number, sample.name or f"#{number}", sample, f"{height}×{width}", seen.of(n))
     finally:
         if workers:  # at once: an error's traceback, which a notebook keeps, would keep them too
             loader._shutdown_workers()
@@ -170,36 +170,19 @@ def _told() -> Iterator[None]:
         raise
 
 
-def _alike(opened: Iterable[Any], batch: int) -> Iterator[list[Any]]:
-    """Neighbours of one shape, at most `batch` of them."""
-    for _, group in groupby(opened, key=lambda item: item[2].shape):
-        waiting: list[Any] = []
-        for item in group:
-            waiting.append(item)
-            if len(waiting) == batch:
-                yield waiting
-                waiting = []
-        if waiting:
-            yield waiting
+def _opened(
+    pixels: Callable[[Picture], Tensor], samples: Sequence[Sample], whole: bool, number: int
+) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
+    """Number, sample and what the model reads; whole: the sample leaves its process, so that it is opened first."""
+    sample = samples[number].closed()  # a list of samples does not keep what is opened here
+    images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
+    return number, sample.opened() if whole else sample, images
 
 
-@dataclass
-class _Opened:
-    """Pictures as the loader asks for them: number, sample, what the model reads (1, 3, H, W)."""
-
-    pixels: Callable[[Any], Tensor]
-    samples: Sequence[Sample]
-    numbers: list[int]
-    whole: bool  # a sample that leaves its process is opened first
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: int) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
-        number = self.numbers[place]
-        sample = self.samples[number].closed()  # a list of samples does not keep what is opened here
-        images = self.pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
-        return number, sample.opened() if self.whole else sample, images
+def _rows(measure: Measure, look: Look) -> pd.DataFrame:
+    rows = measure.rows(look)
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    return table.assign(image_size=look.image_size)
 
 
 def _undisturbed(worker: int) -> None:
@@ -207,24 +190,28 @@ def _undisturbed(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _as_it_is(opened: Any) -> Any:
-    return opened
-
-
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One table of those that are not empty, which know no columns."""
+    known = [table for table in tables if len(table)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
 
 def _names(measures: Sequence[Measure]) -> list[str]:
     """The names of measures, each once: a second one of a name is numbered."""
     names = [measure.name for measure in measures]
-    earlier = [names[:place].count(name) for place, name in enumerate(names)]
-    return [name if not n else f"{name}-{n + 1}" for name, n in zip(names, earlier, strict=True)]
+    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)]
 
 
-def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Any) -> dict[str, Any]:
+def made_by(clip: Clip) -> str:
+    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
+    layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
+    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
+
+
+def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Size) -> dict[str, Any]:
     """What decides every number of a run, by name."""
-    made = {"clipsx": version("clipsx"), "model": digest(clip.model) + clip.heads.weights, "size": repr(size)}
+    made: dict[str, Any] = {"clipsx": version("clipsx"), "model": made_by(clip), "size": repr(size)}
     made |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
     for name, measure in zip(_names(measures), measures, strict=True):
         asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}
@@ -258,24 +245,14 @@ class _Parts:
     def _file(self, name: str, start: int) -> Path:
         return self.folder / f"{name}-{start:08d}.parquet"
 
-    def has(self, start: int) -> bool:
-        """Whether the rows of all measures from this picture on are there and can be read."""
+    def read(self, start: int) -> list[pd.DataFrame] | None:
+        """The tables of the part from this picture on; None where one is not there, or cut short: it is made again."""
         try:
-            return bool(self.read(start)) or not self.names
-        except (OSError, ValueError):  # not there, or cut short: made again
-            return False
-
-    def read(self, start: int) -> list[pd.DataFrame]:
-        """The tables of one part."""
-        return [pd.read_parquet(self._file(name, start)) for name in self.names]
+            return [pd.read_parquet(self._file(name, start)) for name in self.names]
+        except (OSError, ValueError):
+            return None
 
     def write(self, start: int, tables: Sequence[pd.DataFrame]) -> None:
-        """Write the tables of one part."""
         for name, table in zip(self.names, tables, strict=True):
             with paths.whole(self._file(name, start)) as part:
                 table.to_parquet(part, index=False)
-
-
-def with_sample(look: Look, sample: Sample) -> Look:
-    """The same look with other labels and masks: what a measure asks of the same picture."""
-    return replace(look, sample=sample)

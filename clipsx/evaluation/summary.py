@@ -54,25 +54,19 @@ def summarise(
     """
     found, best = [], {} if tuning is None else _best(tuning, by)
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
-        chosen = tuple(map(str, key)) in best
-        threshold = best.get(tuple(map(str, key)), FIXED)
+        words = tuple(map(str, key))
+        chosen, threshold = words in best, best.get(words, FIXED)
         ious, at, fixed = iou_at(rows), *(int(np.argmin(abs(THRESHOLDS - t))) for t in (threshold, FIXED))
         images, labels, score = rows["image"].to_numpy(), rows["label"].to_numpy(), rows["msc"].to_numpy()
         opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
-        row = dict(zip(by, key, strict=True))
-        for name, values, groups in (
-            ("msc", score, labels),
-            ("opposite", opposite, None),
-            ("miou", ious[:, at], labels),
-        ):
+        row: dict[str, Any] = dict(zip(by, key, strict=True))
+        measured = {"msc": (score, labels), "opposite": (opposite, None), "miou": (ious[:, at], labels)}
+        for name, (values, groups) in measured.items():
             mean, draws = bootstrap(values, images, groups, resamples)
             low, high = interval(draws)
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-        row |= {
-            "threshold": threshold,
-            "threshold_chosen": chosen,
-            f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0],
-        }
+        row |= {"threshold": threshold, "threshold_chosen": chosen}
+        row |= {f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0]}
         row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
         how = "chosen on other images" if chosen else "fixed"
         row["protocol"] = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {how}; {METHOD}"

@@ -3,10 +3,10 @@
 import base64
 import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import ipywidgets as W
 import matplotlib.pyplot as plt
@@ -22,28 +22,38 @@ from clipsx.datasets import Sample
 from clipsx.maps import minmax, upsample
 from clipsx.panels.elements import Code, line
 from clipsx.panels.state import plain, updated
-from clipsx.panels.worker import Worker
+from clipsx.panels.worker import Step, Worker
 from clipsx.reading import Reading
 
 FORMATS = ("pdf", "png", "svg")
+Made = TypeVar("Made")
 
 _log = logging.getLogger(__name__)
+
+
+class Shown(Protocol):
+    """What a panel shows at one moment and what can be taken away of it; it knows no widget."""
+
+    def figure(self) -> Figure: ...
+    def table(self) -> pd.DataFrame: ...
+    def provenance(self) -> dict[str, Any]: ...
+    def code(self) -> str: ...
 
 
 class FigurePanel(W.VBox):
     """A panel around a figure.
 
-    Heirs hold a frozen dataclass in `_state`, put their rows in place, check a state (`_checked`), make it their own,
-    controls and all, and show it (`_adopt`), and put it into the controls (`_fill`), which is not heard. What can be
-    taken away is their `view`'s, which knows no widget, or they make it themselves.
+    Heirs hold a frozen dataclass in `_state` and a `view` of it, name controls after the entries that they move, put
+    their rows in place, check a state (`_checked`) and draw what their view shows (`_draw`).
     """
 
-    view: Any
+    view: Shown
     _state: Any
     _checked: Callable[[Any], Any]
-    _adopt: Callable[[Any], None]
-    _fill: Callable[[], None]
+    _controls: Mapping[str, Any]
+    _draw: Callable[..., None]
     stem: str = "figure"  # of what is saved
+    doing: str = "drawing"  # in words
     patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
     def __init__(self, out: str | Path) -> None:
@@ -58,7 +68,7 @@ class FigurePanel(W.VBox):
         self._table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
         self._code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
         self._tools = W.HBox([self._format, self._figure, self._table, self._code])
-        self._figure.on_click(lambda _: self.save_figure([self._format.value]))
+        self._figure.on_click(lambda _: self.save_figure([str(self._format.value)]))
         self._table.on_click(lambda _: self.save_table())
         self.add_class("clipsx-panel")
 
@@ -83,10 +93,42 @@ class FigurePanel(W.VBox):
         """All that the panel shows, as plain values that JSON holds and a call takes."""
         return plain(self._state)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Show a saved state; entries left out keep their value. One that cannot be shown is told in the panel."""
+    def restore(self, state: dict[str, Any], news: str = "") -> None:
+        """Show a saved state, then say `news`; entries left out keep their value.
+
+        A state that cannot be shown is told in the panel.
+        """
         with self._told():
-            self._adopt(self._checked(updated(self._state, state)))
+            self._adopt(self._checked(updated(self._state, state)), news)
+
+    def _adopt(self, state: Any, news: str = "") -> None:
+        """Make a checked state the panel's own, controls and all, and show it."""
+        self._state = state
+        self._fill()
+        self._code.code = self.code()
+        if steps := self._steps():
+            self._worker.start(steps, lambda: self._tell(news, "status"))
+
+    def _steps(self) -> list[Step]:
+        """What has to be done until the state is shown, in words and as calls."""
+        return [(self.doing, self._draw)]
+
+    def _listen(self) -> None:
+        """Hear the controls: each moves the entry of its name."""
+        for name, control in self._controls.items():
+            control.observe(lambda change, name=name: self._heard(**{name: change["new"]}), "value")
+
+    def _fill(self) -> None:
+        """Put the state into the controls, without hearing them."""
+        self._quiet = True
+        try:
+            self._put()
+        finally:
+            self._quiet = False
+
+    def _put(self) -> None:
+        for name, control in self._controls.items():
+            control.value = getattr(self._state, name)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until the present state is shown; False when `seconds` are over first. An interrupt stops the work."""
@@ -104,7 +146,7 @@ class FigurePanel(W.VBox):
         """Write the table as CSV under `out`; None where that fails, as is told."""
         return self._save(lambda: save.table(self.table(), self.out, name or self.stem))
 
-    def _save(self, make: Callable[[], Any]) -> Any:
+    def _save(self, make: Callable[[], Made]) -> Made | None:
         with self._told():
             made = make()
             self._tell(f"Saved {', '.join(map(str, made if isinstance(made, list) else [made]))}", "status")
@@ -115,15 +157,6 @@ class FigurePanel(W.VBox):
         """A control was moved; not where `_fill` moves it."""
         if not self._quiet:
             self.restore(change)
-
-    @contextmanager
-    def _unheard(self) -> Iterator[None]:
-        """Controls that move inside are not heard."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -159,6 +192,11 @@ class FigurePanel(W.VBox):
         return bundle
 
 
+def image() -> W.Image:
+    """Where a panel shows a figure, as wide as there is room."""
+    return W.Image(format="png", layout=W.Layout(max_width="100%"))
+
+
 def png_of(figure: Figure) -> bytes:
     """A figure as PNG; it is closed."""
     buffer = io.BytesIO()
@@ -176,4 +214,4 @@ def label_map(
     reading = Reading.parse(asked)
     dense = clip.encode_readings(clip.prepare(sample.image, size=size), reading)[str(reading)]
     sim = reading.similarities(dense, text)[..., [place]]  # (1, h, w, 1)
-    return upsample(minmax(sim), sample.size[::-1])[0, ..., 0].float().cpu().numpy()
+    return upsample(minmax(sim), (sample.size[1], sample.size[0]))[0, ..., 0].float().cpu().numpy()

@@ -15,21 +15,58 @@ from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.summary import constants
-from clipsx.panels.base import FigurePanel, label_map, png_of
-from clipsx.panels.code import clip_code, samples_code
+from clipsx.panels.base import FigurePanel, image, label_map, png_of
+from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours, spoken
-from clipsx.panels.state import require, updated
+from clipsx.panels.state import Entries, require, updated
 
 SCENES = 4  # behind a cell
 
 
 @dataclass(frozen=True)
-class Companions:
+class Companions(Entries):
     """What the panel shows: a measure and a cell, what b's map does inside a."""
 
     measure: str = ""
     a: str = ""
     b: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class CellView:
+    """A cell and the scenes behind it."""
+
+    clip: Clip
+    samples: Sequence[Sample]
+    rows: pd.DataFrame
+    labels: Sequence[str]
+    state: Companions
+
+    def figure(self) -> Figure:
+        """The brightest scenes behind the cell (`draw_behind`)."""
+        return draw_behind(self.clip, self.samples, self.rows, self.labels, self.state.a, self.state.b)
+
+    def table(self) -> pd.DataFrame:
+        """The rows of `coactivation.measure` behind the cell, brightest first."""
+        return behind(self.rows, self.state.a, self.state.b)
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, data, method and protocol of the rows."""
+        return constants(self.rows)
+
+    def code(self) -> str:
+        """Code that measures the rows again and draws what is behind the cell."""
+        about = self.provenance()
+        return recipe("companions", view=self, about=about, size=_pixels(about["image_size"]))
+
+    def sentence(self) -> str:
+        """How often a and b are there, and how bright b's map is inside a."""
+        rows, a, b = self.table(), self.state.a, self.state.b
+        if not len(rows):
+            return f"{a} × {b}: no scene has it, or it is one class with itself."
+        both, mean = int(rows["companion"].sum()), rows["score"].mean()
+        words = f"{len(rows)} scenes with {a}, in {both} of them {b} as well"
+        return f"{a} × {b}: {words}; {b}'s map has a mean of {mean:.2f} inside {a}. The brightest:"
 
 
 class CompanionsPanel(FigurePanel):
@@ -46,7 +83,7 @@ class CompanionsPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "companions"
+    stem, doing = "companions", "reading the scenes"
 
     def __init__(
         self,
@@ -65,50 +102,23 @@ class CompanionsPanel(FigurePanel):
         self._order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
         self.labels = [list(labels)[k] for k in self._order]
         best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
-        a, b = best.idxmax() if len(best) else self.labels[:2]
-        self._state = self._checked(updated(Companions(first, str(a), str(b)), state))
+        a, b = best.index.tolist()[int(best.argmax())] if len(best) else self.labels[:2]
+        self._state = self._checked(updated(Companions(first, a, b), state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
+        self._controls = {"measure": self._measure}
         self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
-        self._picture = W.Image(format="png", layout=W.Layout(max_width="100%"))
-        self._words = W.HTML()
+        self._picture, self._words = image(), W.HTML()
         right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))
         title = W.HTML("<b>Companions: click a cell</b>")
         self.children = [title, self._measure, W.HBox([self._cells, right]), self._tools, self._line]
-        self._measure.observe(lambda change: self._heard(measure=change["new"]), "value")
+        self._listen()
         self._cells.observe(lambda change: self._heard(**self._named(change["new"])), "chosen")
         self._adopt(self._state)
 
-    def figure(self) -> Figure:
-        """The brightest scenes behind the cell (`draw_behind`)."""
-        return draw_behind(self.clip, self.samples, self.rows, self.labels, self._state.a, self._state.b)
-
-    def table(self) -> pd.DataFrame:
-        """The rows of `coactivation.measure` behind the cell, brightest first."""
-        return behind(self.rows, self._state.a, self._state.b)
-
-    def provenance(self) -> dict[str, Any]:
-        """Model, data, method and protocol of the rows."""
-        return constants(self.rows)
-
-    def code(self) -> str:
-        """Code that measures the rows again and draws what is behind the cell, without a panel."""
-        s, about = self._state, self.provenance()
-        size = tuple(map(int, about["image_size"].split("×")))
-        fit = "" if size == self.clip.image_size else f", size={size}"
-        templates = "" if about["templates"] == "clip-surgery" else f", templates={about['templates']!r}"
-        return f"""\
-import clipsx
-from clipsx.analyses import coactivation
-from clipsx.evaluation.stream import stream
-from clipsx.panels.companions import draw_behind
-
-{clip_code(self.clip)}
-{samples_code(self.samples)}
-labels = {sorted(self.labels)!r}
-measure = coactivation.measure(clip, labels, {about["reading"]!r}{templates})
-(rows,) = stream(clip, samples, [measure]{fit}, words="measuring")
-figure = draw_behind(clip, samples, rows, labels, {s.a!r}, {s.b!r})
-"""
+    @property
+    def view(self) -> CellView:
+        """The cell that is chosen."""
+        return CellView(self.clip, self.samples, self.rows, self.labels, self._state)
 
     def _checked(self, state: Companions) -> Companions:
         require("measure", state.measure, self.matrices)
@@ -116,30 +126,15 @@ figure = draw_behind(clip, samples, rows, labels, {s.a!r}, {s.b!r})
             require("label", label, self.labels)
         return state
 
-    def _adopt(self, state: Companions) -> None:
-        self._state = state
-        self._fill()
-        self._code.code = self.code()
-        self._worker.start([("reading the scenes", self._draw)], lambda: self._tell(""))
-
-    def _fill(self) -> None:
-        """Put the state into the controls, without hearing them."""
+    def _put(self) -> None:
+        super()._put()
         values = np.asarray(self.matrices[self._state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
-        with self._unheard():
-            self._measure.value = self._cells.name = self._state.measure
-            self._cells.values = np.ascontiguousarray(values).tobytes()
-            self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
+        self._cells.name, self._cells.values = self._state.measure, np.ascontiguousarray(values).tobytes()
+        self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
 
     def _draw(self) -> None:
-        self._picture.value = png_of(self.figure())
-        rows, s = self.table(), self._state
-        words = f"{s.a} × {s.b}: " + (
-            f"{len(rows)} scenes with {s.a}, in {int(rows['companion'].sum())} of them {s.b} as well; "
-            f"{s.b}'s map has a mean of {rows['score'].mean():.2f} inside {s.a}. The brightest:"
-            if len(rows)
-            else "no scene has it, or it is one class with itself."
-        )
-        self._words.value = spoken(words)
+        view = self.view
+        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())
 
     def _named(self, cell: Sequence[int]) -> dict[str, str]:
         return dict(zip("ab", (self.labels[place] for place in cell), strict=True))
@@ -160,10 +155,16 @@ def draw_behind(
     figure, grid = plots.row(SCENES // 2, 2, height=6.4, width=6.4)
     for ax in grid.flat:
         ax.set_axis_off()
-    for ax, row in zip(grid.flat, behind(rows, a, b).head(SCENES).itertuples(), strict=False):
-        sample, (height, width) = samples[row.number], map(int, row.image_size.split("×"))
-        text, place = clip.encode_labels(labels, row.templates), list(labels).index(b)
-        shown = label_map(clip, sample, row.reading, text, place, (height, width))
-        title = f"{b} inside {a}: {row.score:.2f}" + (f"\n{b} is there" if row.companion else "")
+    for ax, row in zip(grid.flat, behind(rows, a, b).head(SCENES).to_dict("records"), strict=False):
+        sample = samples[row["number"]]
+        text, place = clip.encode_labels(labels, row["templates"]), list(labels).index(b)
+        shown = label_map(clip, sample, row["reading"], text, place, _pixels(row["image_size"]))
+        title = f"{b} inside {a}: {row['score']:.2f}" + (f"\n{b} is there" if row["companion"] else "")
         plots.overlay(sample.image, shown, ax, outline=sample.masks.get(a), title=title)
     return figure
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    """(H, W) from what tables print."""
+    height, width = map(int, text.split("×"))
+    return height, width

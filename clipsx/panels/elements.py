@@ -3,7 +3,7 @@
 import html
 import io
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import anywidget
 import contourpy
@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from clipsx.datasets import Sample
-from clipsx.panels.session import THRESHOLDS, Maps, Numbers
+from clipsx.panels.session import Maps, Numbers
 from clipsx.plots import COLOURS
 
 THUMB = 112  # pixels, twice what the page shows
@@ -107,22 +107,20 @@ def thumb(key: int | str, sample: Sample) -> dict[str, Any]:
 def outline(mask: Bool[np.ndarray, "H W"]) -> str:
     """The border of a region as an SVG path in pixel coordinates (x right, y down, pixel (0, 0) spans 0 … 1)."""
     padded = np.pad(mask, 1).astype(np.float32)  # (H + 2, W + 2): regions at the picture's edge are closed
-    lines = contourpy.contour_generator(z=padded).lines(0.5)
+    lines = cast(list[np.ndarray], contourpy.contour_generator(z=padded).lines(0.5))
     return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line) + "Z" for line in lines)
 
 
-def pane(short: str, title: tuple[str, str], maps: Maps, numbers: list[Numbers]) -> dict[str, Any]:
+def pane(short: str, title: tuple[str, str], maps: Maps, numbers: Numbers) -> dict[str, Any]:
     """An entry of a scene's `panes`: what the browser draws one label's map and its numbers from."""
-    nothing = (np.nan, np.full(len(THRESHOLDS), np.nan))
-    scores, curves = zip(*[n or nothing for n in numbers], strict=True)
     return {
         "short": short,
         "title": title[0],
         "under": title[1],
         "maps": maps.values.tobytes(),
         "constant": maps.constant.tolist(),
-        "msc": [None if np.isnan(score) else score for score in scores],
-        "iou": np.stack(curves).astype(np.float32).tobytes(),  # (N, 101)
+        "msc": [None if np.isnan(score) else score for score in numbers.msc.tolist()],
+        "iou": numbers.iou.astype(np.float32).tobytes(),
     }
 
 

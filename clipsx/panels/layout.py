@@ -6,7 +6,7 @@ import ipywidgets as W
 
 from clipsx.clip import Clip
 from clipsx.methods import METHODS, PAIRS
-from clipsx.panels.elements import Chips, Gallery, Pictures, colours, line
+from clipsx.panels.elements import Chips, Gallery, Pictures, colours
 from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import SURGERIES, TAU, Reading
 
@@ -26,13 +26,16 @@ class Layout:
         surgeries = [("off" if name == "none" else name, name) for name in SURGERIES]
         relations = [(PAIRS[name], name) for name in RELATIONS]
         self._tower = clip.tower
-        self.controls: dict[str, W.ValueWidget] = {
+        self.method = W.Dropdown(description="method", options=methods, **wide)
+        self.depth = W.IntSlider(description="depth", min=1, max=blocks, **wide)
+        self.tau = W.FloatSlider(description="τ", value=TAU, max=20, step=0.5, readout_format=".1f", **wide)
+        self.controls = {
             "threshold": W.FloatSlider(description="threshold", max=1, step=0.01, **wide),
             "opacity": W.FloatSlider(description="opacity", max=1, step=0.01, **wide),
-            "method": W.Dropdown(description="method", options=methods, **wide),
-            "depth": W.IntSlider(description="depth", min=1, max=blocks, **wide),
+            "method": self.method,
+            "depth": self.depth,
             "surgery": W.ToggleButtons(description="surgery", options=surgeries, **few),
-            "tau": W.FloatSlider(description="τ", value=TAU, max=20, step=0.5, readout_format=".1f", **wide),
+            "tau": self.tau,
             "attention": W.ToggleButtons(description="attention", options=relations, **few),
             "block": W.IntSlider(description="block", max=blocks - 1, **wide),
         }
@@ -46,40 +49,32 @@ class Layout:
         self.progress = W.IntProgress(layout=W.Layout(width="160px"))
         self.stop = W.Button(description="Stop", icon="stop", layout=W.Layout(width="76px"))
         self.busy = W.HBox([self.progress, self.stop], layout=W.Layout(display="none", align_items="center"))
-        self._lines = {"alert": alert, "status": W.HTML()}
+        self.status = W.HTML()
 
         columns = [W.VBox([self.controls[name] for name in pair]) for pair in COLUMNS]
         grid = W.GridBox(columns, layout=W.Layout(grid_template_columns="repeat(4, minmax(0, 1fr))", grid_gap="0 12px"))
         about = f"{html.escape(clip.name)} · {html.escape(clip.weights)}"
         head = W.HTML(f'<b>CLIP Surgery, live</b> <span class="clipsx-quiet">· {about}</span>')
-        foot = W.HBox([self.busy, self._lines["status"]], layout=W.Layout(min_height="32px", align_items="center"))
-        self.rows = [head, self.gallery, self.chips, self.pictures, grid, tools, foot, self._lines["alert"]]
+        foot = W.HBox([self.busy, self.status], layout=W.Layout(min_height="32px", align_items="center"))
+        self.rows = [head, self.gallery, self.chips, self.pictures, grid, tools, foot, alert]
 
     def put(self, state: State) -> None:
         """Put a state, whose labels are filled in, where the controls show it; the depth is the one it came to."""
         assert state.labels is not None
-        reading, controls = Reading.parse(state.reading), self.controls
+        reading = Reading.parse(state.reading)
         row, depth = reading.plan(self._tower)
-        methods = list(controls["method"].options)
+        methods = list(self.method.options)
         if reading.method not in (name for _, name in methods):  # a free combination
-            controls["method"].options = [*methods, (reading.method, reading.method)]
+            self.method.options = [*methods, (reading.method, reading.method)]
         values = vars(state) | vars(reading) | {"depth": depth, "block": state.block % self._tower.blocks}
         if reading.surgery == "none":  # the slider keeps what feature surgery begins with when it is chosen
-            values["tau"] = controls["tau"].value
-        controls["tau"].max = max(controls["tau"].max, values["tau"])
-        for name, control in controls.items():
+            values["tau"] = self.tau.value
+        self.tau.max = max(self.tau.max, values["tau"])
+        for name, control in self.controls.items():
             control.value = values[name]
-        controls["depth"].disabled = row.blocks is not None
-        controls["tau"].disabled = reading.surgery == "none" or len(state.labels) == 1
+        self.depth.disabled = row.blocks is not None
+        self.tau.disabled = reading.surgery == "none" or len(state.labels) == 1
         self.chips.labels, self.chips.shown = list(state.labels), state.labels.index(state.shown or "")
         self.pictures.shown, self.pictures.patch = self.chips.shown, state.patch and list(state.patch)
         self.pictures.threshold, self.pictures.opacity = state.threshold, state.opacity
         self.gallery.chosen = state.image
-
-    def tell(self, words: str, role: str = "alert") -> None:
-        """Show words in the line of errors ("alert") or of news ("status"); no words clear it."""
-        self._lines[role].value = line(words, role)
-
-    def told(self, role: str = "alert") -> str:
-        """What the line says now."""
-        return html.unescape(self._lines[role].value.partition(">")[2].removesuffix("</div>"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,13 @@ from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import Reading
 
 THRESHOLDS = np.round(np.linspace(0, 1, 101), 2)
-Numbers = tuple[float, Float[np.ndarray, "101"]] | None
+
+
+class Numbers(NamedTuple):
+    """Every label's mSC, and its IoU at all `THRESHOLDS`, in percent; NaN where the true region is not known."""
+
+    msc: Float[np.ndarray, " N"]
+    iou: Float[np.ndarray, "N 101"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,32 +56,29 @@ class Maps:
     values: Float[np.ndarray, "N h w"]
     constant: Bool[np.ndarray, " N"]
 
-    def pixels(self, size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:
-        """The maps at an image's (H, W)."""
-        grid = torch.from_numpy(self.values).permute(1, 2, 0)[None]  # (1, h, w, N)
-        return upsample(grid, size)[0].permute(2, 0, 1).numpy()
+
+def at_pixels(maps: Float[np.ndarray, "N h w"], size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:
+    """Maps at an image's (H, W)."""
+    grid = torch.from_numpy(maps).permute(1, 2, 0)[None]  # (1, h, w, N)
+    return upsample(grid, size)[0].permute(2, 0, 1).numpy()
 
 
-class Kept:
+class Kept(OrderedDict[Hashable, Any]):
     """The last `size` results by key; the oldest goes first. Safe to share between threads."""
 
     def __init__(self, size: int) -> None:
-        self._items: OrderedDict[Hashable, Any] = OrderedDict()
+        super().__init__()
         self._size, self._lock = size, Lock()
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._items
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under a key, else what `make` gives; None is never kept."""
+        found = self.get(key)
+        value = make() if found is None else found
         with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        value = make()
-        with self._lock:
-            self._items[key] = value
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
+            self[key] = value
+            self.move_to_end(key)
+            while len(self) > self._size:
+                self.popitem(last=False)
         return value
 
 
@@ -87,7 +90,7 @@ class Session:
 
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
-        self._dense, self._numbers, self._text = Kept(keep), Kept(keep), Kept(4096)
+        self._dense, self._text = Kept(keep), Kept(4096)
         self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
@@ -106,9 +109,9 @@ class Session:
         """One walk of the tower for several readings and the relations of a block: of its blocks none is kept."""
         seen = self._walk(picture, readings, size, block is not None)
         for reading in readings:
-            self._dense.get(self._key(picture, reading, size), partial(seen.features.get, reading.features))
+            self._dense.made(self._key(picture, reading, size), partial(seen.features.get, reading.features))
         if block is not None:
-            self._relations.get(self._block(picture, block, size), partial(self._related, seen, block))
+            self._relations.made(self._block(picture, block, size), partial(self._related, seen, block))
 
     def _walk(self, picture: Picture, readings: Sequence[Reading], size: int | None, keep: bool = False) -> Seen:
         return self.clip.look(self.clip.prepare(picture.sample.image, size=size), readings, keep)
@@ -122,12 +125,12 @@ class Session:
     def dense(self, picture: Picture, reading: Reading, size: int | None = None) -> DenseFeatures:
         """The picture's features by a reading, encoded the first time only."""
         key = self._key(picture, reading, size)
-        return self._dense.get(key, lambda: self._walk(picture, [reading], size).features[reading.features])
+        return self._dense.made(key, lambda: self._walk(picture, [reading], size).features[reading.features])
 
     def text(self, labels: Sequence[str]) -> Float[Tensor, "N D"]:
         """The labels' features, each encoded the first time only."""
         encode = self.clip.encode_labels
-        return torch.cat([self._text.get(label, partial(encode, [label])) for label in labels])  # (N, D)
+        return torch.cat([self._text.made(label, partial(encode, [label])) for label in labels])  # (N, D)
 
     def relation(self, picture: Picture, pair: str, block: int, size: int | None = None) -> Float[np.ndarray, "P P"]:
         """Attention of every patch to every patch, P = h · w, by one of `RELATIONS`; zeros for a tower without blocks.
@@ -135,7 +138,7 @@ class Session:
         The columns of the tokens before the patches are dropped, and the rows sum to 1.
         """
         key = self._block(picture, block, size)
-        return self._relations.get(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
+        return self._relations.made(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
 
     def _related(self, seen: Seen, block: int) -> dict[str, Float[np.ndarray, "P P"]]:
         found, start = {}, self.clip.tower.prefix
@@ -152,27 +155,20 @@ class Session:
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
 
-    def numbers(
-        self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None
-    ) -> list[Numbers]:
-        """Per label the map's mSC and its IoU at every one of `THRESHOLDS`; None where the true region is not known."""
-        key = (self._key(picture, reading, size), tuple(labels), reading.surgery, reading.tau)
-        return self._numbers.get(key, lambda: measured(self.maps(picture, labels, reading, size), picture, labels))
-
     def scores(self, picture: Picture, labels: Sequence[str], size: int | None = None) -> list[float]:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""
         logits = self.clip.logit_scale * self.dense(picture, RAW, size).cls @ self.text(labels).T  # (1, N)
         return logits[0].float().softmax(-1).tolist()
 
 
-def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> list[Numbers]:
-    """Per label its map's mSC and IoU at all `THRESHOLDS`, in percent; None where the true region is not known."""
+def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:
+    """What maps score against the picture's true regions."""
     masks, ignore = picture.sample.masks, picture.sample.ignore
+    found = Numbers(np.full(len(labels), np.nan), np.full((len(labels), len(THRESHOLDS)), np.nan))
     known = [i for i, label in enumerate(labels) if label in masks]
-    result: list[Numbers] = [None] * len(labels)
-    pixels = Maps(maps.values[known], maps.constant[known]).pixels(picture.size) if known else ()  # (n, H, W)
+    pixels = at_pixels(maps.values[known], picture.size) if known else ()  # (n, H, W)
     for i, map in zip(known, pixels, strict=True):
         mask = masks[labels[i]]
         inside, outside = exceedance(map, mask, ignore, THRESHOLDS)  # (101,) both
-        result[i] = (msc(map, mask, ignore), iou_curve(inside, outside, float(mask[~ignore].mean())))
-    return result
+        found.msc[i], found.iou[i] = msc(map, mask, ignore), iou_curve(inside, outside, float(mask[~ignore].mean()))
+    return found

@@ -11,12 +11,19 @@ from clipsx.reading import Reading
 
 RELATIONS = ("qk", "vv")  # out of `methods.PAIRS`: the attention of a chosen patch
 NO_LABEL = "A panel needs one label at least."
-Shown = TypeVar("Shown")  # a panel's state, a frozen dataclass
 
 
 @dataclass(frozen=True)
-class State:
-    """The whole of a panel's state. JSON holds it: `labels` and `patch` may come as lists.
+class Entries:
+    """What a panel shows."""
+
+
+Held = TypeVar("Held", bound=Entries)
+
+
+@dataclass(frozen=True)
+class State(Entries):
+    """The whole of the surgery panel's state. JSON holds it: `labels` and `patch` may come as lists.
 
     `image`: a place in the samples, or the path of a picture; `size`: the side it is read at, in pixels, None for the
     model's own; `labels`: None for the sample's own and a few others; `shown`: None for the first; `reading`: the text
@@ -69,21 +76,21 @@ def require(what: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"Unknown {what} {value!r}{nearest(value, known)}.")
 
 
-def updated(state: Shown, changes: Mapping[str, Any]) -> Shown:
-    """A state, of any panel, with some of its entries changed. Raises ValueError for an entry it does not have."""
+def updated(state: Held, changes: Mapping[str, Any]) -> Held:
+    """A state, of any panel, with some of its entries changed. Raises ValueError for an entry it does not have.
+
+    Lists become tuples, and a reading its text.
+    """
     names = [f.name for f in fields(state)]
-    for name in changes:
+    kept = {}
+    for name, value in changes.items():
         if name not in names:
             raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
-    return replace(state, **{name: _kept(value) for name, value in changes.items()})
+        kept[name] = tuple(value) if isinstance(value, list) else str(value) if isinstance(value, Reading) else value
+    return replace(state, **kept)
 
 
-def _kept(value: Any) -> Any:
-    """A value as states hold it: tuples for lists, the text of a reading."""
-    return tuple(value) if isinstance(value, list) else str(value) if isinstance(value, Reading) else value
-
-
-def plain(state: Any) -> dict[str, Any]:
+def plain(state: Entries) -> dict[str, Any]:
     """A state as values that JSON would give back the same."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(state).items()}
 

@@ -8,23 +8,22 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-import numpy as np
-
 from clipsx import datasets, images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.load import load
 from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import UPLOAD_LIMIT, outline, pane, png, thumb
+from clipsx.panels.elements import UPLOAD_LIMIT, line, outline, pane, png, thumb
 from clipsx.panels.layout import PARTS, Layout
 from clipsx.panels.session import Picture, Session
 from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
-from clipsx.panels.view import View
+from clipsx.panels.view import View, stretched
 from clipsx.paths import write_whole
 
 PAGE = 8  # thumbnails at a time
 LABELS = 6  # labels that a panel starts with, the sample's own first
 LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
+STOPPED = "Stopped: the pictures show the last state that was ready."
 SENT = 640  # pixels a side that go to the browser
 
 
@@ -59,6 +58,7 @@ class SurgeryPanel(FigurePanel):
         self._lock = RLock()
         self._picture = self._open(self._state.image)
         self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
+        self._controls = self._ui.controls
         self.children = self._ui.rows
         self._listen()
         self._turn()
@@ -81,8 +81,8 @@ class SurgeryPanel(FigurePanel):
     def _checked(self, state: State) -> State:
         return state.checked(self.clip, len(self.samples))
 
-    def _adopt(self, state: State) -> None:
-        """Make a checked state the panel's own: fill it up, put it into the controls, show it."""
+    def _adopt(self, state: State, news: str = "") -> None:
+        """Labels that are left out are the usual ones; what needs no walk of the tower is shown at once."""
         picture = self._picture if state.image == self._state.image else self._open(state.image)
         labels = self._usual(picture) if state.labels is None else accepted(state.labels)[0]
         with self._lock:
@@ -96,10 +96,8 @@ class SurgeryPanel(FigurePanel):
             self._worker.stop()
             self._show()
 
-    def _fill(self) -> None:
-        """Put the state into the controls, without hearing them."""
-        with self._unheard():
-            self._ui.put(self._state)
+    def _put(self) -> None:
+        self._ui.put(self._state)
 
     def _usual(self, picture: Picture) -> tuple[str, ...]:
         """Labels to start with: those that are there, then others, so that feature surgery has something to compare."""
@@ -176,7 +174,7 @@ class SurgeryPanel(FigurePanel):
                     "under": view.titles[2][1],
                     "words": view.inside,
                     "anchor": list(view.anchor),
-                    "map": view.spread.astype(np.float32).tobytes(),
+                    "map": stretched(view.attention).tobytes(),
                 }
             self._sent = {"picture": view.picture.key, "scene": scene}
             ui.chips.scores = view.scores
@@ -186,8 +184,7 @@ class SurgeryPanel(FigurePanel):
 
     def _listen(self) -> None:
         ui = self._ui
-        for name, control in ui.controls.items():
-            control.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
+        super()._listen()
         ui.pictures.observe(lambda change: self._heard(patch=change["new"]), "patch")
         ui.chips.observe(self._on_chips, ["labels", "shown"])
         ui.gallery.observe(self._on_chosen, "chosen")
@@ -195,14 +192,13 @@ class SurgeryPanel(FigurePanel):
         ui.gallery.on_msg(self._on_message)
         ui.stop.on_click(self._on_stop)
 
-    def _turned(self, name: str, value: Any) -> None:
-        """A control was moved: an entry of the state, or a part of its reading."""
-        if not self._quiet and name in PARTS:
-            reading = turned(self._state.reading, name, value)
-            if name == "surgery":
-                reading = turned(reading, "tau", self._ui.controls["tau"].value)
-            name, value = "reading", reading
-        self._heard(**{name: value})
+    def _heard(self, **change: Any) -> None:
+        """What was moved is an entry of the state, or a part of its reading."""
+        if not self._quiet:
+            for part in change.keys() & set(PARTS):
+                reading = turned(self._state.reading, part, change.pop(part))
+                change["reading"] = turned(reading, "tau", self._ui.tau.value) if part == "surgery" else reading
+        super()._heard(**change)
 
     def _on_chosen(self, change: dict[str, Any]) -> None:
         if not self._quiet:
@@ -231,7 +227,7 @@ class SurgeryPanel(FigurePanel):
 
     def _on_stop(self, _: Any = None) -> None:
         self._worker.stop()
-        self._tell("Stopped: the pictures show the last state that was ready.", "status")
+        self._tell(STOPPED, "status")
 
     def _on_progress(self, done: int, total: int, words: str) -> None:
         self._ui.progress.max, self._ui.progress.value = total, done
@@ -241,8 +237,8 @@ class SurgeryPanel(FigurePanel):
     def _on_end(self) -> None:
         if self._ui.busy.layout.display != "none":
             self._ui.busy.layout.display = "none"
-            if not self._ui.told("status").startswith("Stopped"):
+            if STOPPED not in self._ui.status.value:
                 self._tell("", "status")
 
     def _tell(self, words: str, role: str = "alert") -> None:
-        self._ui.tell(words, role)
+        (self._line if role == "alert" else self._ui.status).value = line(words, role)

@@ -15,10 +15,11 @@ import torch
 from clipsx import mfi, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import RunView, Unmixing
+from clipsx.panels.worker import Step
 from clipsx.unmix import PROMPTS, Gathered, Projectors, Unmixed, fit, projected_matrix
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
@@ -38,7 +39,7 @@ class UnmixPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "unmix"
+    stem, doing = "unmix", "reading the picture"
     patience = 5.0  # a panel that trains is shown while it trains
 
     def __init__(
@@ -77,10 +78,8 @@ class UnmixPanel(FigurePanel):
             "label": W.Dropdown(description="label", options=list(self.train.labels)),
         }
         for name, control in self._controls.items():
-            control.style, control.layout = style, wide
-            also = {"label": ""} if name == "image" else {}  # another picture is asked for one of its own labels
-            control.observe(lambda change, name=name, also=also: self._heard(**{name: change["new"]}, **also), "value")
-            control.tooltip = name
+            control.style, control.layout, control.tooltip = style, wide, name
+        self._listen()
         self._go = W.Button(description="Train", icon="play", button_style="primary")
         self._halt = W.Button(description="Stop", icon="stop", disabled=True)
         self._reset = W.Button(description="Reset", icon="undo")
@@ -91,7 +90,7 @@ class UnmixPanel(FigurePanel):
         self._halt.on_click(lambda _: self.stop())
         self._reset.on_click(lambda _: self.reset())
         self._keep.on_click(lambda _: self.save_projectors())
-        self._curves, self._maps = (W.Image(format="png", layout=W.Layout(max_width="100%")) for _ in range(2))
+        self._pictures = {"curves": image(), "maps": image()}
         self._words = W.HTML()
         c = self._controls
         dials = W.HBox([W.VBox([c["weight"], c["alpha"]]), W.VBox([c["lr"], c["epochs"]])])
@@ -99,7 +98,8 @@ class UnmixPanel(FigurePanel):
         shown = W.HBox([c["image"], c["label"]])
         tools = W.HBox([*self._tools.children[:3], self._keep, self._code])
         title = W.HTML("<b>Unmix, live</b>")
-        self.children = [title, dials, buttons, self._curves, shown, self._maps, self._words, tools, self._line]
+        curves, maps = self._pictures.values()
+        self.children = [title, dials, buttons, curves, shown, maps, self._words, tools, self._line]
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -119,25 +119,17 @@ class UnmixPanel(FigurePanel):
         known = state.label in self.train.labels
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
-    def _adopt(self, state: Unmixing) -> None:
-        other = self.rows and state.config != self._state.config
-        words = "These dials make another run: Train starts it." if other else ""
-        self._state = state
-        self._fill()
-        self._code.code = self.code()
+    def _adopt(self, state: Unmixing, news: str = "") -> None:
+        other = self.rows and state.config != self.run
+        super()._adopt(state, "These dials make another run: Train starts it." if other else news)
         self._go.description = "Resume" if self._file.exists() else "Train"
-        if not self._worker.busy:
-            self._worker.start([("reading the picture", self._draw_maps)], lambda: self._ready(words))
 
-    def _ready(self, words: str) -> None:
-        self._draw_curves()
-        self._tell(words, "status")
+    def _steps(self) -> list[Step]:
+        return super()._steps() if self._halt.disabled else []  # after training all is drawn anyway
 
-    def _fill(self) -> None:
-        """Put the state into the controls, without hearing them."""
-        with self._unheard():
-            for name, control in self._controls.items():
-                control.value = getattr(self._state, name)
+    def _heard(self, **change: Any) -> None:
+        """Another picture is asked for one of its own labels."""
+        super()._heard(**change, **({"label": ""} if "image" in change else {}))
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -149,11 +141,11 @@ class UnmixPanel(FigurePanel):
 
     def start(self) -> None:
         """Train, or go on where the run of these dials was stopped; `wait` waits for it."""
-        if self._worker.busy and self._halt.disabled is False:
+        if not self._halt.disabled:
             return
         self._worker.wait()
         self._stopped.clear()
-        self._go.disabled, self._halt.disabled, self._reset.disabled = True, False, True
+        self._lock(True)
         self._bar.max, self._bar.value, self._began = self._state.epochs, 0, (0.0, 0)
         self._tell("")
         self._worker.start([("training", self._train)], self._finish)
@@ -181,40 +173,42 @@ class UnmixPanel(FigurePanel):
 
     def _train(self) -> None:
         self.rows, self.run = [], self._state.config
-        try:
-            self.projectors, self.rows = fit(
-                self.train.positions, self.train.present, self.text, self.train.labels, self.run,
-                self._on_epoch, self._stopped.is_set, self._file,
-            )  # fmt: skip
-        finally:
-            self._go.disabled, self._halt.disabled, self._reset.disabled = False, True, False
+        self.projectors, self.rows = fit(
+            self.train.positions, self.train.present, self.text, self.train.labels, self.run,
+            self._on_epoch, self._stopped.is_set, self._file,
+        )  # fmt: skip
+
+    def _lock(self, trains: bool) -> None:
+        self._go.disabled, self._halt.disabled, self._reset.disabled = trains, not trains, trains
+
+    def _on_end(self) -> None:
+        self._lock(False)
 
     def _on_epoch(self, row: dict[str, float], projectors: Projectors) -> None:
-        now, epoch = time.monotonic(), int(row["epoch"])
+        now, epoch, last = time.monotonic(), int(row["epoch"]), self.run.epochs
         if not self._began[0]:
             self._began = (now, epoch)
         self.rows.append(row)
         self._bar.value = epoch
         pace = (now - self._began[0]) / max(1, epoch - self._began[1])
-        self._eta.value = f"epoch {epoch} of {self._state.epochs}, {pace * (self._state.epochs - epoch):.0f} s to go"
-        if now - self._drawn > PAUSE or epoch == self._state.epochs:
+        self._eta.value = f"epoch {epoch} of {last}, {pace * (last - epoch):.0f} s to go"
+        if now - self._drawn > PAUSE or epoch == last:
             self._matrix = np.asarray(projected_matrix(projectors, self.text[1]).cpu())
-            self._draw_curves()
+            self._draw(["curves"])
             self._drawn = time.monotonic()
 
     def _finish(self) -> None:
         if self.projectors is not None:
             self._matrix = np.asarray(projected_matrix(self.projectors, self.text[1]).cpu())
-        self._go.description = "Resume" if len(self.rows) < self._state.epochs and self.rows else "Train"
+        self._go.description = "Resume" if 0 < len(self.rows) < self.run.epochs else "Train"
         self._bar.value = len(self.rows)
-        self._eta.value = f"{len(self.rows)} of {self._state.epochs} epochs"
-        self._draw_curves()
-        self._draw_maps()
+        self._eta.value = f"{len(self.rows)} of {self.run.epochs} epochs"
+        self._draw()
         self._code.code = self.code()
         self._words.value = spoken(self.sentence())
         self._tell("")
 
-    # Pictures -------------------------------------------------------------------------------------------------------
+    # To take away ---------------------------------------------------------------------------------------------------
 
     @property
     def view(self) -> RunView:
@@ -224,20 +218,18 @@ class UnmixPanel(FigurePanel):
             tuple(self.rows), self._before, self._matrix,
         )  # fmt: skip
 
-    def _draw_curves(self) -> None:
-        self._curves.value = png_of(self.view.figure(["curves"]))
-
-    def _draw_maps(self) -> None:
-        self._maps.value = png_of(self.view.figure(["maps"]))
-
-    # To take away ---------------------------------------------------------------------------------------------------
+    def _draw(self, parts: Sequence[str] = ("curves", "maps")) -> None:
+        for part in parts:
+            self._pictures[part].value = png_of(self.view.figure([part]))
 
     def sentence(self) -> str:
         """`RunView.sentence` of what the panel shows."""
         return self.view.sentence()
 
-    def save_projectors(self, name: str = "unmixed") -> Any:
+    def save_projectors(self, name: str = "unmixed") -> Path | None:
         """`Unmixed.save` into a folder under `out`; None where there is nothing yet, as is told."""
-        if self.unmixed is None:
-            return self._tell("Nothing is trained yet: press Train first.")
-        return self._save(lambda: self.unmixed.save(self.out / name))  # type: ignore[union-attr]
+        unmixed = self.unmixed
+        if unmixed is None:
+            self._tell("Nothing is trained yet: press Train first.")
+            return None
+        return self._save(lambda: unmixed.save(self.out / name))

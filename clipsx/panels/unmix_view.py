@@ -14,12 +14,13 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.metrics import mean_average_precision, msc
 from clipsx.panels.base import label_map
-from clipsx.panels.code import clip_code, samples_code
+from clipsx.panels.code import recipe
+from clipsx.panels.state import Entries
 from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed
 
 
 @dataclass(frozen=True)
-class Unmixing:
+class Unmixing(Entries):
     """What the panel's controls say: the next run, and the picture and label whose maps are shown."""
 
     weight: float = 0.2
@@ -129,32 +130,4 @@ class RunView:
 
     def code(self) -> str:
         """Code that trains the projectors that are shown, or those that Train would, and draws the figure."""
-        run, size = (self.run if self.rows else self.state.config), int(self.train.about["image_size"].split("×")[0])
-        opened = f"# images: those that `train` was gathered from, {self.train.about.get('data', 'not named')}"
-        opened = opened if self.images is None else samples_code(self.images, "images")
-        stopped = f"  # in the panel it was stopped after {len(self.rows)}" if 0 < len(self.rows) < run.epochs else ""
-        return f"""\
-import torch
-import clipsx
-from clipsx import plots
-from clipsx.panels.unmix_view import draw_curves, draw_maps
-from clipsx.unmix import PROMPTS, Config, Unmixed, fit, gather, projected_matrix
-
-{clip_code(self.clip)}
-labels = {list(self.train.labels)!r}
-
-{opened}
-train = gather(clip, images, labels, size={size}, words="features")
-text = torch.stack([clip.encode_labels(labels, [prompt]) for prompt in PROMPTS])
-config = {run!r}{stopped}
-projectors, log = fit(train.positions, train.present, text, labels, config)
-unmixed = Unmixed(clip, projectors, labels, config)
-
-before = clipsx.mfi.similarity_matrix(text[1]).cpu().numpy()
-after = projected_matrix(projectors, text[1]).cpu().numpy()
-{samples_code(self.samples)}
-sample = samples[{self.state.image}]
-figure, axes = plots.row(4, 2, height=6)
-draw_curves(axes[0], log, labels, before, after, {self.state.epochs})
-draw_maps(axes[1], sample, {self.state.label!r}, labels, clip, unmixed.clip)
-"""
+        return recipe("unmix", view=self, run=self.run if self.rows else self.state.config)

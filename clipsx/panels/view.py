@@ -1,6 +1,6 @@
 """One picture under one state: maps, attention, numbers, figure, table, code. What a panel shows, without a widget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import shorten
@@ -15,8 +15,9 @@ from clipsx import datasets, plots
 from clipsx.analyses.attention import RAW, coverage
 from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
+from clipsx.metrics import iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.session import THRESHOLDS, Maps, Numbers, Picture, Session
+from clipsx.panels.session import Maps, Numbers, Picture, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 
@@ -59,10 +60,13 @@ class View:
         return self.session.maps(self.picture, self.labels, self.reading, self.state.size)
 
     @cached_property
-    def numbers(self) -> tuple[list[Numbers], ...]:
-        """mSC and IoU of every raw and of every repaired map (`Session.numbers`)."""
-        both, size = (RAW, self.reading), self.state.size
-        return tuple(self.session.numbers(self.picture, self.labels, reading, size) for reading in both)
+    def numbers(self) -> tuple[Numbers, Numbers]:
+        """mSC and IoU of every raw and of every repaired map."""
+        return measured(self.raw, self.picture, self.labels), measured(self.repaired, self.picture, self.labels)
+
+    def number(self, numbers: Numbers, place: int) -> tuple[float, float]:
+        """A label's mSC and its IoU at the threshold."""
+        return float(numbers.msc[place]), float(numbers.iou[place, round(100 * self.state.threshold)])
 
     @property
     def scores(self) -> list[float]:
@@ -84,12 +88,6 @@ class View:
         (row, column), (h, w), s = self.anchor, self.raw.values.shape[1:], self.state
         return self.session.relation(self.picture, s.attention, s.block, s.size)[row * w + column].reshape(h, w)
 
-    @property
-    def spread(self) -> Float[np.ndarray, "h w"]:
-        """The attention stretched to 0 … 1."""
-        low, high = self.attention.min(), self.attention.max()
-        return (self.attention - low) / (high - low if high > low else 1)
-
     @cached_property
     def covered(self) -> Float[np.ndarray, "h w"] | None:
         """How much of each patch the true region of the label shown covers, 0 … 1; None where it is not known."""
@@ -98,10 +96,8 @@ class View:
 
     @property
     def inside(self) -> str:
-        """In words, how much of the attention lies inside the true region of the label shown, and chance."""
-        if self.covered is None or not self.attention.any():
-            return ""
-        return f"{100 * (self.attention * self.covered).sum():.0f} % inside (area {100 * self.covered.mean():.0f} %)"
+        """How much of the attention lies inside the true region of the label shown (`share_inside`)."""
+        return share_inside(self.attention, self.covered)
 
     @property
     def titles(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
@@ -126,40 +122,70 @@ class View:
 
     def table(self) -> pd.DataFrame:
         """A row per label and map (raw, repaired): softmax score, mSC, IoU at the threshold, with provenance."""
-        s, rows = self.state, []
-        at = round(100 * s.threshold)
-        about, tower = self.provenance(), self.session.clip.tower
+        about, tower, rows = self.provenance(), self.session.clip.tower, []
         kinds = (("raw", RAW, self.raw), ("repaired", self.reading, self.repaired))
         for (kind, reading, maps), numbers in zip(kinds, self.numbers, strict=True):
             for i, label in enumerate(self.labels):
-                msc, curve = numbers[i] or (np.nan, np.full(len(THRESHOLDS), np.nan))
+                msc, iou = self.number(numbers, i)
                 found = {"label": label, "present": label in self.picture.sample.labels, "kind": kind}
                 found |= {"score": self.scores[i], "constant": bool(maps.constant[i])}
-                found |= {"msc": msc, "threshold": s.threshold, "iou": float(curve[at])}
+                found |= {"msc": msc, "threshold": self.state.threshold, "iou": iou}
                 rows.append(about | reading.columns(tower) | found)
         return pd.DataFrame(rows)
 
     def figure(self) -> Figure:
-        """The photo, the raw map, the repaired one and the attention with its anchor ringed in white."""
-        s, sample = self.state, self.picture.sample
-        known = [numbers[self.place] for numbers in self.numbers]
-        at = round(100 * s.threshold)
-        words = ["" if of is None else f"mSC {of[0]:.1f} %, IoU {of[1][at]:.1f} %" for of in known]
-        grids = np.stack([self.raw.values[self.place], self.repaired.values[self.place], self.spread]).astype("float32")
-        pixels = Maps(grids, np.zeros(3, dtype=bool)).pixels(self.picture.size)  # (3, H, W)
-        height, width = self.picture.size
+        """The photo, the raw map, the repaired one and the attention (`draw_view`)."""
+        s, sample, (height, width) = self.state, self.picture.sample, self.picture.size
+        both = np.stack([maps.values[self.place] for maps in (self.raw, self.repaired)])  # (2, h, w)
         figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
-        axes = figure.subplots(1, 4)
-        axes[0].imshow(sample.image)
-        axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
-        axes[0].set_title(f"{s.shown or EMPTY}\n{sample.name}", fontsize=10)
-        for ax, title, values, under in zip(axes[1:], self.titles, pixels, [*words, self.inside], strict=True):
-            plots.overlay(sample.image, values, ax=ax, opacity=s.opacity, outline=sample.masks.get(s.shown or ""))
-            ax.set_title("\n".join(title), fontsize=10)
-            ax.set_xlabel(under)
-        plots.ring(self.anchor, self.attention.shape, self.picture.size, ax=axes[3])
+        axes, both = figure.subplots(1, 4), at_pixels(both, self.picture.size)
+        draw_view(axes, sample, s.shown or "", both, self.attention, self.anchor, self.titles, s.threshold, s.opacity)
         return figure
 
     def code(self) -> str:
-        """Code that makes this figure again without the panel."""
-        return recipe(self)
+        """Code that makes `raw`, `maps` (both (1, H, W, N)) and `attention` (h, w), and this figure."""
+        return recipe("surgery", view=self, s=self.state)
+
+
+def draw_view(
+    axes: np.ndarray,
+    sample: Sample,
+    label: str,
+    maps: Iterable[Float[np.ndarray, "H W"]],
+    attention: Float[np.ndarray, "h w"],
+    anchor: tuple[int, int],
+    titles: Sequence[Sequence[str]],
+    threshold: float,
+    opacity: float,
+) -> None:
+    """The photo, a label's raw and its repaired map, 0 … 1, and its anchor's attention, the anchor ringed in white.
+
+    Under the maps: how they meet the true region, where it is known; under the attention: how much of it lies inside.
+    """
+    grid, size = (attention.shape[0], attention.shape[1]), (sample.size[1], sample.size[0])
+    mask, covered, words = sample.masks.get(label), None, ["", ""]
+    if mask is not None:
+        covered = coverage(mask, grid)
+        scores = [(msc(m, mask, sample.ignore), iou(m, mask, threshold, sample.ignore)) for m in maps]
+        words = ["mSC {:.1f} %, IoU {:.1f} %".format(*score) for score in scores]
+    spread = at_pixels(stretched(attention)[None], size)
+    axes[0].imshow(sample.image)
+    axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
+    axes[0].set_title(f"{label or EMPTY}\n{sample.name}", fontsize=10)
+    under = [*words, share_inside(attention, covered)]
+    for ax, title, shown, said in zip(axes[1:], titles, [*maps, *spread], under, strict=True):
+        plots.overlay(sample.image, shown, ax, opacity, mask, "\n".join(title)).set_xlabel(said)
+    plots.ring(anchor, grid, size, ax=axes[3])
+
+
+def stretched(attention: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """An attention stretched to 0 … 1; one that is the same everywhere becomes zeros."""
+    low, high = attention.min(), attention.max()
+    return ((attention - low) / (high - low if high > low else 1)).astype(np.float32)
+
+
+def share_inside(attention: Float[np.ndarray, "h w"], covered: Float[np.ndarray, "h w"] | None) -> str:
+    """In words, how much of an attention lies inside the true region, and chance; nothing where either is not known."""
+    if covered is None or not attention.any():
+        return ""
+    return f"{100 * (attention * covered).sum():.0f} % inside (area {100 * covered.mean():.0f} %)"

@@ -10,17 +10,15 @@ from clipsx.panels.view import EMPTY, View
 
 def sentence(view: View) -> str:
     """Raw and repaired map of the label shown against its true region, and where its patch looks."""
-    s, numbers = view.state, [of[view.place] for of in view.numbers]
+    s, ((msc, iou), (msc_after, iou_after)) = view.state, [view.number(of, view.place) for of in view.numbers]
     where = f"{_where(view)}, {s.shown or EMPTY!r}: "
-    if None in numbers:
+    if view.covered is None:
         return where + "no true region is known, so nothing is measured."
-    (msc, curve), (msc_after, curve_after) = numbers
-    at = round(100 * s.threshold)
     side = "prefers the background" if msc < 0 else "prefers the object"
     change = "higher" if msc_after > msc else "no higher"
-    words = f"the raw map {side} (mSC {msc:.1f} %, IoU {curve[at]:.1f} % at {s.threshold:g}); "
+    words = f"the raw map {side} (mSC {msc:.1f} %, IoU {iou:.1f} % at {s.threshold:g}); "
     words += f"{view.titles[1][0]} with {view.titles[1][1]} is {change} "
-    words += f"(mSC {msc_after:.1f} %, IoU {curve_after[at]:.1f} %). "
+    words += f"(mSC {msc_after:.1f} %, IoU {iou_after:.1f} %). "
     looks = (replace(view, state=replace(s, attention=kind)) for kind in RELATIONS)
     shares = ", ".join(f"{look.titles[2][0]} {look.inside}" for look in looks)
     return where + words + f"Patch {view.anchor}: {shares}."

@@ -1,6 +1,6 @@
 """Unmix-CLIP: small projectors trained so that classes share less information, with CLIP frozen."""
 
-from clipsx.unmix.ablation import SETTINGS, Setting, Split, ablate, maps, over_seeds
+from clipsx.unmix.ablation import SETTINGS, Setting, ablate, maps, over_seeds
 from clipsx.unmix.gather import Gathered, gather
 from clipsx.unmix.heads import Unmixed, probabilities
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
@@ -8,7 +8,7 @@ from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
 from clipsx.unmix.training import Config, fit, projected_matrix
 
 __all__ = [
-    "PROMPTS", "SETTINGS", "Config", "Gathered", "Projectors", "Setting", "Split", "Unmixed",
+    "PROMPTS", "SETTINGS", "Config", "Gathered", "Projectors", "Setting", "Unmixed",
     "ablate", "asymmetric_loss", "fit", "gather", "maps", "mfi_loss", "over_seeds", "probabilities", "projected_matrix",
     "spatial_head",
 ]  # fmt: skip

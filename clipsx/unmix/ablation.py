@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -18,17 +17,9 @@ from clipsx.evaluation.stream import stream
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.mfi import mean_off_diagonal, similarity_matrix
 from clipsx.reading import crossed
+from clipsx.unmix.gather import Gathered
 from clipsx.unmix.heads import probabilities
 from clipsx.unmix.training import Config, fit, projected_matrix
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images as training and scoring read them: positions (n, P, D), class features (n, D), labels 0 / 1 (n, N)."""
-
-    positions: Any
-    cls: Any
-    present: Shaped[np.ndarray, "n N"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,8 @@ SETTINGS: dict[str, Setting] = {
 
 
 def ablate(
-    train: Any,
-    test: Any,
+    train: Gathered,
+    test: Gathered,
     text: Float[Tensor, "2 N D"],
     names: Sequence[str],
     config: Config,
@@ -65,7 +56,7 @@ def ablate(
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], Float[np.ndarray, "n N"]]]:
     """A row per setting and seed, and every run's probabilities on the test images.
 
-    train, test: `Split`s or what `gather` gives; text: negative and positive prompts; held: features of labels that
+    text: features of the negative and positive prompts; held: features of labels that
     were not trained on; words: of a line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and
     after, of the held labels too. Errors: those of `fit`.
     """
@@ -78,12 +69,7 @@ def ablate(
         read, asked = ((s.cls[:, None] if setting.pooled else s.positions) for s in (train, test))
         projectors, _ = fit(read, train.present, text, names, changed)
         p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
-        row = {
-            "setting": name,
-            "seed": seed,
-            "alpha": changed.alpha,
-            "alpha·lambda": changed.alpha * changed.weight,
-        }
+        row = {"setting": name, "seed": seed, "alpha": changed.alpha, "alpha·lambda": changed.alpha * changed.weight}
         row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
         row |= {"before": before, "after": mean_off_diagonal(projected_matrix(projectors, text[1]))}
         if held is not None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,24 @@ from clipsx import datasets, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.explain import queries
-from clipsx.evaluation.stream import Measure, looks
+from clipsx.evaluation.stream import Measure, looks, made_by
 from clipsx.reading import Reading
-from clipsx.weights import digest
 
 POSITIONS = Reading("clip")
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What `fit` reads: (n, P, D) positions as a memory map of float16, (n, D) class features, (n, N) labels, names."""
+    """Images as training and scoring read them, and what tables say of them.
 
-    positions: np.ndarray
-    cls: np.ndarray
+    positions: (n, P, D), from `gather` a memory map of float16; cls: class features (n, D); present: labels 0 / 1.
+    """
+
+    positions: Shaped[np.ndarray, "n P D"]
+    cls: Shaped[np.ndarray, "n D"]
     present: Shaped[np.ndarray, "n N"]
-    labels: tuple[str, ...]
-    about: dict[str, str]
+    labels: tuple[str, ...] = ()
+    about: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -44,7 +46,7 @@ def gather(
     """Every position's feature (method "clip": the last block's, unit length) and the class feature of every image.
 
     labels: those of the data set by default. Squashed to one size and not augmented, unlike the paper's training. Kept
-    under `folder` (the cache), named by the weights, the content of the data and the size, and found again there; a
+    under `folder` (the cache), named by the model, the content of the data and the size, and found again there; a
     file that was cut short is made anew. Memory does not grow with the data set. words: of a line of progress.
     Errors: ValueError for no image, fewer than two labels, and what `Clip` refuses.
     """
@@ -52,7 +54,7 @@ def gather(
         raise ValueError("The split is empty: there is no image to take features from.")
     asked = queries(datasets.labels_of(samples) if labels is None else labels)
     size = size or clip.image_size[0]
-    made = f"2|{digest(clip.model)}{clip.heads.weights}|{datasets.fingerprint_of(samples)}|{size}"
+    made = f"3|{made_by(clip)}|{datasets.fingerprint_of(samples)}|{size}"
     file = (folder or paths.cache() / "features") / f"{hashlib.sha256(made.encode()).hexdigest()[:20]}.npy"
     height, width = clip.tower.grid(*clip.pixels(samples[0].image, size=size).shape[2:])
     shape = (len(samples), 1 + height * width, clip.embed_dim)  # the class feature stands first

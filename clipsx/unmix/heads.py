@@ -1,22 +1,28 @@
 """Trained projectors and what they belong to: the heads of an unmixed CLIP, on disk and in use."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from clipsx import paths
 from clipsx.clip import Clip, Heads
-from clipsx.unmix.files import read, write
 from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
-from clipsx.unmix.training import Config
+from clipsx.unmix.training import VERSION, Config
 from clipsx.weights import digest
 
 BATCH = 64  # images at a time
+WEIGHTS, WORDS = "projectors.safetensors", "unmix.json"  # the second is written last, with the first one's checksum
 SCALE = 100.0  # the factor on cosines in the spatial head: 5 · 20
 
 
@@ -35,10 +41,8 @@ class Unmixed:
 
     def __post_init__(self) -> None:
         if self.projectors.width != self.base.embed_dim:
-            raise ValueError(
-                f"The projectors are for features {self.projectors.width} wide, {self.base.name}'s "
-                f"{self.base.embed_dim}."
-            )
+            widths = f"features {self.projectors.width} wide, {self.base.name}'s {self.base.embed_dim}"
+            raise ValueError(f"The projectors are for {widths}.")
         self.projectors.eval().to(self.base.device)
 
     @cached_property
@@ -54,16 +58,25 @@ class Unmixed:
         )
         return self.base.with_heads(heads)
 
-    def probabilities(self, positions: Any, labels: Sequence[str] | None = None) -> Float[Tensor, "n N"]:
-        """The head's probability of every label, 0 … 1, for CLIP's positions (n, P, D), read batch by batch."""
+    def probabilities(
+        self, positions: Shaped[np.ndarray, "n P D"], labels: Sequence[str] | None = None
+    ) -> Float[Tensor, "n N"]:
+        """The head's probability of every label, 0 … 1, for CLIP's positions, read batch by batch."""
         asked = self.labels if labels is None else labels
         text = torch.stack([self.base.encode_labels(asked, [prompt]) for prompt in PROMPTS])  # (2, N, D)
         return probabilities(self.projectors, positions, text, self.config)
 
     def save(self, folder: str | Path) -> Path:
         """Write projectors.safetensors and unmix.json into `folder`, whole or not at all."""
-        about = self.base.describe() | {"sha256": digest(self.base.model)}
-        return write(Path(folder), self.projectors, self.labels, self.config, about)
+        folder, state = Path(folder), self.projectors.state_dict()
+        weights = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
+        clip = self.base.describe() | {"sha256": digest(self.base.model)}
+        words = {"version": VERSION, "width": self.projectors.width, "labels": list(self.labels)}
+        words |= {"prompts": list(PROMPTS), "config": asdict(self.config), "clip": clip}
+        words |= {"sha256": hashlib.sha256(weights).hexdigest()}
+        paths.write_whole(folder / WEIGHTS, weights)
+        paths.write_whole(folder / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
+        return folder
 
     @staticmethod
     def load(folder: str | Path, base: Clip, labels: Sequence[str] | None = None) -> "Unmixed":
@@ -72,13 +85,38 @@ class Unmixed:
         labels: if given, must be those of training, in their order. Errors: FileNotFoundError; ValueError for another
         CLIP, other labels, another version, and files that are cut short or do not belong together.
         """
-        projectors, names, config = read(Path(folder), digest(base.model), base.name, labels)
-        return Unmixed(base, projectors, names, config)
+        folder = Path(folder)
+        try:
+            words: dict[str, Any] = json.loads((folder / WORDS).read_text(encoding="utf-8"))
+            weights = (folder / WEIGHTS).read_bytes()
+            version, clip, checksum, width = words["version"], words["clip"], words["sha256"], int(words["width"])
+            if version != VERSION:
+                raise ValueError(f"{folder} is of version {version}, this package reads {VERSION}: train it again.")
+            if clip["sha256"] != digest(base.model):
+                made = f"{clip['model']} ({clip['weights']})"
+                told = f"{base.name} has other weights. Load that CLIP, or train again."
+                raise ValueError(f"{folder} belongs to {made}; {told}")
+            known, config = list(words["labels"]), Config(**words["config"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / WORDS} was cut short or is not ours ({error}): save it again.") from None
+        if labels is not None and list(labels) != known:
+            pairs = enumerate(zip(labels, known, strict=False))
+            place = f"{len(labels)} labels, not {len(known)}"
+            place = next((f"label {i} is {one!r}, not {other!r}" for i, (one, other) in pairs if one != other), place)
+            raise ValueError(f"{folder} was trained on other labels or in another order: {place}.")
+        if hashlib.sha256(weights).hexdigest() != checksum:
+            raise ValueError(f"{folder / WEIGHTS} was cut short or belongs to another {WORDS}: save it again.")
+        projectors = Projectors(width)
+        try:
+            projectors.load_state_dict(load(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{folder / WEIGHTS} does not hold projectors of width {width} ({error}).") from None
+        return Unmixed(base, projectors, known, config)
 
 
 @torch.no_grad()
 def probabilities(
-    projectors: Projectors, positions: Any, text: Float[Tensor, "2 N D"], config: Config
+    projectors: Projectors, positions: Shaped[np.ndarray, "n P D"], text: Float[Tensor, "2 N D"], config: Config
 ) -> Float[Tensor, "n N"]:
     """The head's probability of every label for positions (n, P, D), an array or memory map read batch by batch."""
     classes = projectors.eval().project_text(text)  # (2, N, d)

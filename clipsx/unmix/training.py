@@ -15,11 +15,12 @@ from torch import Tensor
 
 from clipsx import paths
 from clipsx.metrics import mean_average_precision
-from clipsx.mfi import mean_off_diagonal, similarity_matrix
+from clipsx.mfi import mean_off_diagonal, named_once, similarity_matrix
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
 from clipsx.unmix.projectors import Projectors, spatial_head
 
 VERSION = 1  # of a checkpoint
+Features = Shaped[np.ndarray, "n P D"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Config:
 
 
 def fit(
-    features: Any,
+    features: Features,
     labels: Shaped[np.ndarray, "n N"],
     text: Float[Tensor, "2 N D"],
     names: Sequence[str],
@@ -47,7 +48,7 @@ def fit(
     stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
 ) -> tuple[Projectors, list[dict[str, float]]]:
-    """Train projectors with CLIP frozen; return them in eval mode, and a log with a row per epoch.
+    """Train projectors with CLIP frozen, where `text` is; return them in eval mode, and a log with a row per epoch.
 
     features: (n, P, D) positions of every image, an array or memory map, read batch by batch; P = 1 for class tokens.
     labels: 0 / 1; text: features of the negative and the positive prompts; names: of the classes, in order.
@@ -61,9 +62,10 @@ def fit(
     """
     config = config or Config()
     _check(features, labels, text, names)
-    projectors = Projectors(text.shape[-1], config.seed).train()
+    projectors = Projectors(text.shape[-1], config.seed).train().to(text.device)
     optimizer = torch.optim.SGD(projectors.parameters(), config.lr, config.momentum)
-    run = {"version": VERSION, "config": asdict(config), "labels": list(names), "text": _fingerprint(text)}
+    told = hashlib.sha256(text.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    run = {"version": VERSION, "config": asdict(config), "labels": list(names), "text": told}
     log = _resume(checkpoint, projectors, optimizer, run)
     steps = math.ceil(len(labels) / config.batch)
     mask = torch.from_numpy(labels.any(axis=0))  # (N,)
@@ -80,25 +82,26 @@ def fit(
                 done = (epoch * steps + step) / (config.epochs * steps)  # 0 … 1
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * done))
-                positions = _batch(features, chosen)  # (B, P, D)
+                positions = _batch(features, chosen).to(text.device)  # (B, P, D)
                 classes = projectors.project_text(text)  # (2, N, d)
                 p = spatial_head(projectors.project_image(positions), classes, config.negative)  # (B, N)
                 asymmetric = asymmetric_loss(p, torch.from_numpy(labels[chosen]), mask=mask)
-                mixed = mfi_loss(
-                    (classes if config.negative else classes[1:]).flatten(0, 1), config.weight, config.form
-                )
+                rows = (classes if config.negative else classes[1:]).flatten(0, 1)  # (M, d)
+                mixed = mfi_loss(rows, config.weight, config.form)
                 loss = asymmetric + config.alpha * mixed
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                seen[chosen] = p.detach().numpy()
+                seen[chosen] = p.detach().cpu().numpy()
                 sums += np.array([loss.item(), asymmetric.item(), mixed.item()]) / steps
             row = {"epoch": epoch + 1, **dict(zip(("loss", "asymmetric", "mfi"), sums.tolist(), strict=True))}
             off_diagonal = mean_off_diagonal(projected_matrix(projectors, text[1]))
             row |= {"mAP": mean_average_precision(seen, labels), "off_diagonal": off_diagonal}
             log.append(row)
             if checkpoint is not None:
-                _keep(checkpoint, projectors, optimizer, run, log)
+                state = {"projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}
+                with paths.whole(checkpoint) as part:
+                    torch.save(run | {"log": log} | state, part)
             if on_epoch:
                 on_epoch(row, projectors)
     except KeyboardInterrupt:
@@ -115,7 +118,7 @@ def projected_matrix(projectors: Projectors, text: Float[Tensor, "M D"]) -> Floa
     return matrix
 
 
-def _batch(features: Any, chosen: Shaped[np.ndarray, " B"]) -> Float[Tensor, "B P D"]:
+def _batch(features: Features, chosen: Shaped[np.ndarray, " B"]) -> Float[Tensor, "B P D"]:
     rows = torch.from_numpy(np.asarray(features[chosen], dtype=np.float32))
     finite = torch.isfinite(rows).flatten(1).all(dim=1)  # (B,)
     if not finite.all():
@@ -123,48 +126,34 @@ def _batch(features: Any, chosen: Shaped[np.ndarray, " B"]) -> Float[Tensor, "B 
     return rows
 
 
-def _check(features: Any, labels: np.ndarray, text: Tensor, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if len(names) < 2 or twice:
-        raise ValueError(f"Labels twice: {', '.join(twice)}." if twice else "Give at least two different labels.")
+def _check(features: Features, labels: np.ndarray, text: Tensor, names: Sequence[str]) -> None:
+    shape, given = tuple(features.shape), tuple(text.shape)
+    if len(names) < 2:
+        raise ValueError("Give at least two different labels.")
+    named_once(names, labels.shape[1])
     if not len(labels):
         raise ValueError("The split is empty: there is no image to train on.")
-    if len(features.shape) != 3 or len(features) != len(labels):
-        raise ValueError(
-            f"The features are {tuple(features.shape)}: (images, positions, width) for {len(labels)} images."
-        )
-    if tuple(text.shape) != (2, len(names), features.shape[2]):
-        raise ValueError(
-            f"The text is {tuple(text.shape)}, not {(2, len(names), features.shape[2])} as the features ask."
-        )
-    if labels.shape[1] != len(names):
-        raise ValueError(f"{labels.shape[1]} columns of labels for {len(names)} names.")
+    if len(shape) != 3 or shape[0] != len(labels):
+        raise ValueError(f"The features are {shape}: (images, positions, width) for {len(labels)} images.")
+    if given != (2, len(names), shape[2]):
+        raise ValueError(f"The text is {given}, not {(2, len(names), shape[2])} as the features ask.")
     if not labels.any():
         raise ValueError("No label has a positive image: there is nothing to learn from.")
     if not bool(torch.isfinite(text).all()):
         raise ValueError("The text features hold NaN or infinity.")
 
 
-def _fingerprint(text: Float[Tensor, "2 N D"]) -> str:
-    """Tells one CLIP's text features from another's."""
-    return hashlib.sha256(text.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _keep(file: Path, projectors: Projectors, optimizer: Any, run: dict[str, Any], log: list) -> None:
-    with paths.whole(file) as part:
-        torch.save(run | {"log": log, "projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}, part)
-
-
-def _resume(file: Path | None, projectors: Projectors, optimizer: Any, run: dict[str, Any]) -> list[dict[str, float]]:
+def _resume(
+    file: Path | None, projectors: Projectors, optimizer: torch.optim.Optimizer, run: dict[str, Any]
+) -> list[dict[str, float]]:
     """Put a checkpoint's state into place and return its log; an empty one where there is none."""
     if file is None or not file.exists():
         return []
     try:
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
-        ) from None
+        told = f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
+        raise ValueError(told) from None
     for name, value in run.items():
         if not isinstance(state, dict) or state.get(name) != value:
             raise ValueError(f"{file} is of a run with another {name}: take another file, or the same {name}.")

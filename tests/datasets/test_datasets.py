@@ -29,6 +29,8 @@ def test_two_parts_share_no_sample(devkit):
     (devkit / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
     with pytest.raises(ValueError, match="has 1 samples"):
         datasets.tuning_and_test("voc2012", devkit)
+    with pytest.raises(ValueError, match="takes no root"):
+        datasets.tuning_and_test("sketchbook", devkit)
     tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16)
     assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
 

@@ -59,7 +59,7 @@ def test_rows_are_cosines_of_the_class_feature() -> None:
         Sample(noise(9, 9, 2), ()),
         Sample(noise(8, 8), ("sky", "dog")),
     ]
-    (table,) = stream(clip, samples, [recognise.measure(clip, labels, "photo")])
+    (table,) = stream(clip, samples, [recognise.measure(clip, labels, templates="photo")])
     assert (
         table["label"].tolist() == list(labels) * 3 and table["image"].tolist() == ["a"] * 3 + ["#1"] * 3 + ["#2"] * 3
     )
@@ -70,7 +70,7 @@ def test_rows_are_cosines_of_the_class_feature() -> None:
         own = clip.encode_image(clip.prepare(sample.image)) @ text.T
         assert row.tolist() == pytest.approx(own[0].tolist(), abs=1e-6)
     assert recognise.as_arrays(table.assign(twice=2 * table["score"]), "twice")[0] == pytest.approx(2 * scores)
-    (again,) = stream(clip, samples, [recognise.measure(clip, (*labels, "cat"), "photo")])
+    (again,) = stream(clip, samples, [recognise.measure(clip, (*labels, "cat"), templates="photo")])
     pd.testing.assert_frame_equal(again, table)  # each label once
 
 

@@ -384,7 +384,7 @@ def gathered(size: int | None = None) -> tuple[Any, Any]:
     for samples in (worlds(TRAIN)[0], worlds()[1]):
         with tempfile.TemporaryDirectory() as folder:
             got = unmix.gather(clip, samples, size=size, folder=Path(folder))
-            found.append(unmix.Split(np.array(got.positions), np.array(got.cls), got.present))
+            found.append(unmix.Gathered(np.array(got.positions), np.array(got.cls), got.present))
     return found[0], found[1]
 
 
@@ -414,7 +414,7 @@ def stored() -> tuple[Any, Any, torch.Tensor, torch.Tensor]:
     """The splits to learn from and to test on, the prompts, and the unseen labels, from the file."""
     kept = load(gzip.decompress(STORED.read_bytes()))
     train, test = (
-        unmix.Split(*(kept[f"{name} {part}"].numpy() for part in ("positions", "cls", "present")))
+        unmix.Gathered(*(kept[f"{name} {part}"].numpy() for part in ("positions", "cls", "present")))
         for name in ("train", "test")
     )
     return train, test, kept["prompts"], kept["unseen"]

@@ -74,7 +74,7 @@ def test_surgery_on_a_resnet_and_a_part(tmp_path: Path) -> None:
 def test_surgery_of_a_picture_of_ones_own(clip: clipsx.Clip, tmp_path: Path) -> None:
     panel = SurgeryPanel(clip, WORLD, out=tmp_path / "out")
     panel.take(png(noise(33, 21)))
-    assert panel._ui.told() == "" and isinstance(panel.state["image"], str)
+    assert panel._line.value == "" and isinstance(panel.state["image"], str)
     assert_runs_alone(panel, tmp_path)
 
 

@@ -14,7 +14,7 @@ import clipsx
 from clipsx import metrics
 from clipsx.analyses.attention import relation
 from clipsx.datasets import Sample, Sketchbook
-from clipsx.panels.session import THRESHOLDS, Kept, Picture, Session, measured
+from clipsx.panels.session import THRESHOLDS, Kept, Picture, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 from helpers import noise, tiny_clip, tiny_resnet
@@ -89,7 +89,7 @@ def test_blocks_are_not_kept(picture: Picture, monkeypatch: pytest.MonkeyPatch) 
         assert _do(session, picture, replace(STATE, block=block)) <= 1 + len(LABELS)
     gc.collect()
     assert len(seen) == clip.tower.blocks**2 and not any(block() for block in seen)
-    assert len(session._relations._items) == 1  # of the block shown
+    assert len(session._relations) == 1  # of the block shown
     assert [words for words, _ in session.steps(picture, LABELS, replace(STATE, block=0))] == ["reading the attention"]
     assert session.steps(picture, LABELS, replace(STATE, block=-1)) == []
 
@@ -107,7 +107,7 @@ def test_maps_are_those_of_the_package(picture: Picture) -> None:
         want = clipsx.minmax(sim)[0].permute(2, 0, 1)
         torch.testing.assert_close(torch.from_numpy(maps.values), want, atol=1e-5, rtol=0)
         pixels = clipsx.upsample(clipsx.minmax(sim), picture.size)[0].permute(2, 0, 1)
-        torch.testing.assert_close(torch.from_numpy(maps.pixels(picture.size)), pixels, atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(at_pixels(maps.values, picture.size)), pixels, atol=1e-5, rtol=0)
 
 
 def test_one_label_goes_by_the_empty_label(picture: Picture) -> None:
@@ -142,10 +142,10 @@ def test_numbers_are_those_of_the_metrics(picture: Picture) -> None:
     labels = (*there, "nowhere")
     maps = session.maps(picture, labels, READING)
     numbers = measured(maps, picture, labels)
-    assert numbers[-1] is None
-    pixels = maps.pixels(picture.size)
+    assert np.isnan(numbers.msc[-1]) and np.isnan(numbers.iou[-1]).all()
+    pixels = at_pixels(maps.values, picture.size)
     for i, label in enumerate(there):
-        mask, (msc, curve) = picture.sample.masks[label], numbers[i]
+        mask, msc, curve = picture.sample.masks[label], numbers.msc[i], numbers.iou[i]
         assert msc == pytest.approx(metrics.msc(pixels[i], mask))
         for k in (0, 37, 60, 100):
             assert curve[k] == pytest.approx(metrics.iou(pixels[i], mask, THRESHOLDS[k]))
@@ -156,11 +156,11 @@ def test_pictures_of_any_shape() -> None:
     for sample in (Sample(noise(1, 1), ()), Sample(noise(30, 90), ())):
         maps = Session(clip).maps(Picture(sample), LABELS, READING)
         assert maps.values.shape == (3, 4, 4)
-        assert maps.pixels(Picture(sample).size).shape == (3, sample.image.height, sample.image.width)
+        assert at_pixels(maps.values, Picture(sample).size).shape == (3, sample.image.height, sample.image.width)
 
 
 def test_kept_forgets_the_oldest() -> None:
     kept, made = Kept(2), []
     for key in "abacab":
-        kept.get(key, lambda key=key: made.append(key))
+        kept.made(key, lambda key=key: made.append(key) or key)
     assert "".join(made) == "abcb"

@@ -1,6 +1,7 @@
 """The surgery panel without a browser: every control, every bad input, saving, code, the static picture."""
 
 import base64
+import html
 import io
 import json
 from collections import Counter
@@ -19,6 +20,7 @@ from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT, png
 from clipsx.panels.layout import PARTS
+from clipsx.panels.session import at_pixels
 from helpers import noise, tiny_clip, tiny_resnet, unchecked
 
 SAMPLES = Sketchbook(seed=3, length=20, size=64)
@@ -41,8 +43,9 @@ def move(panel: SurgeryPanel, name: str, value: Any) -> None:
     assert panel.wait(60)
 
 
-def said(panel: SurgeryPanel) -> str:
-    return panel._ui.told()
+def said(panel: SurgeryPanel, role: str = "alert") -> str:
+    shown = {"alert": panel._line, "status": panel._ui.status}[role].value
+    return html.unescape(shown.partition(">")[2].removesuffix("</div>"))
 
 
 def scene(panel: SurgeryPanel) -> dict[str, Any]:
@@ -359,11 +362,11 @@ def test_stop_keeps_the_last_picture(panel: SurgeryPanel, monkeypatch: pytest.Mo
     assert begun.wait(30)
     while panel._ui.busy.layout.display == "none":
         Event().wait(0.01)
-    assert "encoding the picture" in panel._ui.told("status")
+    assert "encoding the picture" in said(panel, "status")
     panel._ui.stop.click()
     go_on.set()
     assert panel.wait(60)
-    assert panel._ui.told("status").startswith("Stopped")
+    assert said(panel, "status").startswith("Stopped")
     assert scene(panel) is before
     assert panel._ui.busy.layout.display == "none"
 
@@ -406,7 +409,7 @@ def test_table(panel: SurgeryPanel) -> None:
 def test_save_table_and_figures(panel: SurgeryPanel, tmp_path: Path) -> None:
     panel._table.click()
     path = panel.save_table()
-    assert str(path) in panel._ui.told("status")
+    assert str(path) in said(panel, "status")
     pd.testing.assert_frame_equal(
         pd.read_csv(path).dropna(axis=1, how="all"), panel.table().dropna(axis=1, how="all"), check_dtype=False
     )
@@ -454,10 +457,12 @@ def test_code_makes_the_same_maps(panel: SurgeryPanel, state: dict[str, Any]) ->
         exec(code, names)
     view = panel.view
     for name, maps in (("raw", view.raw), ("maps", view.repaired)):
-        np.testing.assert_array_equal(names[name][0].permute(2, 0, 1).numpy(), maps.pixels(view.picture.size))
+        np.testing.assert_array_equal(
+            names[name][0].permute(2, 0, 1).numpy(), at_pixels(maps.values, view.picture.size)
+        )
     assert names["shown"] == view.place
     assert len(names["figure"].axes) >= 4
-    assert names["attention"].shape == (1, *view.picture.size, 1)
+    assert names["attention"].shape == view.attention.shape
 
 
 def test_code_of_own_pictures(panel: SurgeryPanel) -> None:
@@ -466,7 +471,7 @@ def test_code_of_own_pictures(panel: SurgeryPanel) -> None:
     names: dict[str, Any] = {"clip": panel.clip}
     exec(panel.code(), names)
     np.testing.assert_array_equal(
-        names["maps"][0].permute(2, 0, 1).numpy(), panel.view.repaired.pixels(panel.view.picture.size)
+        names["maps"][0].permute(2, 0, 1).numpy(), at_pixels(panel.view.repaired.values, panel.view.picture.size)
     )
 
 

@@ -14,7 +14,7 @@ from clipsx.analyses import attention, coactivation, companions, high_norm
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation import explain, recognise, summary
-from clipsx.evaluation.stream import Look, Measure, Rows, stream, with_sample
+from clipsx.evaluation.stream import Look, Measure, Rows, stream
 from clipsx.maps import minmax
 from clipsx.methods import serving
 from clipsx.reading import Reading, crossed, readings
@@ -89,7 +89,7 @@ def _row(name: str, values: Float[np.ndarray, " P"], images: Iterable[object], w
 
 def _recognition(clip: Clip, size: int, length: int) -> Found:
     """Top-1 on scenes of one object and mAP on scenes of one to three, by cosine with "a photo of a {noun}"."""
-    measures = [recognise.measure(clip, NOUNS, PROMPT)]
+    measures = [recognise.measure(clip, NOUNS, templates=PROMPT)]
     one, several = (
         recognise.as_arrays(stream(clip, world(TEST, length, size, objects), measures, size=size)[0])
         for objects in ((1, 1), (1, 3))
@@ -145,7 +145,8 @@ def grounds(clip: Clip, test: Sketchbook) -> Measure:
     def rows(look: Look) -> Rows:
         around = ~np.any(list(look.sample.masks.values()), axis=0)  # (H, W)
         ground = test.scene(look.number).ground
-        return own.rows(with_sample(look, Sample(look.sample.image, (ground,), {ground: around}, name=look.name)))
+        sample = Sample(look.sample.image, (ground,), {ground: around}, name=look.name)
+        return own.rows(replace(look, sample=sample))
 
     return replace(own, name="grounds", rows=rows)
 

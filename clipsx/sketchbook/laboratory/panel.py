@@ -8,9 +8,8 @@ import ipywidgets as W
 import pandas as pd
 from matplotlib.figure import Figure
 
-from clipsx.messages import nearest
-from clipsx.panels.base import FigurePanel, png_of
-from clipsx.panels.state import updated
+from clipsx.panels.base import FigurePanel, image, png_of
+from clipsx.panels.state import Entries, plain, require, updated
 from clipsx.sketchbook.laboratory import answers
 from clipsx.sketchbook.laboratory.answers import written
 from clipsx.sketchbook.laboratory.measures import SHOWN
@@ -27,13 +26,64 @@ TOLD = {"top-1": "top-1", "mAP": "mAP"} | {f"mSC, {TITLES[name]}": measure for n
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Entries):
     """What the panel shows: a run, the one beside it, a scene by number, the noun that is asked for ("": its first)."""
 
     run: str = "lab-centre-s7"
     beside: str = "sketchbook"
     scene: int = 4  # with its first noun the most typical of those shipped: `plots.typical`
     label: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SceneView:
+    """A scene through a run and the one beside it."""
+
+    found: Results
+    state: Cell
+
+    @property
+    def runs(self) -> list[str]:
+        """The names of both, or of the one."""
+        return list(dict.fromkeys([self.state.run, self.state.beside]))
+
+    def figure(self) -> Figure:
+        """The scene through both models: the photo with the true region, raw and repaired maps."""
+        return side_by_side(self.runs, self.state.scene, self.state.label or None, side=1.9)
+
+    def table(self) -> pd.DataFrame:
+        """Every measure of both models, with intervals and settings."""
+        return (
+            answers.tidy(self.found).query("run in @runs", local_dict={"runs": self.runs}).assign(**self.provenance())
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """The runs, the scene and the measures' protocol."""
+        s, asked = self.state, self.state.label or next(iter(scene(self.state.scene, 32).masks))
+        data = self.found.measures.set_index("run").loc[[s.run], "data"].iloc[0]
+        return {"models": f"{s.run}, {s.beside}", "scene": f"{s.scene} of seed {SHOWN}", "label": asked, "data": data}
+
+    def code(self) -> str:
+        """Code that makes the figure again, without a panel."""
+        s = self.state
+        return f"""\
+from clipsx.sketchbook import laboratory
+from clipsx.sketchbook.laboratory import answers, plots
+
+plots.side_by_side({self.runs!r}, {s.scene}, {s.label or None!r}, side=1.9)
+answers.tidy(laboratory.results()).query("run in {self.runs!r}")
+
+# The live panel in this state:
+# from clipsx.sketchbook.laboratory.panel import LaboratoryPanel
+# LaboratoryPanel(**{plain(s)!r})
+"""
+
+    def words(self) -> str:
+        """What both score, as HTML."""
+        table = answers.wide(self.found, tuple(TOLD.values())).set_index("run").loc[self.runs, list(TOLD.values())]
+        words = "in %, [95 % image bootstrap]; FS: feature surgery"
+        html = table.set_axis(list(TOLD), axis=1).rename_axis(None).to_html(border=0) + words
+        return f'<div aria-live="polite" class="clipsx-words">{html}</div>'
 
 
 class LaboratoryPanel(FigurePanel):
@@ -47,44 +97,37 @@ class LaboratoryPanel(FigurePanel):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
     """
 
-    stem = "laboratory"
+    stem, doing = "laboratory", "drawing the maps"
 
     def __init__(self, found: Results | None = None, *, out: str | Path = "out", **state: Any) -> None:
         super().__init__(out)
         self.found = results() if found is None else found
-        self._news = ""  # which dials moved along
-        self._tidy, self._runs = answers.tidy(self.found), self.found.runs.set_index("run")
+        self._runs = self.found.runs.set_index("run")
         self._grid = self._runs[self._runs["background_bias"].notna()]
         runs = list(self._runs.index)
         default = Cell(run=next(iter(self._grid.index)), beside=runs[-1])
         default = replace(default, **{k: v for k, v in vars(Cell()).items() if v in runs})
         self._centre, self._state = default.run, self._checked(updated(default, state))
-        wide = W.Layout(width="auto")
+        look = {"layout": W.Layout(width="auto"), "style": {"description_width": "130px"}}
         self._dials = {}
         for name, words in DIALS.items():
             values = [(written(value), value) for value in sorted(self._grid[name].unique())]
-            style = {"description_width": "130px"}
-            self._dials[name] = W.SelectionSlider(
-                description=words, options=values, continuous_update=False, layout=wide, style=style
-            )
+            self._dials[name] = W.SelectionSlider(description=words, options=values, continuous_update=False, **look)
+        nouns = [("its first", ""), *((noun, noun) for noun in Sketchbook.NOUNS)]
         self._controls = {
             "beside": W.Dropdown(description="beside it", options=runs),
             "scene": W.IntSlider(description="scene", max=len(next(iter(scenes(runs[0]).values()))) - 1),
-            "label": W.Dropdown(
-                description="asked for", options=[("its first", ""), *((n, n) for n in Sketchbook.NOUNS)]
-            ),
+            "label": W.Dropdown(description="asked for", options=nouns),
         }
-        self._picture, self._words = W.Image(format="png", layout=W.Layout(max_width="100%")), W.HTML()
-        self._words.layout = W.Layout(height="auto", flex="0 0 auto", overflow="auto")
-        dials = W.GridBox(
-            [*self._dials.values()], layout=W.Layout(grid_template_columns="repeat(3, 1fr)", grid_gap="0 22px")
-        )
+        self._picture = image()
+        self._words = W.HTML(layout=W.Layout(height="auto", flex="0 0 auto", overflow="auto"))
+        thirds = W.Layout(grid_template_columns="repeat(3, 1fr)", grid_gap="0 22px")
+        dials = W.GridBox([*self._dials.values()], layout=thirds)
         rows = [W.HTML("<b>The laboratory: turn a dial</b>"), dials, W.HBox([*self._controls.values()])]
         self.children = [*rows, self._words, self._picture, self._tools, self._line]
         for name, dial in self._dials.items():
             dial.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
-        for name, control in self._controls.items():
-            control.observe(lambda change, name=name: self._heard(**{name: change["new"]}), "value")
+        self._listen()
         self._adopt(self._state)
 
     def nearest(self, dial: str, value: Any) -> str:
@@ -95,76 +138,33 @@ class LaboratoryPanel(FigurePanel):
         kept = (fitting[others] == now[others]).sum(axis=1) + 0.01 * (fitting[others] == centre[others]).sum(axis=1)
         return str(kept.idxmax())
 
-    def figure(self) -> Figure:
-        """The scene through both models: the photo with the true region, raw and repaired maps."""
-        s = self._state
-        return side_by_side(list(dict.fromkeys([s.run, s.beside])), s.scene, s.label or None, side=1.9)
-
-    def table(self) -> pd.DataFrame:
-        """Every measure of both models, with intervals and settings."""
-        rows = self._tidy[self._tidy["run"].isin([self._state.run, self._state.beside])]
-        return rows.assign(**self.provenance())
-
-    def provenance(self) -> dict[str, Any]:
-        """The runs, the scene and the measures' protocol."""
-        s, asked = self._state, self._state.label or next(iter(scene(self._state.scene, 32).masks))
-        data = self.found.measures.loc[self.found.measures["run"] == s.run, "data"].iloc[0]
-        return {"models": f"{s.run}, {s.beside}", "scene": f"{s.scene} of seed {SHOWN}", "label": asked, "data": data}
-
-    def code(self) -> str:
-        """Code that makes the figure again, without a panel."""
-        s = self._state
-        lines = ["from clipsx.sketchbook import laboratory"]
-        lines += ["from clipsx.sketchbook.laboratory import answers, plots", ""]
-        lines += [f"plots.side_by_side({[s.run, s.beside]!r}, {s.scene}, {s.label or None!r})"]
-        lines += [f'answers.tidy(laboratory.results()).query("run in {[s.run, s.beside]!r}")']
-        lines += [
-            "",
-            "# The live panel in this state:",
-            "# from clipsx.sketchbook.laboratory.panel import LaboratoryPanel",
-        ]
-        return "\n".join([*lines, f"# LaboratoryPanel(**{self.state!r})", ""])
+    @property
+    def view(self) -> SceneView:
+        """The scene and the two runs that are chosen."""
+        return SceneView(self.found, self._state)
 
     def _checked(self, state: Cell) -> Cell:
-        if state.run not in self._grid.index:
-            raise ValueError(f"No trained cell is called {state.run!r}{nearest(state.run, self._grid.index)}.")
-        if state.beside not in self._runs.index:
-            raise ValueError(f"No model is called {state.beside!r}{nearest(state.beside, self._runs.index)}.")
-        if state.label not in ("", *Sketchbook.NOUNS):
-            raise ValueError(f"Unknown noun {state.label!r}{nearest(state.label, Sketchbook.NOUNS)}.")
+        require("trained cell", state.run, self._grid.index)
+        require("model", state.beside, self._runs.index)
+        require("noun", state.label, ("", *Sketchbook.NOUNS))
         count = len(next(iter(scenes(state.run).values())))
         if not 0 <= state.scene < count:
             raise ValueError(f"scene must lie in 0…{count - 1}, not {state.scene}.")
         return state
 
-    def _adopt(self, state: Cell) -> None:
-        self._state = state
-        self._fill()
-        self._code.code = self.code()
-        news, self._news = self._news, ""
-        self._worker.start([("drawing the maps", self._draw)], lambda: self._tell(news, "status"))
+    def _draw(self) -> None:
+        view = self.view
+        self._picture.value, self._words.value = png_of(view.figure()), view.words()
 
-    def _fill(self) -> None:
-        """Put the state into the controls, without hearing them."""
-        with self._unheard():
-            for name, dial in self._dials.items():
-                dial.value = self._grid.loc[self._state.run, name]
-            for name, control in self._controls.items():
-                control.value = getattr(self._state, name)
+    def _put(self) -> None:
+        super()._put()
+        for name, dial in self._dials.items():
+            dial.value = self._grid.loc[self._state.run, name]
 
     def _turned(self, dial: str, value: Any) -> None:
         if self._quiet:
             return
         before, run = self._grid.loc[self._state.run], self.nearest(dial, value)
         after = self._grid.loc[run]
-        moved = [words for name, words in DIALS.items() if name != dial and before[name] != after[name]]
-        self._news = f"No cell was trained with just that: {', '.join(moved)} moved as well." if moved else ""
-        self.restore({"run": run})
-
-    def _draw(self) -> None:
-        self._picture.value = png_of(self.figure())
-        names = list(dict.fromkeys([self._state.run, self._state.beside]))
-        wide = answers.wide(self.found, tuple(TOLD.values())).set_index("run").loc[names, list(TOLD.values())]
-        table = wide.set_axis(list(TOLD), axis=1).rename_axis(None).to_html(border=0)
-        words = "in %, [95 % image bootstrap]; FS: feature surgery"
-        self._words.value = f'<div aria-live="polite" class="clipsx-words">{table}{words}</div>'
+        moved = ", ".join(words for name, words in DIALS.items() if name != dial and before[name] != after[name])
+        self.restore({"run": run}, f"No cell was trained with just that: {moved} moved as well." if moved else "")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipsx.messages import brief
 from clipsx.quiet import quiet
@@ -25,7 +25,7 @@ OTHERS = {
 }
 
 
-def fill(model: nn.Module, file: Path) -> None:
+def fill(model: Any, file: Path) -> None:
     """Put a file's weights into an open_clip model. Only tensors are read: never code out of a pickle.
 
     Wrappers ({"model": …}) and prefixes (`module.`, `_orig_mod.`, `model.`) are taken off.
@@ -87,7 +87,7 @@ def _tensors(found: Any) -> dict[str, Tensor]:
     return _tensors({name.removeprefix(prefix).replace("_orig_mod.", ""): value for name, value in found.items()})
 
 
-def _put(model: nn.Module, file: Path, tensors: dict[str, Tensor], as_it_is: bool) -> None:
+def _put(model: Any, file: Path, tensors: dict[str, Tensor], as_it_is: bool) -> None:
     """By open_clip's own reader, which converts other layouts and resizes positions; it reads files alone."""
     import open_clip
 

@@ -204,6 +204,7 @@ def _made(
 
     plain = {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
     place, options = tokenizer or (name, {})
+    options = dict[str, Any](options)
     with making(seed=0):
         return open_clip.create_model(name, **plain, **own), open_clip.get_tokenizer(place, **options)
 

@@ -55,14 +55,14 @@ def whole(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def reserve(part: Path, size: int) -> None:
-    """Take the room of a file of `size` bytes before it is filled: a sparse one would kill the process later.
+def reserve(part: Path) -> None:
+    """Take all the room of a sparse file: where it is filled through memory, a full disk would kill the process.
 
     Errors: OSError where the disk has no such room.
     """
-    with part.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+    if hasattr(os, "posix_fallocate"):
+        with part.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
 
 
 def write_whole(file: Path, content: bytes) -> None:

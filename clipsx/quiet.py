@@ -5,12 +5,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 
 _LOCK = threading.RLock()
 _HELD = 0
-_BEFORE: tuple[list, logging.Handler, int] | None = None
+_BEFORE: tuple[list[Any], logging.Handler, int] = ([], logging.NullHandler(), 0)
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def quiet() -> Iterator[None]:
     root = logging.getLogger()
     with _LOCK:
         if not _HELD:
-            _BEFORE = (warnings.filters[:], logging.NullHandler(), logging.root.manager.disable)  # type: ignore[index]
+            _BEFORE = (list(warnings.filters), logging.NullHandler(), logging.root.manager.disable)
             warnings.simplefilter("ignore")
             root.addHandler(_BEFORE[1])
             logging.disable(logging.CRITICAL)
@@ -34,8 +35,8 @@ def quiet() -> Iterator[None]:
     finally:
         with _LOCK:
             _HELD -= 1
-            if not _HELD and _BEFORE is not None:
-                warnings.filters[:] = _BEFORE[0]  # type: ignore[index]
+            if not _HELD:
+                cast(list, warnings.filters)[:] = _BEFORE[0]
                 warnings._filters_mutated()  # type: ignore[attr-defined]
                 root.removeHandler(_BEFORE[1])
                 logging.disable(_BEFORE[2])

@@ -120,6 +120,9 @@ def test_a_full_disk_is_said_in_words(home: Path) -> None:
 
 
 def test_room_is_taken_before_it_is_filled(home: Path) -> None:
-    paths.reserve(home / "file", 12_345)
+    with (home / "file").open("wb") as file:
+        file.truncate(12_345)
+    assert (home / "file").stat().st_blocks == 0
+    paths.reserve(home / "file")
     assert (home / "file").stat().st_size == 12_345
     assert (home / "file").stat().st_blocks * 512 >= 12_345

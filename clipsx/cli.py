@@ -1,4 +1,4 @@
-"""The command line: ``clipsx explain | evaluate | reproduce | lab | train | lab-measure | lab-report``.
+"""The command line: ``clipsx explain | evaluate | reproduce | lab | train | cache | lab-measure | lab-report``.
 
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
@@ -127,6 +127,18 @@ def _lab_measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(options: argparse.Namespace) -> int:
+    from clipsx import cache, paths
+
+    if options.clear is not None:
+        cache.clear(options.clear)
+    kept = cache.kept()
+    print(f"{paths.cache()}: {sum(size for _, size in kept.values()) / 1e6:,.1f} of {cache.budget() / 1e6:,.0f} MB")
+    for kind, (count, size) in kept.items():
+        print(f"{kind:12} {count:7,} files {size / 1e6:10,.1f} MB")
+    return 0
+
+
 def _lab_report(options: argparse.Namespace) -> int:
     from clipsx.sketchbook.laboratory import answers, results
     from clipsx.sketchbook.laboratory.report import report
@@ -222,6 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="the model's folder, named as its run")
     sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
     sub.add_argument("--images", dest="count", type=_positive, help="scenes of the test world (default: 150)")
+
+    sub = command("cache", _cache, "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
+    sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")
 
     command("lab-report", _lab_report, "the laboratory's tables and figures again", out)
     return parser

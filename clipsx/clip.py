@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property, partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -14,12 +14,27 @@ from torch.nn import functional as F
 from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
+from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
-from clipsx.weights import digest, require_finite
+from clipsx.weights import digest, require_sound
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _same(features: Tensor) -> Tensor:
     return features
+
+
+def _plainly(method: "Callable[Concatenate[Clip, P], R]") -> "Callable[Concatenate[Clip, P], R]":
+    """A method whose numbers do not depend on the caller's modes of torch (see `quiet.plain`)."""
+
+    @wraps(method)
+    def wrapped(self: "Clip", *args: P.args, **kwargs: P.kwargs) -> R:
+        with plain(self.device.type):
+            return method(self, *args, **kwargs)
+
+    return wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +80,8 @@ class Clip:
     Whether QuickGELU is right cannot be known for a model object: that is its maker's word.
     recipe: what `load` was called with, from which another process makes it again; None for the user's own object.
     heads: what image and text features go through afterwards; `with_heads` gives the same model with others.
-    Errors: ValueError for weights that are not finite, and for a preprocess without mean and standard deviation.
+    Errors: TypeError for what is no open_clip model or no tokenizer, saying what to give; ValueError for weights that
+    are not finite or of a type that is not computed with, and for a preprocess without mean and standard deviation.
     """
 
     def __init__(
@@ -77,7 +93,8 @@ class Clip:
         weights: str | None = None,
         recipe: dict[str, Any] | None = None,
     ) -> None:
-        require_finite(model)
+        _refuse_others(model, tokenizer)
+        require_sound(model)
         self.model: Any = model  # open_clip's: its parts are known by name alone
         self.preprocess = preprocess
         self.tokenizer = tokenizer
@@ -128,7 +145,8 @@ class Clip:
     @cached_property
     def tower(self) -> towers.Tower:
         """The image tower's adapter. Errors: ValueError naming a tower, or a part of it, that is not understood."""
-        return towers.adapt(self.model.visual)
+        with plain(self.device.type):
+            return towers.adapt(self.model.visual)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -173,7 +191,7 @@ class Clip:
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
         return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)
 
-    @torch.no_grad()
+    @_plainly
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """The model's own image features, float32, unit length, at any size. Errors: as `encode_dense`."""
         images = self._checked(images)
@@ -185,11 +203,13 @@ class Clip:
             features = self.tower.walk(images, [Reading(cheapest).plan(self.tower)]).features[0][0]
         return self._image(features)
 
+    @_plainly
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Features of prompts as they stand, float32, unit length. Errors: those of `text.check_labels`."""
         self._ready()
         return self._text(text.encode_prompts(self.model, self.tokenizer, text.check_labels(prompts)))
 
+    @_plainly
     def encode_labels(
         self, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery"
     ) -> Float[Tensor, "N D"]:
@@ -197,6 +217,7 @@ class Clip:
         self._ready()
         return self._text(text.label_features(self.model, self.tokenizer, labels, templates, self.describe()))
 
+    @_plainly
     def encode_tokens(self, prompt: str) -> tuple[list[str], Float[Tensor, "T D"]]:
         """Every token of a prompt with its own feature (`text.token_features`)."""
         self._ready()
@@ -229,7 +250,7 @@ class Clip:
         seen = self.look(images, asked)
         return {str(reading): seen.features[reading.features] for reading in asked}
 
-    @torch.no_grad()
+    @_plainly
     def look(self, images: Float[Tensor, "B 3 H W"], given: Sequence[Reading] = (), keep: bool = False) -> Seen:
         """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for."""
         asked = list(dict.fromkeys(reading.features for reading in given))
@@ -247,7 +268,7 @@ class Clip:
         own = next(plan for plan in walked if plan[0].own_class)
         return Seen(known[own].cls, features, walk.blocks)
 
-    @torch.no_grad()
+    @_plainly
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
         """Tokens of the tower in the joint space, float32, unit length: last norm, projection, heads."""
         return self._image(self.tower.project(tokens))
@@ -255,7 +276,7 @@ class Clip:
     def _image(self, features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B d"]:
         return self.heads.image(F.normalize(features.float(), dim=-1))
 
-    @torch.no_grad()
+    @_plainly
     def _text(self, features: Float[Tensor, "*N D"]) -> Float[Tensor, "*N d"]:
         return self.heads.text(features)
 
@@ -283,6 +304,28 @@ class Clip:
                     "prepare(image, size=…) rounds to whole patches."
                 )
         return images.to(self.device, self.dtype)
+
+
+def _refuse_others(model: Any, tokenizer: Any) -> None:
+    """What is mistaken for an open_clip model or its tokenizer, with the sentence that helps."""
+    if hasattr(tokenizer, "transforms"):
+        raise TypeError(
+            "The third part is a picture transform, not a tokenizer: create_model_and_transforms gives a model and two "
+            "transforms. Write model, _, preprocess = create_model_and_transforms(name, …); "
+            "Clip(model.eval(), preprocess, open_clip.get_tokenizer(name))."
+        )
+    wrapper, inside = type(model).__name__, next((n for n in ("_orig_mod", "module") if hasattr(model, n)), "")
+    if inside:
+        raise TypeError(f"The model is wrapped ({wrapper}): give Clip(model.{inside}, …), the model inside.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "A TorchScript model hides its parts: make it with jit=False, or clipsx.load(name, pretrained=…), instead."
+        )
+    if not isinstance(model, nn.Module) or not hasattr(model, "visual") or not callable(tokenizer):
+        what = f"{wrapper} as the model and {type(tokenizer).__name__} as the tokenizer"
+        raise TypeError(
+            f"Clip takes an open_clip model (with its .visual), its transform and its tokenizer, not {what}."
+        )
 
 
 def _pixels(

@@ -127,5 +127,5 @@ def resize(image: Image.Image, size: tuple[int, int], fit: str, interpolation: s
 def to_tensor(image: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Float[Tensor, "1 3 H W"]:
     """RGB pixels as float32, minus the mean and over the standard deviation of each channel (both of values in 0…1)."""
     pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    middle, spread = torch.tensor(mean).view(1, 3, 1, 1), torch.tensor(std).view(1, 3, 1, 1)
+    middle, spread = (torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in (mean, std))
     return (pixels.float() / 255 - middle) / spread

@@ -1,29 +1,20 @@
-"""load(): a Clip by name: built in, open_clip's names and tags, local directories and files."""
+"""load(): a Clip by name: built in, open_clip's names and tags, hub repositories, local directories and files."""
 
-import contextlib
-import json
-import logging
-import pickle
-import warnings
-import zipfile
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
-from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.transform import PreprocessCfg, image_transform_v2
-from safetensors import SafetensorError
 
-from clipsx import paths
+from clipsx import config, paths
+from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
-from clipsx.messages import nearest
+from clipsx.hub import reaching
+from clipsx.messages import brief, nearest
+from clipsx.quiet import making
 from clipsx.weights import file_digest
 
-CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 PRECISIONS = ("fp32", "fp16", "bf16", "pure_fp16", "pure_bf16")
 RANDOM = "random"
 
@@ -31,7 +22,7 @@ RANDOM = "random"
 def built_in() -> dict[str, Path]:
     """The models that are shipped with the package, and their folders: the built-in ones, then the laboratory's."""
     places = ("", "laboratory/models/")
-    found = [path.parent for place in places for path in sorted(paths.data().glob(f"{place}*/{CONFIG}"))]
+    found = [path.parent for place in places for path in sorted(paths.data().glob(f"{place}*/{config.NAME}"))]
     return {folder.name: folder for folder in found}
 
 
@@ -45,7 +36,8 @@ def load(
     """A Clip, in eval mode.
 
     name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
-    open_clip's format, or a weights file that lies in one. pretrained: for an architecture, one of its tags ("openai",
+    open_clip's format, or a weights file that lies in one; "hf-hub:owner/name" and
+    "local-dir:folder" as in open_clip. pretrained: for an architecture, one of its tags ("openai",
     downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else the CPU.
     precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with
     QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local file of
@@ -56,54 +48,73 @@ def load(
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
     given = {"name": name, "pretrained": None if pretrained is None else str(pretrained)}
-    clip = _loaded(name, pretrained, device, precision, quickgelu)
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    clip = _loaded(str(name), pretrained, on, precision, quickgelu)
     clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}
     return clip
 
 
-def _loaded(name: str, pretrained: str | Path | None, device: Any, precision: str, quickgelu: bool | None) -> Clip:
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+def _loaded(
+    name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
+) -> Clip:
+    given = (pretrained, device, precision, quickgelu)
+    name = name.removeprefix("local-dir:")
+    if name.startswith("hf-hub:"):
+        return _hub(name, *given)
     place = built_in().get(name) or Path(name).expanduser()
-    if place.is_file() and (place.parent / CONFIG).is_file():
-        return _directory(place.parent, place, device, precision, quickgelu, pretrained)
-    if (place / CONFIG).is_file():
-        return _directory(place, _weights_in(place), device, precision, quickgelu, pretrained)
+    if place.is_file() and (place.parent / config.NAME).is_file():
+        return _directory(place.parent, place, *given)
+    if (place / config.NAME).is_file():
+        return _directory(place, _weights_in(place), *given)
     if place.is_dir():
-        raise FileNotFoundError(f"{place} holds no {CONFIG}: it is not a model in open_clip's format.")
+        raise FileNotFoundError(f"{place} holds no {config.NAME}: it is not a model in open_clip's format.")
     if place.is_file():
         raise ValueError(
             f"{place.name} alone does not say its architecture: "
             f"load('ViT-B-16', pretrained='{place.name}', quickgelu=True or False)."
         )
-    return _architecture(name, pretrained, device, precision, quickgelu)
+    return _architecture(name, *given)
 
 
 def _directory(
-    folder: Path, file: Path, device: torch.device, precision: str, quickgelu: bool | None, pretrained: Any
+    folder: Path,
+    file: Path,
+    pretrained: str | Path | None,
+    device: torch.device,
+    precision: str,
+    quickgelu: bool | None,
+    name: str = "",
 ) -> Clip:
+    """A folder in open_clip's format; name: of the hub repository that it is a copy of."""
     if pretrained is not None:
-        raise ValueError(f"{folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
+        raise ValueError(f"{name or folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
     folder = folder.resolve()  # so that "." has a name as well
-    try:
-        config = json.loads((folder / CONFIG).read_text("utf-8"))
-        cfg = dict(config["model_cfg"])
-        text_cfg = cfg["text_cfg"] = dict(cfg["text_cfg"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CONFIG} is not a configuration of open_clip's ({error}).") from None
+    cfg = config.read(folder)["model_cfg"]
     stated = bool(cfg.get("quick_gelu", False))
-    _agree(quickgelu, stated, f"{folder.name}'s {CONFIG} says quick_gelu={stated}")
-    vocabulary = (text_cfg.get("tokenizer_kwargs") or {}).get("bpe_path")
+    _agree(quickgelu, stated, f"{name or folder.name}'s {config.NAME} says quick_gelu={stated}")
+    vocabulary = (cfg["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
     # A relative path would be looked for in the working directory.
-    own: dict[str, Any] = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
-    place = f"local-dir:{folder}"
-    with _quiet():
-        try:
-            model = open_clip.create_model(place, **_plain(device, precision))
-            tokenizer = open_clip.get_tokenizer(place, **own)
-        except (TypeError, ValueError, AssertionError, OSError) as error:
-            raise ValueError(f"{folder / CONFIG} is not understood by open_clip: {_brief(error)}") from None
-    _fill(model, file)
-    return _wrap(model, tokenizer, folder.name, f"{folder.name} sha256:{file_digest(file)[:8]}")
+    own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
+    try:
+        place = f"local-dir:{folder}"
+        model, tokenizer = _made(place, device, precision, tokenizer=(name or place, own))
+    except (TypeError, ValueError, AssertionError, OSError, RuntimeError) as error:
+        raise ValueError(f"{folder / config.NAME} is not understood by open_clip: {brief(error)}") from None
+    fill(model, file)
+    name = name.removeprefix("hf-hub:") or folder.name
+    return _wrap(model, tokenizer, name, f"{name} sha256:{file_digest(file)[:8]}")
+
+
+def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
+    """A repository of the Hugging Face hub, "hf-hub:owner/name", downloaded once."""
+    with reaching(name, "its configuration and weights", f"give a local folder: {_offline()}"):
+        from huggingface_hub import hf_hub_download
+        from open_clip.pretrained import download_pretrained_from_hf
+
+        repository, _, revision = name.removeprefix("hf-hub:").partition("@")
+        folder = Path(hf_hub_download(repository, config.NAME, revision=revision or None)).parent
+        file = Path(download_pretrained_from_hf(repository, revision=revision or None))
+        return _directory(folder, file, pretrained, *given, name=name)
 
 
 def _weights_in(folder: Path) -> Path:
@@ -117,25 +128,28 @@ def _weights_in(folder: Path) -> Path:
 def _architecture(
     name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
 ) -> Clip:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
         raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *open_clip.list_models()))}.")
-    named = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
+    cfg = open_clip.get_model_config(name) or {}
+    named = bool(cfg.get("quick_gelu", False))
     tags = list_pretrained_tags_by_model(name)
     tag = get_pretrained_cfg(name, str(pretrained)) if pretrained is not None else {}
     if tag:
-        stated = bool(tag.get("quick_gelu", False))
+        # Where an architecture has no sibling without QuickGELU, its own configuration says how it was trained.
+        only = named and not name.endswith("-quickgelu")
+        stated = only or bool(tag.get("quick_gelu", False))
         _agree(quickgelu, stated, f"the tag {str(pretrained)!r} of {name} was trained with quick_gelu={stated}")
         if named and not stated:
             other = name.removesuffix("-quickgelu")
             raise ValueError(f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {other!r}.")
-        with _quiet(), _online(name, str(pretrained)):
-            file = Path(open_clip.download_pretrained(tag))
-            model = open_clip.create_model(
-                name, force_quick_gelu=stated, force_preprocess_cfg=tag, **_plain(device, precision)
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-        _fill(model, file)
+        with reaching(name, str(pretrained), f"give a local file: {_offline(name)}") as answers:
+            file = _downloaded(tag, answers)
+            model, tokenizer = _made(name, device, precision, force_quick_gelu=stated, force_preprocess_cfg=tag)
+        fill(model, file)
         return _wrap(model, tokenizer, name, str(pretrained))
     if pretrained is None:
         raise ValueError(
@@ -152,14 +166,29 @@ def _architecture(
             f"Whether {file.name} was trained with QuickGELU cannot be read from it: state quickgelu=True "
             "(OpenAI's and most early weights) or quickgelu=False. The wrong one gives wrong numbers without any error."
         )
-    with _quiet(), _online(name, str(pretrained)), torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = open_clip.create_model(name, force_quick_gelu=bool(quickgelu), **_plain(device, precision))
-        tokenizer = open_clip.get_tokenizer(name)
+    text_cfg = cfg.get("text_cfg", {})
+    downloads = {"hf_model_name", "hf_tokenizer_name"} & text_cfg.keys() or "siglip" in name.lower()
+    with reaching(name, "its tokenizer", _offline(name)) if downloads else nullcontext():
+        model, tokenizer = _made(name, device, precision, force_quick_gelu=bool(quickgelu))
     if pretrained == RANDOM:
         return _wrap(model, tokenizer, name, "random, seed 0")
-    _fill(model, file)
+    fill(model, file)
     return _wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
+
+
+def _offline(name: str = "") -> str:
+    own = f"load({name!r}, pretrained='path/to/weights', quickgelu=True or False)" if name else "load('path/to/folder')"
+    return f"{own}. Offline there is: {', '.join(built_in()) or 'nothing built in'}."
+
+
+def _downloaded(tag: dict[str, Any], answers: bool) -> Path:
+    """The file of a tag's weights. Errors: OSError where it cannot be had."""
+    from open_clip import download_pretrained
+
+    file = Path("~/.cache/clip").expanduser() / Path(str(tag.get("url"))).name  # open_clip's place for what has a URL
+    if not answers and tag.get("url") and not tag.get("hf_hub") and not file.is_file():
+        raise OSError("the hub does not answer")
+    return Path(download_pretrained(tag))
 
 
 def _agree(given: bool | None, stated: bool, source: str) -> None:
@@ -167,72 +196,21 @@ def _agree(given: bool | None, stated: bool, source: str) -> None:
         raise ValueError(f"quickgelu={given} contradicts what is known: {source}.")
 
 
-def _plain(device: torch.device, precision: str) -> dict[str, Any]:
-    """What every model is made with: no weights yet, `_fill` puts them in and looks at them."""
-    return {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
+def _made(
+    name: str, device: torch.device, precision: str, tokenizer: tuple[str, dict[str, str]] | None = None, **own: Any
+) -> tuple[Any, Any]:
+    """open_clip's model with seeded random weights (`fill` puts others in and looks at them), and its tokenizer."""
+    import open_clip
+
+    plain = {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
+    place, options = tokenizer or (name, {})
+    options = dict[str, Any](options)
+    with making(seed=0):
+        return open_clip.create_model(name, **plain, **own), open_clip.get_tokenizer(place, **options)
 
 
 def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
     preprocess: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return Clip(model.eval(), preprocess, tokenizer, name, weights)
-
-
-def _fill(model: Any, file: Path) -> None:
-    """Put a file's weights into a model. Only tensors are read: never code out of a pickle."""
-    if file.suffix not in SUFFIXES:
-        raise ValueError(f"{file.name} is not a weights file ({', '.join(SUFFIXES)}).")
-    if _is_torchscript(file):
-        raise ValueError(
-            f"{file.name} is a TorchScript archive, as OpenAI published them; only plain tensors are read here. "
-            "The same weights have a tag: load('ViT-B-16', pretrained='openai'). Offline: open_clip.load_openai_model("
-            "path) gives a model object for clipsx.Clip(model.eval(), preprocess, tokenizer)."
-        )
-    try:
-        with _quiet():
-            open_clip.load_checkpoint(model, str(file))
-    except (pickle.UnpicklingError, AttributeError, StopIteration, TypeError, EOFError):
-        raise ValueError(f"{file.name} holds something else than a model's named tensors.") from None
-    except (SafetensorError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file.name} is cut short or damaged: {_brief(error)}") from None
-    except (RuntimeError, KeyError, AssertionError) as error:
-        raise ValueError(f"{file.name} does not fit this model: {_brief(error)}") from None
-
-
-def _is_torchscript(file: Path) -> bool:
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(entry.endswith("/constants.pkl") or "/code/" in entry for entry in archive.namelist())
-
-
-def _brief(error: BaseException) -> str:
-    words = " ".join(str(error).split())
-    return words if len(words) <= 300 else words[:297] + "…"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """open_clip logs every step and each failure at length; what matters is said in our own errors."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextlib.contextmanager
-def _online(name: str, source: str) -> Iterator[None]:
-    """One clear message where something cannot be downloaded, whatever the libraries below raise."""
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(f"{name} needs a package that is not installed: {_brief(error)}.") from None
-    except OSError as error:
-        raise ConnectionError(
-            f"{name} ({source}) could not be downloaded: {_brief(error)} Check the network, or give a local file: "
-            f"load({name!r}, pretrained='path/to/weights', quickgelu=True or False). "
-            f"Offline there is: {', '.join(built_in()) or 'nothing built in'}."
-        ) from None

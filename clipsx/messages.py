@@ -18,3 +18,9 @@ def _among(names: list[str], show: int) -> str:
     if not names:
         return "None is known"
     return "Known: " + ", ".join(names[:show]) + (f" and {len(names) - show} more" if len(names) > show else "")
+
+
+def brief(error: BaseException, length: int = 300) -> str:
+    """An error's words on one line, cut where they go on for long."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= length else words[: length - 1] + "…"

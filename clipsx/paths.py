@@ -1,5 +1,6 @@
 """Where the package's own files and its cache are: the one place that knows a checkout from a wheel."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -34,14 +35,34 @@ def cache() -> Path:
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """A place to write to: what stands there at the end becomes `file`, whole or not at all. Its folder is made."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
+    """A place to write to: what stands there at the end becomes `file`, whole or not at all. Its folder is made.
+
+    Errors: OSError, in words where the disk is full (or the quota, or the name too long).
+    """
+    part = file.with_name(f".{file.name[-100:]}.{secrets.token_hex(4)}.part")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, file)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = f"Free space there, or empty the cache ({cache()}: `clipsx cache --clear`), or choose another place."
+            raise OSError(
+                error.errno, f"The disk of {file.parent} is full: {file.name} was not written. {free}"
+            ) from None
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def reserve(part: Path) -> None:
+    """Take all the room of a sparse file: where it is filled through memory, a full disk would kill the process.
+
+    Errors: OSError where the disk has no such room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with part.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
 
 
 def write_whole(file: Path, content: bytes) -> None:

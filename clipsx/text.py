@@ -1,25 +1,23 @@
 """Label features: prompt templates, the text tower cut at the longest prompt, and the cache on disk."""
 
-import hashlib
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from open_clip import OPENAI_IMAGENET_TEMPLATES
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipsx import paths
-from clipsx.messages import nearest
+from clipsx.cache import Entry, entry, trim
+from clipsx.messages import brief, nearest
 from clipsx.weights import digest
 
 BATCH = 256
-_IMAGENET = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
 _SCENE = (
     "there is a {} in the scene.",
     "there is the {} in the scene.",
@@ -27,13 +25,16 @@ _SCENE = (
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "clip-surgery": _IMAGENET + _SCENE,
-    "imagenet": _IMAGENET,
-    "photo": ("a photo of a {}.",),
-    "plain": ("{}",),
-}
+ENSEMBLES = ("clip-surgery", "imagenet", "photo", "plain")
 """Named prompt ensembles: CLIP Surgery's 85, CLIP's 80 for ImageNet, the usual single prompt, the label itself."""
+
+
+@cache
+def _ensembles() -> dict[str, tuple[str, ...]]:
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+    imagenet = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    return dict(zip(ENSEMBLES, (imagenet + _SCENE, imagenet, ("a photo of a {}.",), ("{}",)), strict=True))
 
 
 def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
@@ -42,9 +43,9 @@ def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
     Errors: ValueError for an unknown name, for no template, for one without {}.
     """
     if isinstance(templates, str):
-        if templates not in TEMPLATES:
-            raise ValueError(f"Unknown templates {templates!r}{nearest(templates, TEMPLATES)}.")
-        return TEMPLATES[templates]
+        if templates not in ENSEMBLES:
+            raise ValueError(f"Unknown templates {templates!r}{nearest(templates, ENSEMBLES)}.")
+        return _ensembles()[templates]
     own = tuple(templates)
     if not own:
         raise ValueError("At least one template is needed.")
@@ -112,13 +113,45 @@ class _Tower:
         return features[torch.arange(len(ids), device=ids.device), ends]
 
 
+def token_ids(tokenizer: Callable[..., Any], prompts: Sequence[str]) -> Int[Tensor, "T L"]:
+    """Token ids of prompts from what a tokenizer returns: a tensor, an array, lists of any length, or a batch.
+
+    One that raises on long prompts is asked to cut them. Errors: ValueError naming the prompt where it raises still.
+    """
+    try:
+        found = tokenizer(list(prompts))
+    except (RuntimeError, ValueError) as error:
+        found = _cut(tokenizer, prompts, error)
+    found = found["input_ids"] if isinstance(found, Mapping) or hasattr(found, "input_ids") else found
+    if isinstance(found, list | tuple):
+        rows = [torch.as_tensor(row) for row in found]
+        padding = getattr(tokenizer, "pad_token_id", None) or 0
+        found = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
+    ids = torch.as_tensor(found).long()
+    if ids.ndim != 2 or len(ids) != len(prompts):
+        raise ValueError(f"The tokenizer gave {tuple(ids.shape)} for {len(prompts)} prompts, not (prompts, tokens).")
+    return ids
+
+
+def _cut(tokenizer: Callable[..., Any], prompts: Sequence[str], error: Exception) -> Any:
+    for option in ({"truncate": True}, {"truncation": True}):  # OpenAI's, and that of transformers
+        try:
+            found = tokenizer(list(prompts), **option)
+        except (TypeError, RuntimeError, ValueError):
+            continue
+        longest = max(prompts, key=len)
+        warnings.warn(f"{longest!r} is longer than the model reads; its end is not read.", stacklevel=6)
+        return found
+    raise ValueError(f"The tokenizer refuses {max(prompts, key=len)!r}: {brief(error)}") from None
+
+
 @torch.no_grad()
 def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: Sequence[str]) -> Float[Tensor, "T D"]:
     """Features of prompts, float32, unit length: short ones together, each batch cut at its longest prompt.
 
     Warns of a prompt that is longer than the tower's context: the words beyond it are not read.
     """
-    ids = tokenizer(list(prompts))  # (T, context)
+    ids = token_ids(tokenizer, prompts)  # (T, context)
     device = next(model.parameters()).device
     tower = _Tower(model)
     if tower.cuts:
@@ -136,8 +169,12 @@ def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: 
 def _warn_of_long(tokenizer: Callable[..., Tensor], full: list[str]) -> None:
     """Of the prompts that fill the context, name the first that goes on beyond it."""
     for prompt in full:
-        length = tokenizer([prompt]).shape[1]
-        if bool(tokenizer([prompt], context_length=length + 1)[0, -1]):
+        length = token_ids(tokenizer, [prompt]).shape[1]
+        try:
+            longer = token_ids(partial(tokenizer, context_length=length + 1), [prompt])
+        except TypeError:
+            return  # this tokenizer does not tell
+        if bool(longer[0, -1]):
             warnings.warn(f"{prompt!r} is longer than the model's {length} tokens; its end is not read.", stacklevel=4)
             return
 
@@ -152,7 +189,7 @@ def token_features(model: nn.Module, tokenizer: Any, text: str) -> tuple[list[st
     tower = _Tower(model)
     if not tower.cuts:
         raise ValueError(f"{type(tower.parts).__name__} is not a causal text tower: no per-token features.")
-    ids = tokenizer([text]).to(next(model.parameters()).device)  # (1, context)
+    ids = token_ids(tokenizer, [text]).to(next(model.parameters()).device)  # (1, context)
     ids = ids[:, : int(tower.ends(ids)[0]) + 1]  # (1, T)
     words = [tokenizer.decode([int(i)]).strip() for i in ids[0]]
     return words, F.normalize(tower.tokens(ids)[0].float(), dim=-1)
@@ -167,27 +204,26 @@ def label_features(
 ) -> Float[Tensor, "N D"]:
     """A unit-length feature per label: each prompt's normalised, their mean over the templates normalised again.
 
-    Kept on disk, a file per label; what a file is named by: the text tower's weights and layout, the templates, and
-    the label with its tokens. A file that is cut short or does not hold a feature is made again.
+    Kept on disk (`cache`), a file per label, found by the text tower's weights and layout, the templates, and the label
+    with its tokens.
     Errors: those of `check_labels` and `templates_of`. Source: CLIP Surgery, released code (85 templates; the empty
     label "" goes through the same ensemble).
     """
     names, ensemble = check_labels(labels), templates_of(templates)
     layout = "".join(repr(child) for name, child in model.named_children() if name != "visual")
-    base = f"1|{digest(model, without='visual.')}|{layout}|{ensemble!r}"
-    files: dict[str, Path] = {}
+    base = f"{digest(model, without='visual.')}|{layout}|{ensemble!r}"
+    entries: dict[str, Entry] = {}
     for name in dict.fromkeys(names):
-        probe = tokenizer([_fill(ensemble[0], name)]).tolist()
-        key = hashlib.sha256(f"{base}|{name!r}|{probe}".encode()).hexdigest()
-        files[name] = paths.cache() / "labels" / key[:2] / f"{key}.safetensors"
-    features = {name: feature for name, file in files.items() if (feature := _read(file)) is not None}
-    missing = [name for name in files if name not in features]
+        probe = token_ids(tokenizer, [_fill(ensemble[0], name)]).tolist()
+        entries[name] = entry("labels", f"{base}|{name!r}|{probe}", ".safetensors")
+    features = {name: feature for name, place in entries.items() if (feature := _read(place)) is not None}
+    missing = [name for name in entries if name not in features]
     if missing:
         prompts = [_fill(template, name) for name in missing for template in ensemble]
         every = encode_prompts(model, tokenizer, prompts).unflatten(0, (len(missing), -1))  # (N, templates, D)
-        for name, feature in zip(missing, F.normalize(every.mean(1), dim=-1).cpu(), strict=True):
-            features[name] = feature
-            _write(files[name], feature, {**(provenance or {}), "label": name})
+        made = dict(zip(missing, F.normalize(every.mean(1), dim=-1).cpu(), strict=True))
+        features |= made
+        _keep({entries[name]: feature for name, feature in made.items()}, provenance or {})
     return torch.stack([features[name] for name in names]).to(next(model.parameters()).device)  # (N, D)
 
 
@@ -195,19 +231,20 @@ def _fill(template: str, label: str) -> str:
     return template.replace("{}", label)
 
 
-def _read(file: Path) -> Tensor | None:
+def _read(place: Entry) -> Tensor | None:
     try:
-        feature = load_file(file)["feature"]
+        return None if place.read() is None else load_file(place.file)["feature"]
     except (OSError, SafetensorError, KeyError):
         return None
-    sound = feature.ndim == 1 and feature.dtype == torch.float32 and abs(float(feature.norm()) - 1) < 1e-3
-    return feature if sound else None
 
 
-def _write(file: Path, feature: Tensor, metadata: dict[str, str]) -> None:
+def _keep(made: Mapping[Entry, Tensor], provenance: Mapping[str, str]) -> None:
     try:
-        with paths.whole(file) as part:
-            save_file({"feature": feature.clone()}, part, metadata)
+        for place, feature in made.items():
+            with place.write(provenance) as part:
+                save_file({"feature": feature.clone()}, part)
+        trim()
     except OSError as error:
-        words = f"Label features could not be kept in {file.parent} ({error}); set CLIPSX_CACHE to another folder."
-        warnings.warn(words, stacklevel=4)
+        folder = paths.cache() / "labels"
+        words = f"Label features could not be kept in {folder} ({error}); set CLIPSX_CACHE to another folder."
+        warnings.warn(words, stacklevel=5)

@@ -1,21 +1,46 @@
-"""Weights as bytes: whether they are finite, and a name for what they hold."""
+"""Weights as numbers: whether they are sound, and a name for what they hold."""
 
 import hashlib
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NUMBERS = (*FLOATS, torch.int32, torch.int64)  # counters and positions are whole numbers
+SCALES = (0.1, 1e4)  # of the factor on cosines: what training ever came to, and far beyond
 _KNOWN: WeakKeyDictionary[nn.Module, dict[str, tuple[tuple, str]]] = WeakKeyDictionary()
 
 
-def require_finite(model: nn.Module) -> None:
-    """Raise a ValueError naming the first parameter or buffer in use that holds NaN or infinity."""
+def require_numbers(named: Iterable[tuple[str, Tensor]], where: str) -> None:
+    """Raise a ValueError naming the first tensor of a type that a model's numbers cannot have."""
+    for name, value in named:
+        if value.dtype not in NUMBERS:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"{where}: {name} is of type {kind}, which is not computed with; take weights of 16 or 32 bits "
+                "(quantised ones have to be brought back first)."
+            )
+
+
+def require_sound(model: nn.Module) -> None:
+    """Raise a ValueError naming a parameter that is no plain number or not finite; and for a mad logit scale."""
+    require_numbers(((n, p) for n, p in model.named_parameters()), "The model's weights")
     mask_like = {n for n, _ in model.named_buffers() if n.endswith("attn_mask")}  # causal masks hold −∞ by design
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if name not in mask_like and value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ValueError(f"The model's weights are not finite: {name} holds NaN or infinity. The file is damaged.")
+    scale = getattr(model, "logit_scale", None)
+    if isinstance(scale, Tensor):
+        given = float(scale.detach().reshape(-1)[0])
+        if not math.log(SCALES[0]) <= given <= math.log(SCALES[1]):
+            raise ValueError(
+                f"logit_scale is {given:g}: a factor of exp({given:g}) on cosines is beyond reason ({SCALES[0]:g} … "
+                f"{SCALES[1]:g}; CLIP's is 100, a logit_scale of 4.6). Was the logarithm forgotten?"
+            )
 
 
 def digest(model: nn.Module, without: str = "-") -> str:
@@ -24,7 +49,7 @@ def digest(model: nn.Module, without: str = "-") -> str:
     Remembered per model, and computed again when an address, torch's version counter or the sum of a parameter moved.
     """
     named = [(n, p.detach()) for n, p in sorted(model.named_parameters()) if not n.startswith(without)]
-    now = tuple((p.data_ptr(), p._version, float(p.sum(dtype=torch.float32))) for _, p in named)
+    now = tuple((p.data_ptr(), _version(p), float(p.sum(dtype=torch.float32))) for _, p in named)
     known = _KNOWN.setdefault(model, {})
     if without not in known or known[without][0] != now:
         sha = hashlib.sha256()
@@ -33,6 +58,10 @@ def digest(model: nn.Module, without: str = "-") -> str:
             sha.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         known[without] = (now, sha.hexdigest())
     return known[without][1]
+
+
+def _version(parameter: Tensor) -> int:
+    return 0 if parameter.is_inference() else parameter._version  # inference tensors count no versions
 
 
 def file_digest(file: Path) -> str:

@@ -20,7 +20,7 @@ from clipsx.panels.code import recipe
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import Entries, require, updated
 from clipsx.panels.worker import Step
-from clipsx.text import TEMPLATES
+from clipsx.text import ENSEMBLES
 
 OWN = "typed below"
 MOST = 200  # labels: more cannot be read in a matrix
@@ -117,7 +117,7 @@ class MatrixPanel(FigurePanel):
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], **wide)
         self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", continuous_update=False)
         self._typed.layout = W.Layout(width="620px", height="54px")
-        choices = {"left": self.models, "left_templates": TEMPLATES, "right": self.models, "right_templates": TEMPLATES}
+        choices = {"left": self.models, "left_templates": ENSEMBLES, "right": self.models, "right_templates": ENSEMBLES}
         self._controls = {
             name: W.Dropdown(description=name.replace("_", " "), options=list(known), **wide)
             for name, known in choices.items()
@@ -154,7 +154,7 @@ class MatrixPanel(FigurePanel):
             raise ValueError(f"{len(labels)} labels: at most {MOST} can be read in a matrix.")
         for name, templates in MatrixView(self.models, state, self._known).sides.values():
             require("model", name, self.models)
-            require("templates", templates, TEMPLATES)
+            require("templates", templates, ENSEMBLES)
         return state
 
     def _put(self) -> None:

@@ -18,7 +18,7 @@ from clipsx.sketchbook.training import grid, loop, remake, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary
-from clipsx.text import TEMPLATES
+from clipsx.text import templates_of
 
 TINY = Recipe(
     {
@@ -71,7 +71,7 @@ def test_a_caption_means_what_the_scene_shows():
     seen = {caption(rng, "water", things, stage) for _ in range(200)}
     assert {"a boat", "a fish", "a red boat on water", "a red boat and a blue fish"} <= {meaning for _, meaning in seen}
     assert all(("boat" in text) == ("boat" in meaning) for text, meaning in seen)
-    assert any(text in {t.format("boat") for t in TEMPLATES["clip-surgery"]} for text, _ in seen)
+    assert any(text in {t.format("boat") for t in templates_of("clip-surgery")} for text, _ in seen)
 
 
 def test_a_pool_is_drawn_once_and_batches_depend_on_the_step_alone(tmp_path):

@@ -84,10 +84,15 @@ def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypa
     del walks[:]
     again = gather(clip, WORLD, ["cat", "boat"], folder=tmp_path)
     assert not walks and again.present.shape == (10, 2)
-    file = next(tmp_path.glob("*.npy"))
+    expected = again.positions.copy()
+    file = next(tmp_path.rglob("*.npy"))
     file.write_bytes(file.read_bytes()[:500])
     assert gather(clip, WORLD, folder=tmp_path).cls.shape == (10, 32)
-    assert sum(walks) == 10 and not list(tmp_path.glob(".*")) and not list(tmp_path.glob("*.part"))
+    assert sum(walks) == 10 and not list(tmp_path.rglob(".*"))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1  # a bit in the features
+    file.write_bytes(content)
+    assert np.allclose(gather(clip, WORLD, folder=tmp_path).positions, expected) and sum(walks) == 20
     with pytest.raises(ValueError, match="split is empty"):
         gather(clip, [], LABELS, folder=tmp_path)
 

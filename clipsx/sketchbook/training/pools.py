@@ -13,7 +13,7 @@ from clipsx import paths
 from clipsx.sketchbook.scene import FORMS, Named, phrase
 from clipsx.sketchbook.training.recipes import MEAN, STD, Stage
 from clipsx.sketchbook.world import Sketchbook
-from clipsx.text import TEMPLATES
+from clipsx.text import templates_of
 
 
 def draw_pool(world: Sketchbook, folder: Path) -> Path:
@@ -36,7 +36,7 @@ def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stag
     colours, where = rng.random() < stage.colours, ground if rng.random() < stage.ground else None
     meaning = phrase(sorted(chosen, key=lambda t: (t.noun, t.colour)), colours, where)
     if alone and not colours and where is None and rng.random() < 0.7:
-        return str(rng.choice(TEMPLATES["clip-surgery"])).format(chosen[0].noun), meaning
+        return str(rng.choice(templates_of("clip-surgery"))).format(chosen[0].noun), meaning
     return str(rng.choice(FORMS)).format(phrase(chosen, colours, where)), meaning
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clipsx.sketchbook.scene import FORMS
 from clipsx.sketchbook.world import Sketchbook
-from clipsx.text import TEMPLATES
+from clipsx.text import templates_of
 
 
 def learn_merges(words: Counter[str], limit: int = 600) -> list[tuple[str, str]]:
@@ -39,7 +39,7 @@ def _merged(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 def write_vocabulary(path: Path) -> int:
     """Write open_clip's `bpe_path` format for the words of the captions and templates; return the vocabulary's size."""
-    lines = [*TEMPLATES["clip-surgery"], *FORMS]
+    lines = [*templates_of("clip-surgery"), *FORMS]
     names = [*Sketchbook.NOUNS, *Sketchbook.COLOURS, *Sketchbook.BACKGROUNDS]
     words = Counter(
         w for line in lines for w in line.lower().replace("{}", " ").split() for w in [w.strip(".,'")] if w.isalpha()

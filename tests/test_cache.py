@@ -1,0 +1,128 @@
+"""The disk cache: found by content, whole or not at all, made again when damaged, within its budget."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipsx import cache, paths
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLIPSX_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def keep(key: str, content: bytes = b"content", kind: str = "things") -> cache.Entry:
+    entry = cache.entry(kind, key, ".bin")
+    with entry.write({"key": key}) as part:
+        part.write_bytes(content)
+    return entry
+
+
+def test_what_is_kept_is_found_by_what_made_it(home: Path) -> None:
+    assert keep("one").read() == {"key": "one"}
+    assert cache.entry("things", "one", ".bin").file.read_bytes() == b"content"
+    assert cache.entry("things", "two", ".bin").read() is None
+    assert cache.entry("others", "one", ".bin").read() is None
+
+
+@pytest.mark.parametrize("position", range(7))
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_a_flipped_bit_is_seen(home: Path, position: int, bit: int) -> None:
+    entry = keep("one")
+    content = bytearray(entry.file.read_bytes())
+    content[position] ^= 1 << bit
+    entry.file.write_bytes(content)
+    assert entry.read() is None
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"format": 1}', '{"format": 3, "bytes": 7}', "\udc80"])
+def test_a_damaged_note_or_one_of_another_version_is_made_again(home: Path, damage: str) -> None:
+    entry = keep("one")
+    entry.note.write_text(damage, encoding="utf-8", errors="surrogateescape")
+    assert entry.read() is None
+    assert keep("one").read() == {"key": "one"}
+
+
+def test_a_cut_or_missing_file_is_made_again(home: Path) -> None:
+    entry = keep("one")
+    entry.file.write_bytes(b"con")
+    assert entry.read() is None
+    entry.file.unlink()
+    assert entry.read() is None
+
+
+def test_nothing_is_left_of_a_write_that_failed(home: Path) -> None:
+    entry = cache.entry("things", "one", ".bin")
+
+    def write() -> None:
+        with entry.write({}) as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert entry.read() is None
+    assert not [file for file in home.rglob("*") if file.is_file()]
+
+
+def test_the_budget_takes_what_was_not_used_for_longest(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [keep(str(number), b"x" * 10_000) for number in range(4)]
+    for age, entry in zip((300, 100, 400, 200), entries, strict=True):
+        os.utime(entry.note, (1e9 - age, 1e9 - age))
+    assert entries[2].read() is not None  # used now
+    monkeypatch.setenv("CLIPSX_CACHE_BUDGET", "22000")
+    cache.trim()
+    assert [entry.read() is not None for entry in entries] == [False, True, True, False]
+    assert cache.kept()["things"][1] <= 22000
+
+
+@pytest.mark.parametrize("stated", ["much", "nan", "-1", ""])
+def test_a_budget_that_is_no_number(home: Path, monkeypatch: pytest.MonkeyPatch, stated: str) -> None:
+    monkeypatch.setenv("CLIPSX_CACHE_BUDGET", stated)
+    with pytest.raises(ValueError, match=r"CLIPSX_CACHE_BUDGET is .* give a number of bytes"):
+        cache.budget()
+
+
+def test_the_command_shows_and_clears(home: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        call = [sys.executable, "-m", "clipsx.cli", "cache", *arguments]
+        return subprocess.run(call, capture_output=True, text=True)
+
+    keep("one", b"x" * 2_000_000)
+    keep("two", kind="others")
+    shown = run()
+    assert str(home) in shown.stdout
+    assert "things             2 files        2.0 MB" in shown.stdout
+    assert run("--clear", "things").returncode == 0
+    assert list(cache.kept()) == ["others"]
+    wrong = run("--clear", "thigns")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "holds no 'thigns', only: others" in wrong.stderr
+    assert run("--clear").returncode == 0
+    assert cache.kept() == {}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_said_in_words(home: Path) -> None:
+    def write() -> None:
+        with paths.whole(home / "table.csv") as part:
+            part.symlink_to("/dev/full")
+            part.write_bytes(b"x")
+
+    with pytest.raises(OSError, match=r"disk of .* is full: table\.csv was not written. Free space there"):
+        write()
+    assert not list(home.iterdir())
+
+
+def test_room_is_taken_before_it_is_filled(home: Path) -> None:
+    with (home / "file").open("wb") as file:
+        file.truncate(12_345)
+    assert (home / "file").stat().st_blocks == 0
+    paths.reserve(home / "file")
+    assert (home / "file").stat().st_size == 12_345
+    assert (home / "file").stat().st_blocks * 512 >= 12_345

@@ -12,7 +12,11 @@ from clipsx.statistics import METHOD, bootstrap, interval
 
 FIXED = 0.6  # the threshold reported beside the chosen one
 ROW = ["reading"]  # what tells the rows of a summary apart, beside model and weights
-MEASURES = {"msc": "mSC (%)", "opposite": "opposite pairs (%)", "miou": "mIoU (%)"}  # of a summary
+MEASURES = {
+    "msc": "mSC (%)",
+    "opposite": "opposite pairs (%)",
+    "miou": "mIoU (%)",
+}  # of a summary: columns of `explain` (or made of them), and titles
 ABOUT = (
     "model", "weights", "data", "image_size", "templates", "labels", "reading", "method", "surgery", "tau", "depth",
     "protocol",
@@ -61,6 +65,7 @@ def summarise(
         opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
         row: dict[str, Any] = dict(zip(by, key, strict=True))
         measured = {"msc": (score, labels), "opposite": (opposite, None), "miou": (ious[:, at], labels)}
+        measured |= {name: (rows[name].to_numpy(), labels) for name in MEASURES if name not in measured}
         for name, (values, groups) in measured.items():
             mean, draws = bootstrap(values, images, groups, resamples)
             low, high = interval(draws)

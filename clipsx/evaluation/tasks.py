@@ -13,7 +13,7 @@ from clipsx.evaluation import explain, recognise, segment, summary
 from clipsx.evaluation.stream import stream
 from clipsx.reading import SURGERIES, Reading, crossed, readings
 
-TASKS = {"explain": ("msc", "opposite", "miou"), "segment": ("mIoU",), "recognise": ("mAP", "CF1", "OF1")}
+TASKS = {"explain": tuple(summary.MEASURES), "segment": ("mIoU",), "recognise": ("mAP", "CF1", "OF1")}
 """What is measured, all in %: maps of the labels present against their masks; the best label at every position; which
 labels are there, by the class feature."""
 

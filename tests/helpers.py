@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import signal
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,10 @@ def unchecked() -> Iterator[None]:
         yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def from_terminal(call: list[str], **options: Any) -> subprocess.Popen[str]:
+    """A program as a terminal starts it: a group of its own, which Ctrl-C reaches, also where these tests ignore it."""
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(call, start_new_session=True, preexec_fn=heard, **options)

@@ -19,7 +19,7 @@ from clipsx.datasets import labels_of, tuning_and_test
 from clipsx.evaluation.tasks import TASKS, evaluate
 from clipsx.load import built_in
 from clipsx.reproduce import parameters
-from helpers import noise, tiny_clip
+from helpers import from_terminal, noise, tiny_clip
 
 TWO = "clip, clip-surgery@3+code"
 
@@ -222,9 +222,7 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_ctrl_c_while_pictures_are_read(tmp_path: Path) -> None:
     """The whole group of processes gets the signal, as from a terminal."""
     call = ["evaluate", "--images", "5000", "--workers", "1", "--batch", "1", "--out", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clipsx.cli", *call], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = from_terminal([sys.executable, "-m", "clipsx.cli", *call])
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)

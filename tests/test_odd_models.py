@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -220,11 +221,18 @@ def test_schemas_of_names_work_as_in_open_clip(folder: Path, monkeypatch: pytest
 def test_the_message_without_a_network_comes_soon(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub.urllib.request, "urlopen", lambda *a, **k: time.sleep(60))  # a host that never answers
+    tested = threading.Event()
+
+    def never_answer(*_: object, **__: object) -> None:
+        tested.wait()
+        raise OSError
+
+    monkeypatch.setattr(hub.urllib.request, "urlopen", never_answer)
     start = time.monotonic()
     with pytest.raises(ConnectionError, match=r"ViT-B-16 \(openai\) could not be downloaded: .* does not answer"):
         clipsx.load("ViT-B-16", pretrained="openai")
     assert time.monotonic() - start < 2 * hub.PATIENCE
+    tested.set()
     assert "looking for ViT-B-16 (openai)" in capsys.readouterr().err
 
 

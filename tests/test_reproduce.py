@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from clipsx import cli, paths
 from clipsx.reproduce import find, inject, reproduce, run, static_page
+from helpers import from_terminal
 
 PARAMETERS = new_code_cell("OUT = None\nWORDS = 'none'", metadata={"tags": ["parameters"]})
 
@@ -110,7 +111,7 @@ def test_ctrl_c_ends_the_kernel_what_it_started_and_the_run(tmp_path: Path) -> N
     for name in ("00_waits", "01_never"):
         write(tmp_path / f"{name}.ipynb", CHILDREN)
     call = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = from_terminal(call)
     told, deadline = tmp_path / "out" / "children", time.monotonic() + 120
     while not told.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)

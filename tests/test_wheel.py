@@ -39,7 +39,7 @@ def test_what_is_in_it(wheel: Path) -> None:
         assert any(name.startswith("clipsx/panels/") and name.endswith(ending) for name in names), ending
     assert "clipsx/pages/index.html.j2" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"clipsx"}
-    assert not any("checkpoint" in name or "__pycache__" in name for name in names)
+    assert not any(part in name for name in names for part in (".pt", ".ipynb_checkpoints", "__pycache__"))
     assert wheel.stat().st_size < MOST_MEGABYTES * 1e6
 
 

@@ -411,6 +411,7 @@ class Dying(World):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.filterwarnings("ignore:Could not serialize")  # pandas, where torch's word comes while it writes
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("pause", [0.0, 0.2])  # where it waits for pictures, and in the midst of a measure
 def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path, pause: float) -> None:

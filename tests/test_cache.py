@@ -1,13 +1,11 @@
 """The disk cache: found by content, whole or not at all, made again when damaged, within its budget."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from clipsx import cache, paths
+from clipsx import cache, cli, paths
 
 
 @pytest.fixture
@@ -88,22 +86,20 @@ def test_a_budget_that_is_no_number(home: Path, monkeypatch: pytest.MonkeyPatch,
         cache.budget()
 
 
-def test_the_command_shows_and_clears(home: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        call = [sys.executable, "-m", "clipsx.cli", "cache", *arguments]
-        return subprocess.run(call, capture_output=True, text=True)
-
+def test_the_command_shows_and_clears(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep("one", b"x" * 2_000_000)
     keep("two", kind="others")
-    shown = run()
-    assert str(home) in shown.stdout
-    assert "things             2 files        2.0 MB" in shown.stdout
-    assert run("--clear", "things").returncode == 0
+    assert cli.main(["cache"]) == 0
+    shown = capsys.readouterr().out
+    assert str(home) in shown
+    assert "things             2 files        2.0 MB" in shown
+    assert cli.main(["cache", "--clear", "things"]) == 0
     assert list(cache.kept()) == ["others"]
-    wrong = run("--clear", "thigns")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "holds no 'thigns', only: others" in wrong.stderr
-    assert run("--clear").returncode == 0
+    assert cli.main(["cache", "--clear", "thigns"]) == 2
+    wrong = capsys.readouterr().err
+    assert wrong.count("\n") == 1
+    assert "holds no 'thigns', only: others" in wrong
+    assert cli.main(["cache", "--clear"]) == 0
     assert cache.kept() == {}
 
 

@@ -206,7 +206,7 @@ def _panel(samples: Sequence[Any], name: str, state: dict[str, Any]) -> tuple[pd
     return view.table(), pd.DataFrame([looks]), said
 
 
-@table(f"panel label kind {SETTING}", percent="msc iou", one="score", exact="present constant threshold")
+@table(f"panel label kind {SETTING}", slow=True, percent="msc iou", one="score", exact="present constant threshold")
 def panel_maps() -> pd.DataFrame:
     return pd.concat([shown.assign(panel=name) for name, (shown, _, _) in panels().items()])
 
@@ -237,7 +237,7 @@ def summaries() -> tuple[pd.DataFrame, pd.DataFrame]:
     return summary.summarise(rows("sketchbook", 1), rows("sketchbook", 0)), summary.summarise(floor)
 
 
-@table("of method surgery", **SUMMARY)
+@table("of method surgery", slow=True, **SUMMARY)
 def background_summary() -> pd.DataFrame:
     trained, chance = summaries()
     return summary.joined(trained.assign(of="model"), chance.assign(of="chance"))
@@ -255,7 +255,7 @@ def background_split() -> pd.DataFrame:
     return found.assign(map=found["map"].str.replace("+", " + "))
 
 
-@table("image label block kind", percent="share share_others chance", exact="on_object")
+@table("image label block kind", slow=True, percent="share share_others chance", exact="on_object")
 def attention_shares() -> pd.DataFrame:
     return shares()
 
@@ -328,7 +328,7 @@ def accompanied() -> pd.DataFrame:
     return pd.DataFrame([companions.follow(together, m, mates) | {"measure": name} for name, m in measure.items()])
 
 
-@table("measure", one="auc companions rest rank rank_low rank_high p", exact="classes pairs")
+@table("measure", slow=True, one="auc companions rest rank rank_low rank_high p", exact="classes pairs")
 def company_tests() -> pd.DataFrame:
     return accompanied()
 
@@ -362,7 +362,7 @@ def sides() -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
         return panel.labels, {side: panel.matrix(side).to_numpy() for side in ("left", "right")}
 
 
-@table("side a b", one="similarity")
+@table("side a b", slow=True, one="similarity")
 def similarity_pairs() -> pd.DataFrame:
     labels, found = sides()
     every = len(labels) * (len(labels) - 1) // 2

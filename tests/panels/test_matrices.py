@@ -8,6 +8,8 @@ import clipsx
 from clipsx import mfi
 from clipsx.panels import MatrixPanel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def panel(tmp_path):

@@ -94,6 +94,7 @@ def test_a_scene_looks_the_same_at_every_size():
         assert small[index].labels == large[index].labels
 
 
+@pytest.mark.slow
 def test_dials_do_what_they_say():
     def companions(dial):
         world = Sketchbook(length=600, co_occurrence=dial, objects=(2, 2))

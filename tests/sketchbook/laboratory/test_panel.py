@@ -6,6 +6,8 @@ import pytest
 from clipsx.sketchbook.laboratory import answers, plots
 from clipsx.sketchbook.laboratory.panel import DIALS, LaboratoryPanel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def panel(tmp_path):
@@ -46,7 +48,6 @@ def test_every_value_of_every_dial_can_be_turned_to(panel):
             assert panel._grid.loc[panel.nearest(name, value), name] == value
 
 
-@pytest.mark.slow
 def test_the_state_comes_back_and_the_code_runs(panel):
     panel.restore({"scene": 2, "label": "boat"})
     again = LaboratoryPanel(out=panel.out, **panel.state)
@@ -64,7 +65,6 @@ def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     assert panel.wait(60) and panel._line.value == "" and panel._controls["scene"].value == 1
 
 
-@pytest.mark.slow
 def test_what_is_on_screen_can_be_taken_away(panel):
     panel.save_figure(("png", "svg"))
     panel.save_table()

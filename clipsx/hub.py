@@ -12,6 +12,11 @@ from clipsx.messages import brief
 PATIENCE = 4.0  # seconds in which a host must answer at all
 
 
+def looking(name: str, source: object) -> None:
+    """Say at once that something may be downloaded: the libraries that do it take seconds to import."""
+    print(f"clipsx: looking for {name} ({source}) …", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def reaching(name: str, source: str, advice: str) -> Iterator[bool]:
     """Where libraries may download: whether the hub answers. Where it does not, they take what was downloaded before.
@@ -19,7 +24,6 @@ def reaching(name: str, source: str, advice: str) -> Iterator[bool]:
     name, source: what is asked for, as messages say it; advice: what to do without a network.
     Errors: ConnectionError where a download fails, ImportError where a package is missing, each in one sentence.
     """
-    print(f"clipsx: looking for {name} ({source}) on the hub …", file=sys.stderr, flush=True)
     from huggingface_hub import constants
 
     answers = _answers(constants.ENDPOINT)

@@ -9,7 +9,7 @@ import torch
 from clipsx import config, paths
 from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
-from clipsx.hub import reaching
+from clipsx.hub import looking, reaching
 from clipsx.messages import brief, nearest
 from clipsx.quiet import making
 from clipsx.weights import file_digest
@@ -107,6 +107,7 @@ def _directory(
 
 def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
     """A repository of the Hugging Face hub, "hf-hub:owner/name", downloaded once."""
+    looking(name, "its configuration and weights")
     with reaching(name, "its configuration and weights", f"give a local folder: {_offline()}"):
         from huggingface_hub import hf_hub_download
         from open_clip.pretrained import download_pretrained_from_hf
@@ -128,6 +129,8 @@ def _weights_in(folder: Path) -> Path:
 def _architecture(
     name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
 ) -> Clip:
+    if pretrained not in (None, RANDOM) and not Path(str(pretrained)).expanduser().is_file():
+        looking(name, pretrained)
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -119,3 +120,28 @@ def test_the_constraints_name_every_dependency(project: dict[str, list[str]]) ->
     stated = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in stated)
     assert names(stated) == names(project["own"])
+
+
+HEAVY = ("open_clip", "scipy", "pandas", "timm", "torchvision", "sklearn", "matplotlib", "ipywidgets")
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [("import clipsx", ()), ("import clipsx; clipsx.Clip, clipsx.load, clipsx.Reading, clipsx.maps", ("torch",)),
+     ("import clipsx.cli", ())],
+)  # fmt: skip
+def test_what_takes_seconds_is_imported_when_it_is_needed(words: str, allowed: tuple[str, ...]) -> None:
+    call = f"{words}\nimport sys\nprint(*sys.modules)"
+    known = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True).stdout.split()
+    assert {*HEAVY, "torch"} & set(known) == set(allowed)
+
+
+def test_the_package_shows_what_it_has() -> None:
+    import clipsx
+    import clipsx.load
+
+    assert set(clipsx.__all__) <= set(dir(clipsx))
+    assert all(getattr(clipsx, name) is not None for name in clipsx.__all__)
+    assert callable(clipsx.load)  # the function, also once its module is imported
+    with pytest.raises(AttributeError, match="no attribute 'laod'"):
+        clipsx.laod  # noqa: B018

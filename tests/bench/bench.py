@@ -147,6 +147,18 @@ def evaluation_memory() -> str:
     return f"peak memory of evaluating 120 / 20 scenes: {many / few:.2f} × ({many:.0f} MB, {few:.0f} MB); wanted ≈ 1 ×"
 
 
+def importing(pairs: int) -> str:
+    """`import clipsx`, and what it takes until `clipsx.load` can be called, against `import torch`."""
+    clipsx_alone, ready, torch_alone = (
+        lambda words=words: subprocess.run([sys.executable, "-c", words], check=True)
+        for words in ("import clipsx", "import clipsx; clipsx.load", "import torch")
+    )
+    alone, began, base = paired(clipsx_alone, torch_alone, pairs)
+    until, loaded, _ = paired(ready, torch_alone, pairs)
+    words = f"import clipsx / import torch: {alone:.2f} × ({began:.2f} s / {base:.2f} s)"
+    return f"{words}; until load() can be called: {until:.2f} × ({loaded:.2f} s)"
+
+
 def slider(pairs: int) -> str:
     from clipsx.panels import SurgeryPanel
 
@@ -205,6 +217,7 @@ def main() -> None:
         lambda: labels_batched_and_cached("sketchbook"),
         lambda: labels_batched_and_cached("ViT-B-16"),
         lambda: slider(options.pairs),
+        lambda: importing(min(options.pairs, 5)),
         evaluation_memory,
     ):
         print(measure(), flush=True)

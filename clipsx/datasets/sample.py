@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
 from PIL import Image
 
+from clipsx import arrays
 from clipsx.images import decode
 
 
@@ -120,18 +120,9 @@ class Sample:
 
     def _checked(self, values: Any, what: str) -> Bool[np.ndarray, "H W"]:
         """A mask of any accepted type as booleans that cannot be written to."""
-        if isinstance(values, torch.Tensor):
-            values = values.detach().cpu()
-            values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
-        values = np.asarray(values)
+        values = arrays.array(values)
         if values.shape != self.size[::-1]:
             raise ValueError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
-        kind, scales = values.dtype.kind, ((0, 1), (0, 255)) if values.dtype == np.uint8 else ((0, 1),)
-        if kind == "f" and ((values >= 0) & (values <= 1)).all():
-            values = values >= 0.5
-        elif kind != "b" and not (kind in "iu" and any(np.isin(values, scale).all() for scale in scales)):
-            kinds = "bool, integers 0 and 1, uint8 0 and 255, floats 0 … 1"
-            raise ValueError(f"{self.name}: the {what} holds {values.dtype} values that are not one of {kinds}.")
-        mask = np.array(values, dtype=bool)  # (H, W), a copy
+        mask = np.array(arrays.mask(values, f"{self.name}: the {what}"))  # (H, W), a copy
         mask.setflags(write=False)
         return mask

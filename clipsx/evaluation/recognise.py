@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clipsx import arrays
 from clipsx.clip import Clip
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
 from clipsx.metrics import f1_scores, mean_average_precision
@@ -57,7 +58,7 @@ def measure(
 
     The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`).
     """
-    names, shown = tuple(dict.fromkeys(labels)), readings(asked)
+    names, shown = tuple(dict.fromkeys(listed(labels))), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
     columns = {reading: reading.columns(clip.tower) for reading in shown}
 

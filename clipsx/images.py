@@ -2,59 +2,87 @@
 
 import io
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from clipsx.messages import brief
+from clipsx.quiet import quiet
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused: no map here is finer than the patch grid, and decoding them can exhaust the memory."""
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+"""What is opened. PIL knows more, and some of it starts other programs (Ghostscript) or is no photograph."""
 
 Picture = Image.Image | np.ndarray | bytes | str | os.PathLike
 RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")  # modes with transparency
+TURNS = dict(enumerate(
+    (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
+    start=2,
+))  # fmt: skip
+"""What EXIF's orientation says to do with the pixels as they were taken."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read: what an evaluation goes round."""
 
 
 def decode(picture: Picture) -> Image.Image:
     """A picture as PIL RGB: turned as EXIF says, transparency over white, 16 bits scaled to 8; a file's first frame.
 
-    picture: a PIL image, a path, the bytes of a file, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
-    uint16, bool (0…1) or floats in 0…1. The given object is not changed.
-    Errors: FileNotFoundError; TypeError for another kind of object; ValueError for bytes that are no picture, are cut
-    short, or hold more than `MAX_PIXELS`.
+    picture: a PIL image, a path, the bytes of a file (`FORMATS`), or an array (H, W), (H, W, 1), (H, W, 3) or
+    (H, W, 4) of bool (0…1), floats in 0…1 or integers: 8 bits where none is over 255, else 16. The given object is not
+    changed. EXIF that is broken says nothing.
+    Errors: FileNotFoundError; TypeError for another kind of object; PictureError (a ValueError) for bytes that are no
+    picture, are cut short, or hold more than `MAX_PIXELS`.
     """
     if isinstance(picture, Image.Image):
         return _rgb(picture, "the image")
     if isinstance(picture, np.ndarray):
         return _rgb(_from_array(picture), "the array")
+    with opened(picture) as image:
+        name = "the given bytes" if isinstance(picture, bytes | bytearray | memoryview) else str(picture)
+        return _rgb(image, name)
+
+
+@contextmanager
+def opened(picture: bytes | str | os.PathLike) -> Iterator[Image.Image]:
+    """A file of a picture, or its bytes, opened but not decoded. Errors: as `decode`."""
+    name = "the given bytes"
     if isinstance(picture, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(bytes(picture)), "the given bytes")
-    if isinstance(picture, str | os.PathLike):
+        file = io.BytesIO(bytes(picture))
+    elif isinstance(picture, str | os.PathLike):
         path = Path(picture).expanduser()
         if not path.is_file():
-            kind = "is a folder, not a picture" if path.is_dir() else "does not exist"
+            others = "is no file that can be read through, but a pipe or device" if path.exists() else "does not exist"
+            kind = "is a folder, not a picture" if path.is_dir() else others
             raise FileNotFoundError(f"{path} {kind}.")
-        with path.open("rb") as file:
-            return _open(file, str(path))
-    raise TypeError(f"A picture must be a PIL image, a path, bytes or a numpy array, not {type(picture).__name__}.")
-
-
-def _open(file: io.BufferedIOBase, name: str) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL's own size and metadata warnings; the size is checked below
+        name, file = str(path), path.open("rb")
+    else:
+        kind = type(picture).__name__
+        raise TypeError(f"A picture must be a PIL image, a path, bytes or a numpy array, not {kind}.")
+    with file, quiet():  # PIL's own warnings of size and metadata; the size is checked here
         try:
-            with Image.open(file) as image:  # type: ignore[arg-type]
-                return _rgb(image, name)
+            image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError:
-            raise ValueError(f"{name} is not a picture that can be read (PNG, JPEG, WebP, TIFF, GIF, BMP …).") from None
+            empty = "" if file.seek(0, os.SEEK_END) else "empty, and so "
+            raise PictureError(
+                f"{name} is {empty}not a picture that can be read (PNG, JPEG, WebP, TIFF, GIF, BMP …)."
+            ) from None
         except Image.DecompressionBombError:
-            raise ValueError(_too_large(name, "far too many")) from None
-        except (OSError, SyntaxError) as error:
-            raise ValueError(_damaged(name, error)) from None
+            raise PictureError(_too_large(name, "far too many")) from None
+        except Exception as error:  # its readers raise whatever broken bytes lead to
+            raise PictureError(_damaged(name, error)) from None
+        with image:
+            yield image
 
 
 def _too_large(name: str, count: str) -> str:
@@ -62,27 +90,52 @@ def _too_large(name: str, count: str) -> str:
 
 
 def _damaged(name: str, error: Exception) -> str:
-    return f"{name} is cut short or damaged ({error})."
+    return f"{name} is cut short or damaged ({brief(error)})."
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 … 8; 1 where it says nothing that is understood."""
+    try:
+        stated = int(image.getexif().get(0x0112, 1))
+    except Exception:  # its readers raise whatever broken bytes lead to
+        return 1
+    return stated if stated in TURNS else 1
+
+
+def loaded(image: Image.Image, name: str) -> Image.Image:
+    """A picture with its pixels, turned as EXIF says, in its own mode. Errors: PictureError."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise PictureError(_too_large(name, f"{width:,} × {height:,}"))
+    if width * height == 0:
+        raise PictureError(f"{name} has no pixels ({width} × {height}).")
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever broken bytes lead to
+        raise PictureError(_damaged(name, error)) from None
+    turn = orientation(image)
+    return image.transpose(TURNS[turn]) if turn in TURNS else image
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ValueError(_too_large(name, f"{width:,} × {height:,}"))
-    if width * height == 0:
-        raise ValueError(f"{name} has no pixels ({width} × {height}).")
+    image = loaded(image, name)
     try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I") or image.mode == "F":
+        if image.mode.startswith("I"):
             return _from_array(np.asarray(image)).convert("RGB")
-        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        if image.mode == "F":
+            values = np.asarray(image)  # (H, W), 0…1, or 0…255 as PIL makes it of grey pixels
+            return _from_array(values / 255 if 1 < values.max() <= 255 else values).convert("RGB")
+        if image.mode in CLEAR or "transparency" in image.info:
             clear = image.convert("RGBA")
             white = Image.new("RGBA", clear.size, "white")
             return Image.alpha_composite(white, clear).convert("RGB")
         return image.convert("RGB")
     except (OSError, SyntaxError, EOFError, IndexError) as error:
-        raise ValueError(_damaged(name, error)) from None
+        raise PictureError(_damaged(name, error)) from None
+    except ValueError as error:
+        raise PictureError(f"{name}: {error}") from None
 
 
 def _from_array(values: np.ndarray) -> Image.Image:
@@ -92,17 +145,16 @@ def _from_array(values: np.ndarray) -> Image.Image:
         raise ValueError(f"An array must have shape (H, W), (H, W, 3) or (H, W, 4), not {values.shape}.")
     if values.shape[0] * values.shape[1] > MAX_PIXELS:
         raise ValueError(_too_large("The array", f"{values.shape[1]:,} × {values.shape[0]:,}"))
-    if values.dtype == np.uint8:
-        return Image.fromarray(values)
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise ValueError("Floating-point pixels must be finite and lie in 0…1.")
-        return Image.fromarray((values * 255).round().astype(np.uint8))
     if values.dtype == bool:
         return Image.fromarray(values.astype(np.uint8) * 255)
-    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 65535:
-        return Image.fromarray((values / 257).round().astype(np.uint8))
-    raise ValueError(f"Pixels of type {values.dtype} must lie in 0…65535 (16 bits).")
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+            raise ValueError("Floating-point pixels must be finite and lie in 0…1 (divide those of 0…255 by 255).")
+        return Image.fromarray((values * 255).round().astype(np.uint8))
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"Pixels of type {values.dtype} must lie in 0…65535 (16 bits).")
+    scale = 1 if values.max() <= 255 else 257  # 8 bits in a wider type, as sums and tensors leave them, or 16
+    return Image.fromarray((values / scale).round().astype(np.uint8))
 
 
 def resize(image: Image.Image, size: tuple[int, int], fit: str, interpolation: str = "bicubic") -> Image.Image:

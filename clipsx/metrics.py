@@ -1,25 +1,34 @@
 """Scores of maps and rankings, on plain arrays. Everything a table prints is in percent.
 
-Pixels marked as ignored count nowhere. A map is a prediction by `map >= threshold`.
+Pixels marked as ignored count nowhere. A map is a prediction by `map >= threshold`. Masks may be of every type that
+`arrays.mask` takes, targets of every type that `arrays.binary` takes; maps and scores are arrays, tensors or lists.
 """
 
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Num, Shaped
+from jaxtyping import Float
+
+from clipsx import arrays
 
 THRESHOLDS = np.round(np.linspace(0, 1, 51), 2)
 SIZES = {"small": 5.0, "medium": 20.0, "large": 100.0}  # an object's upper bound, in percent of the picture's area
 
-Map = Float[np.ndarray, "H W"]
-Mask = Bool[np.ndarray, "H W"]
+Map = Any  # (H, W), numbers
+Mask = Any  # (H, W), yes or no
+Table = Any  # (images, labels)
 
 
 def _sides(map: Map, mask: Mask, ignore: Mask | None) -> tuple[np.ndarray, np.ndarray]:
-    if map.shape != mask.shape:
-        raise ValueError(f"the map is {map.shape} but the mask is {mask.shape}: upsample the map to the image's (H, W)")
-    seen = True if ignore is None else ~ignore
-    return map[mask & seen], map[~mask & seen]
+    """The map's values on the object and beside it, as floats."""
+    values, inside = arrays.array(map), arrays.mask(mask)
+    seen = np.ones(values.shape, bool) if ignore is None else ~arrays.mask(ignore, "the mask `ignore`")
+    for name, other in (("mask", inside), ("mask `ignore`", seen)):
+        if values.shape != other.shape:
+            words = "upsample the map to the image's (H, W)"
+            raise ValueError(f"the map is {values.shape} but the {name} is {other.shape}: {words}")
+    values = values if values.dtype.kind == "f" else values.astype(float)
+    return values[inside & seen], values[~inside & seen]
 
 
 def msc(map: Map, mask: Mask, ignore: Mask | None = None) -> float:
@@ -39,8 +48,8 @@ def iou(map: Map, mask: Mask, threshold: float, ignore: Mask | None = None) -> f
     inside, outside = _sides(map, mask, ignore)
     if not inside.size:
         return float("nan")
-    hit = np.count_nonzero(inside >= map.dtype.type(threshold))
-    return 100 * hit / (inside.size + np.count_nonzero(outside >= map.dtype.type(threshold)))
+    least = inside.dtype.type(threshold)
+    return 100 * np.count_nonzero(inside >= least) / (inside.size + np.count_nonzero(outside >= least))
 
 
 def exceedance(
@@ -53,7 +62,7 @@ def exceedance(
     """
 
     def above(values: np.ndarray) -> np.ndarray:
-        reached = np.searchsorted(thresholds.astype(map.dtype), values, side="right")  # thresholds each value reaches
+        reached = np.searchsorted(thresholds.astype(values.dtype), values, side="right")  # how many each reaches
         counts = np.bincount(reached, minlength=len(thresholds) + 1)[1:]  # (K,)
         return counts[::-1].cumsum()[::-1] / values.size if values.size else np.full(len(thresholds), np.nan)
 
@@ -83,19 +92,18 @@ def size_of(area: float) -> str:
     return next(name for name, bound in SIZES.items() if area <= bound)
 
 
-def average_precision(
-    scores: Float[np.ndarray, "n N"], targets: Shaped[np.ndarray, "n N"], weights: Num[np.ndarray, "*R n"] | None = None
-) -> Float[np.ndarray, "*R N"]:
+def average_precision(scores: Table, targets: Table, weights: Any = None) -> Float[np.ndarray, "*R N"]:
     """Average precision per class, 0 … 1, as scikit-learn defines it; NaN for a class without a positive image.
 
-    Images of one score share one threshold. weights: how often each image counts, or R draws of that at once, which
-    scikit-learn can only be asked one by one.
+    scores, targets: (images, labels). Images of one score share one threshold. weights: how often each image counts,
+    (n,), or R draws of that at once, which scikit-learn can only be asked one by one.
+    Errors: ValueError for unlike shapes, targets that are not 0 or 1, and scores that are not finite.
     """
-    if scores.shape != targets.shape:
-        raise ValueError(f"scores are {scores.shape}, targets {targets.shape}: both must be (images, labels)")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinite values: nothing can be ranked by them")
-    weights, targets = np.ones(len(scores)) if weights is None else weights, targets.astype(bool)
+    arrays.alike(scores, targets, ("scores", "targets"))
+    scores, targets = arrays.numeric(scores), arrays.binary(targets)
+    weights = np.ones(len(scores)) if weights is None else arrays.array(weights)
+    if weights.shape[-1:] != scores.shape[:1] or not (weights >= 0).all():
+        raise ValueError(f"weights must be at least 0, one for each of {len(scores)} images, not {weights.shape}.")
     result = np.full((*weights.shape[:-1], scores.shape[1]), np.nan)
     for c in np.flatnonzero(targets.any(axis=0)):
         order = np.argsort(-scores[:, c], kind="stable")
@@ -109,13 +117,11 @@ def average_precision(
     return result
 
 
-def mean_average_precision(
-    scores: Float[np.ndarray, "n N"], targets: Shaped[np.ndarray, "n N"], weights: Num[np.ndarray, "*R n"] | None = None
-) -> Any:
+def mean_average_precision(scores: Table, targets: Table, weights: Any = None) -> Any:
     """Mean of `average_precision` over the classes that have a positive image, 0 … 100; NaN when there is none.
 
     A number, or one for each of R draws. Absent classes would count as 0 in scikit-learn and torchmetrics; here they
-    are masked.
+    are masked. Errors: those of `average_precision`.
     """
     each = average_precision(scores, targets, weights)  # (*R, N)
     there = np.isfinite(each)
@@ -124,18 +130,19 @@ def mean_average_precision(
     return float(found) if weights is None else found
 
 
-def f1_scores(predicted: Bool[np.ndarray, "B N"], targets: Shaped[np.ndarray, "B N"]) -> dict[str, float]:
+def f1_scores(predicted: Table, targets: Table) -> dict[str, float]:
     """CF1 (of the means of precision and of recall over classes) and OF1 (over all pairs), 0 … 100.
 
     Classes without a positive image are masked; a class that is never predicted has precision 0. NaN without a class.
+    Errors: ValueError for unlike shapes, and for predictions or targets that are not 0 or 1.
     Source: the multi-label protocol of DualCoOp and Unmix-CLIP.
     """
-    if predicted.shape != targets.shape:
-        raise ValueError(f"predictions are {predicted.shape}, targets {targets.shape}: both must be (images, labels)")
-    there = targets.astype(bool).any(axis=0)
+    arrays.alike(predicted, targets, ("predictions", "targets"))
+    predicted, targets = arrays.binary(predicted, "predictions"), arrays.binary(targets)
+    there = targets.any(axis=0)
     if not there.any():
         return {"CF1": float("nan"), "OF1": float("nan")}
-    predicted, targets = predicted[:, there], targets[:, there].astype(bool)
+    predicted, targets = predicted[:, there], targets[:, there]
     hits, said, true = (m.sum(axis=0) for m in (predicted & targets, predicted, targets))  # (N,) each
     precision, recall = (hits / np.maximum(said, 1)).mean(), (hits / true).mean()
     both = precision + recall

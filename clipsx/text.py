@@ -228,7 +228,7 @@ def label_features(
 
 
 def _fill(template: str, label: str) -> str:
-    return template.replace("{}", label)
+    return template.replace("{}", label.replace("_", " "))  # traffic_light: two words
 
 
 def _read(place: Entry) -> Tensor | None:

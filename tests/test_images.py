@@ -1,11 +1,14 @@
 """Pictures of every kind become RGB, or a clear error."""
 
 import io
+import os
+import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from clipsx import images
 from helpers import noise, unchecked
@@ -66,6 +69,84 @@ def test_float_and_bool_arrays() -> None:
     assert images.decode(np.zeros((2, 3, 1), np.uint8)).size == (3, 2)
     assert images.decode(np.zeros((2, 3, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
     assert images.decode(Image.fromarray(np.ones((2, 2), np.float32))).getpixel((0, 0)) == (255, 255, 255)
+
+
+GREY = np.arange(0, 240, 4).reshape(6, 10)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [*(GREY.astype(kind) for kind in ("int64", "int32", "int16", "uint16", ">u2", "uint64")),
+     Image.fromarray(GREY.astype(np.int32)), Image.fromarray(GREY.astype(np.uint16)),
+     Image.fromarray(GREY.astype(np.float32)), Image.fromarray((GREY / 255).astype(np.float32)),
+     encoded(Image.fromarray(GREY.astype(np.uint16)), "PNG"), encoded(Image.fromarray(GREY.astype(np.int32)), "TIFF"),
+     encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"), GREY[..., None].repeat(3, axis=2), GREY / 255],
+)  # fmt: skip
+def test_eight_bits_in_a_wider_type_do_not_become_black(source: object) -> None:
+    assert np.array_equal(np.asarray(images.decode(source))[..., 0], GREY)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_turn_is_pils(kind: str, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(Image.fromarray(np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((8, 8), np.uint8))),
+                   kind, exif=exif)  # fmt: skip
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert np.array_equal(np.asarray(images.decode(data)), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01"]
+)
+def test_broken_exif_says_nothing(exif: bytes) -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        assert images.decode(encoded(noise(4, 8), kind, exif=exif)).size == (8, 4)
+
+
+@pytest.mark.parametrize("value", [0, 9, 77])
+def test_a_turn_that_does_not_exist_says_nothing(value: object) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert images.decode(encoded(noise(4, 8), "JPEG", exif=exif)).size == (8, 4)
+
+
+@pytest.mark.parametrize(
+    "data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n",
+             b"\xd7\xcd\xc6\x9a" + bytes(40), b"SIMPLE  =                    T" + b" " * 50 + b"END" + b" " * 2797,
+             encoded(noise(4, 4), "PDF"), encoded(noise(4, 4), "TGA"), encoded(noise(4, 4), "ICO")],
+    ids=["eps", "wmf", "fits", "pdf", "tga", "ico"],
+)  # fmt: skip
+def test_what_is_not_in_the_list_is_not_opened(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(data)
+    for source in (data, tmp_path / "x.jpg"):
+        with pytest.raises(images.PictureError, match="not a picture that can be read"):
+            images.decode(source)
+
+
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_every_format_of_the_list_is_opened(kind: str) -> None:
+    assert images.decode(encoded(noise(16, 24), kind)).size == (24, 16)
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(FileNotFoundError, match=r"pipe\.jpg is no file that can be read through"):
+        images.decode(tmp_path / "pipe.jpg")
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(images.PictureError, match=r"empty\.jpg is empty, and so not a picture"):
+        images.decode(tmp_path / "empty.jpg")
+
+
+def test_threads_leave_the_warning_filters_alone() -> None:
+    data, before = encoded(noise(40, 40), "PNG"), list(warnings.filters)
+    threads = [threading.Thread(target=lambda: [images.decode(data) for _ in range(30)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before
 
 
 def test_turned_as_exif_says() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from clipsx import arrays
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
@@ -49,14 +50,17 @@ def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind
         return clip.look(images, keep=True).blocks[block].relation(kind)
 
 
-def coverage(mask: Bool[np.ndarray, "H W"], grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """How much of every patch a mask covers, 0…1, exactly: pixels on an edge count for both sides by their parts."""
-    parts = []
-    for pixels, patches in zip(mask.shape, grid, strict=True):
+def coverage(mask: Any, grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """How much of every patch a mask covers, 0…1, exactly: pixels on an edge count for both sides by their parts.
+
+    mask: (H, W), of any type that `arrays.mask` takes.
+    """
+    region, parts = arrays.mask(mask), []
+    for pixels, patches in zip(region.shape, grid, strict=True):
         edges, pixel = np.linspace(0, pixels, patches + 1)[:, None], np.arange(pixels)[None]
         ends = np.clip(edges - pixel, 0, 1)  # (patches + 1, pixels), how much of each pixel lies before each edge
         parts.append(np.diff(ends, axis=0) * patches / pixels)  # (patches, pixels), rows sum to 1
-    return parts[0] @ mask @ parts[1].T  # (h, w)
+    return parts[0] @ region @ parts[1].T  # (h, w)
 
 
 def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Sequence[str] = "clip-surgery") -> Measure:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clipsx.clip import Clip
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.messages import nearest
@@ -70,4 +71,5 @@ def measure(
 def as_matrix(table: pd.DataFrame, labels: Sequence[str], value: str = "score") -> pd.DataFrame:
     """Means of `measure` over images: a row per object a, a column per label b; NaN where never measured."""
     wide = table.pivot_table(value, "a", "b", aggfunc="mean")
-    return wide.reindex(index=list(labels), columns=list(labels))
+    names = list(listed(labels))
+    return wide.reindex(index=names, columns=names)

@@ -8,12 +8,14 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from clipsx.datasets import Sample
+from clipsx.datasets.lines import listed
 from clipsx.statistics import interval
 
 
 def presence(samples: Sequence[Sample], labels: Sequence[str]) -> Bool[np.ndarray, "n N"]:
     """Which labels each image shows, (images, labels)."""
-    return np.array([[label in sample.labels for label in labels] for sample in samples], dtype=bool)
+    names = listed(labels)
+    return np.array([[label in sample.labels for label in names] for sample in samples], dtype=bool)
 
 
 def co_occurrence(present: Bool[np.ndarray, "n N"]) -> Float[np.ndarray, "N N"]:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from clipsx.datasets.protocol import digest, digests
+from clipsx.datasets import masks as pictured
+from clipsx.datasets.lines import classes, listed, spelled
+from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.images import decode
 
@@ -17,12 +19,19 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MASKS = "masks"
 
 
+def pictures(folder: Path) -> list[Path]:
+    """The pictures under a folder, in the order of their paths, without hidden files and what systems leave behind."""
+    found = (f for f in sorted(folder.rglob("*")) if f.suffix.lower() in SUFFIXES and not f.is_dir())
+    return [f for f in found if not any(p.startswith((".", "__MACOSX")) for p in f.relative_to(folder).parts)]
+
+
 class Folder(Sequence[Sample]):
     """The pictures under a folder, in the order of their paths, each opened when asked.
 
     For a picture `boats/one.jpg`, the optional `boats/one.txt` holds its labels, one a line, and `masks/boats/one/` one
     picture for each label, named after it (`boat.png`), white where the object is, mid-grey (64 … 191) where pixels
-    count nowhere. root: the folder; labels: given instead to every picture without a text file or masks.
+    count nowhere; cut-outs and other masks are read as `masks.regions` says. root: the folder; labels: given instead to
+    every picture without a text file or masks. Hidden files are not looked at.
     Errors: FileNotFoundError when there is no such folder, ValueError when no picture is in it; when a part is opened,
     those of `images.decode`, and ValueError for a mask of another size than its picture.
     """
@@ -31,47 +40,52 @@ class Folder(Sequence[Sample]):
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder.")
-        files = (f.relative_to(self.root) for f in sorted(self.root.rglob("*")) if f.suffix.lower() in SUFFIXES)
+        files = (f.relative_to(self.root) for f in pictures(self.root))
         self.files = tuple(f for f in files if f.parts[0] != MASKS)
         if not self.files:
             raise ValueError(f"{self.root} holds no pictures ({', '.join(SUFFIXES)}).")
-        self.given = tuple(labels)
+        self.given = listed(labels)
         named = (label for file in self.files for label in self._labels(file))
         self.labels = tuple(dict.fromkeys([*self.given, *sorted(named)]))
 
-    def _masks(self, file: Path) -> dict[str, Path]:
+    def _masks(self, file: Path) -> list[tuple[str, Path]]:
+        """The label and the file of every mask; two files of one label are one mask."""
         folder = self.root / MASKS / file.with_suffix("")
-        return {f.stem: f for f in sorted(folder.glob("*")) if f.suffix.lower() in SUFFIXES}
+        return [(spelled(f.stem.strip()), f) for f in pictures(folder) if f.parent == folder]
 
     def _text(self, file: Path) -> Path:
         return (self.root / file).with_suffix(".txt")
 
     def _labels(self, file: Path) -> tuple[str, ...]:
         text = self._text(file)
-        lines = text.read_text(encoding="utf-8").splitlines() if text.is_file() else []
-        own = tuple(dict.fromkeys([*(line.strip() for line in lines if line.strip()), *self._masks(file)]))
+        said = [line for _, line in classes(text, underscores=True)] if text.is_file() else []
+        own = tuple(dict.fromkeys([*said, *(label for label, _ in self._masks(file))]))
         return own or self.given
 
     def _regions(self, file: Path) -> tuple[dict[str, Bool[np.ndarray, "H W"]], Bool[np.ndarray, "H W"] | None]:
         """The masks that are not empty, and the pixels that count nowhere."""
         masks, unsure = {}, []
-        for label, path in self._masks(file).items():
-            grey = np.asarray(decode(path).convert("L"))  # (H, W)
+        for label, path in self._masks(file):
+            mask, grey = pictured.regions(pictured.read(path, self.root / file), str(path))  # (H, W) each
             if unsure and grey.shape != unsure[0].shape:
                 raise ValueError(f"{path} is {grey.shape}, another mask of its picture {unsure[0].shape} (H, W).")
-            masks[label] = grey >= 192
-            unsure.append((grey >= 64) & (grey < 192))
+            masks[label] = masks.get(label, False) | mask
+            unsure.append(grey)
         ignore = np.any(unsure, axis=0) if unsure else None
         return {label: mask for label, mask in masks.items() if mask.any()}, ignore
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
-        return {"data": f"folder {self.root.name} n={len(self)}"}
+        parts = {"labels": self.labels, "masks": any(self._masks(file) for file in self.files)}
+        return {"data": f"folder {self.root.absolute().name} n={len(self)}{lacking(parts)}"}
 
     def fingerprint(self) -> str:
         """A hex digest of the pictures, texts and masks, their paths under the folder, and the given labels."""
-        files = (f for file in self.files for f in (self.root / file, self._text(file), *self._masks(file).values()))
-        return digest("folder", self.given, digests(self.root, (f for f in files if f.is_file())))
+        files: list[Path] = []
+        for file in self.files:
+            text = self._text(file)
+            files += [self.root / file, *([text] if text.is_file() else ()), *(mask for _, mask in self._masks(file))]
+        return digest("folder", self.given, digests(self.root, files))
 
     def recipe(self) -> dict[str, Any]:
         """What `datasets.open` makes it again from."""

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from clipsx.datasets.sample import Sample
+from clipsx.images import PictureError
 from clipsx.weights import file_digest
 
 
@@ -54,9 +55,14 @@ def fingerprint_of(samples: Sequence[Sample]) -> str:
         return fingerprint()
     parts = []
     for sample in (samples[i].closed() for i in range(len(samples))):
+        try:
+            pixels = sample.image.tobytes()
+        except (OSError, PictureError):  # an evaluation goes round it
+            parts.append([sample.name, sample.labels])
+            continue
         words = [sample.name, sample.labels, sample.size, list(sample.masks)]
         regions = (np.packbits(mask).tobytes() for mask in (*sample.masks.values(), sample.ignore))
-        parts.append([words, *(hashlib.sha256(part).hexdigest() for part in (sample.image.tobytes(), *regions))])
+        parts.append([words, *(hashlib.sha256(part).hexdigest() for part in (pixels, *regions))])
     return digest(*parts)
 
 
@@ -79,5 +85,18 @@ def digest(*values: Any) -> str:
 
 
 def digests(root: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
-    """The path under `root` and the digest of the bytes of every file. Errors: FileNotFoundError."""
-    return [(file.relative_to(root).as_posix(), file_digest(file)) for file in files]
+    """The path under `root` and the digest of the bytes of every file; "" for what is no file, or cannot be read."""
+    return [(file.relative_to(root).as_posix(), _digest(file)) for file in files]
+
+
+def _digest(file: Path) -> str:
+    try:
+        return file_digest(file) if file.is_file() else ""  # a pipe would be waited for
+    except OSError:
+        return ""
+
+
+def lacking(parts: Mapping[str, Any]) -> str:
+    """The end of a line about a data set: which of its parts are empty."""
+    missing = [name for name, part in parts.items() if not part]
+    return f", without {' or '.join(missing)}" if missing else ""

@@ -6,10 +6,11 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Int
 from PIL import Image
 
+from clipsx import arrays
+from clipsx.datasets.lines import listed, spelled
 from clipsx.images import decode
 
 
@@ -39,7 +40,7 @@ class Sample:
         name: str = "",
         size: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
     ) -> None:
-        given = {"image": image, "labels": labels if callable(labels) else tuple(labels), "masks": masks}
+        given = {"image": image, "labels": labels if callable(labels) else listed(labels), "masks": masks}
         given |= {"captions": tuple(captions), "ignore": ignore, "name": name, "size": size}
         self.__dict__.update(name=name, captions=given["captions"], _given=given)
         if isinstance(image, Image.Image) or isinstance(size, tuple):
@@ -71,13 +72,15 @@ class Sample:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of what is there, with a mask or without."""
-        return tuple(self._open("labels"))
+        return listed(self._open("labels"))
 
     @cached_property
     def masks(self) -> Mapping[str, Bool[np.ndarray, "H W"]]:
         """The visible pixels of each label; empty where no mask is known."""
         masks = self._open("masks") or {}
-        return MappingProxyType({label: self._checked(mask, f"mask of {label!r}") for label, mask in masks.items()})
+        return MappingProxyType(
+            {spelled(name): self._checked(mask, f"mask of {name!r}") for name, mask in masks.items()}
+        )
 
     @cached_property
     def ignore(self) -> Bool[np.ndarray, "H W"]:
@@ -91,6 +94,7 @@ class Sample:
         Nothing counts where pixels are ignored, and under the mask of a label that is not asked for. Where masks
         overlap, the later one wins.
         """
+        labels = listed(labels)
         found = np.full(self.size[::-1], len(labels))
         for label, mask in self.masks.items():
             found[mask] = labels.index(label) if label in labels else -1
@@ -120,18 +124,9 @@ class Sample:
 
     def _checked(self, values: Any, what: str) -> Bool[np.ndarray, "H W"]:
         """A mask of any accepted type as booleans that cannot be written to."""
-        if isinstance(values, torch.Tensor):
-            values = values.detach().cpu()
-            values = values.float() if values.is_floating_point() else values  # numpy has no bfloat16
-        values = np.asarray(values)
+        values = arrays.array(values)
         if values.shape != self.size[::-1]:
             raise ValueError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
-        kind, scales = values.dtype.kind, ((0, 1), (0, 255)) if values.dtype == np.uint8 else ((0, 1),)
-        if kind == "f" and ((values >= 0) & (values <= 1)).all():
-            values = values >= 0.5
-        elif kind != "b" and not (kind in "iu" and any(np.isin(values, scale).all() for scale in scales)):
-            kinds = "bool, integers 0 and 1, uint8 0 and 255, floats 0 … 1"
-            raise ValueError(f"{self.name}: the {what} holds {values.dtype} values that are not one of {kinds}.")
-        mask = np.array(values, dtype=bool)  # (H, W), a copy
+        mask = np.array(arrays.mask(values, f"{self.name}: the {what}"))  # (H, W), a copy
         mask.setflags(write=False)
         return mask

@@ -1,6 +1,5 @@
 """PASCAL VOC 2012 segmentation, or any folder in its layout."""
 
-import warnings
 from collections.abc import Sequence
 from functools import cache, partial
 from os import PathLike
@@ -9,52 +8,75 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from PIL import Image
 
-from clipsx.datasets.protocol import digest, digests
+from clipsx.datasets import masks as pictured
+from clipsx.datasets.folder import SUFFIXES, pictures
+from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
+from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
 from clipsx.images import decode
 from clipsx.messages import nearest
 
 IGNORE = 255
+PICTURES, MASKS = "JPEGImages", "SegmentationClass"
 
 
 class VOC(Sequence[Sample]):
     """Photographs with class masks in VOC's layout, each opened when asked; their sizes differ.
 
-    root: the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation, or a parent of it (VOCdevkit);
-    split: a list in ImageSets/Segmentation; labels: names of mask values 1, 2, …; by default the lines of
-    `labels.txt` in the folder, else VOC's twenty. Mask value 0 is background, 255 counts nowhere.
+    root: the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation, or a parent of it (VOCdevkit, with
+    VOC2012 or another year); split: a list in ImageSets/Segmentation, else in another folder of ImageSets, of names or
+    paths, of which a flag −1 (the class is not there) leaves out the picture; without any list, all pictures; labels:
+    names of mask values 1, 2, …; by default the lines of `labels.txt` in the folder, else VOC's twenty. A background
+    that stands first is value 0; a name of several values unites their masks. Mask value 0 is background, 255 counts
+    nowhere.
     Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), and when a part
     is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
     """
 
     def __init__(self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None) -> None:
         base = Path(root).expanduser()
-        found = [f for f in (base, base / "VOC2012", base / "VOCdevkit" / "VOC2012") if (f / "JPEGImages").is_dir()]
+        years = [f for folder in (base, base / "VOCdevkit") for f in sorted(folder.glob("VOC2*"), reverse=True)]
+        usual = [base, base / "VOC2012", base / "VOCdevkit" / "VOC2012"]
+        found = [f for f in (*usual, *years) if (f / PICTURES).is_dir()]
         if not found:
             raise FileNotFoundError(
-                f"{base} has no JPEGImages folder, and no VOC2012 or VOCdevkit/VOC2012 that has one."
+                f"{base} has no {PICTURES} folder, and no VOC2012 or VOCdevkit/VOC2012 (or another year) that has one."
             )
         self.root, self.split = found[0], split
-        lists = {f.stem: f for f in sorted((self.root / "ImageSets" / "Segmentation").glob("*.txt"))}
-        if split not in lists:
+        self._pictures, self._masks = _by_name(self.root / PICTURES), _by_name(self.root / MASKS)
+        every = [f for f in sorted((self.root / "ImageSets").glob("*/*.txt")) if not f.name.startswith(".")]
+        lists = {f.stem: f for f in sorted(every, key=lambda file: file.parent.name == "Segmentation")}
+        if lists and split not in lists:
             raise ValueError(f"{self.root.name} has no split {split!r}{nearest(split, lists)}.")
-        self.names = tuple(lists[split].read_text(encoding="utf-8").split())
-        self._given, own = labels, self.root / "labels.txt"
+        said = (self._named(line) for _, line in lines(lists[split])) if lists else self._pictures
+        self.names = tuple(name for name in said if name is not None)
+        self._listed = bool(lists)
+        self._given, own = None if labels is None else listed(labels), self.root / "labels.txt"
+        values = VOCABULARIES["voc-20"] if self._given is None else foreground(self._given)
         if labels is None and own.is_file():
-            labels = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
-        self.labels = VOCABULARIES["voc-20"] if labels is None else tuple(labels)
+            values = _values(own)
+        self._values, self.labels = values, tuple(dict.fromkeys(values))
+
+    def _named(self, line: str) -> str | None:
+        """The picture that a line of a list means: a name, or a path, perhaps with a flag or a mask behind it."""
+        parts = line.rsplit(maxsplit=1)
+        flag = int(parts[1]) if len(parts) == 2 and parts[1] in ("-1", "0", "1") else None
+        whole, bare, first = _stem(line), _stem(parts[0]), _stem(line.split()[0])
+        if flag is None or whole in self._pictures:
+            return first if whole not in self._pictures and first in self._pictures else whole
+        return None if flag == -1 else bare
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
-        return {"data": f"{self.root.name} {self.split} n={len(self)}"}
+        parts = {"masks": self._masks, "lists": self._listed}
+        return {"data": f"{self.root.absolute().name} {self.split} n={len(self)}{lacking(parts)}"}
 
     def fingerprint(self) -> str:
         """A hex digest of the pictures and masks, their paths under the folder, and the labels."""
         files = (file for name in self.names for file in self._files(name))
-        return digest("voc", self.labels, digests(self.root, files))
+        return digest("voc", self._values, digests(self.root, files))
 
     def recipe(self) -> dict[str, Any]:
         """What `datasets.open` makes it again from."""
@@ -66,27 +88,54 @@ class VOC(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         name = self.names[index]
+        image = partial(decode, self._files(name)[0])
+        if not self._masks:
+            return Sample(image, name=name)
         regions = cache(partial(self._regions, name))
         labels, masks, ignore = lambda: tuple(regions()[0]), lambda: regions()[0], lambda: regions()[1]
-        image, size = partial(decode, self._files(name)[0]), lambda: ignore().shape[::-1]
-        return Sample(image, labels, masks, ignore=ignore, name=name, size=size)
+        return Sample(image, labels, masks, ignore=ignore, name=name, size=lambda: ignore().shape[::-1])
 
     def _files(self, name: str) -> tuple[Path, Path]:
-        """The picture and its mask."""
-        return self.root / "JPEGImages" / f"{name}.jpg", self.root / "SegmentationClass" / f"{name}.png"
+        """The picture and its mask, as they would be called where they are missing."""
+        picture, mask = self.root / PICTURES / f"{name}.jpg", self.root / MASKS / f"{name}.png"
+        return self._pictures.get(name, picture), self._masks.get(name, mask)
 
     def _regions(self, name: str) -> tuple[dict[str, Bool[np.ndarray, "H W"]], Bool[np.ndarray, "H W"]]:
         """The masks of the values that are there, in their order, and the pixels that count nowhere."""
-        file = self._files(name)[1]
+        picture, file = self._files(name)
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: {name} is in the list {self.split!r} but has no mask.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL warns of stray metadata; the pixels are checked below
-            with Image.open(file) as mask:
-                if mask.mode not in ("P", "L"):
-                    raise ValueError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
-                index_map = np.asarray(mask)  # (H, W)
+        mask = pictured.read(file, picture)
+        if mask.mode not in ("P", "L"):
+            raise ValueError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
+        index_map, found = np.asarray(mask), {}  # (H, W)
         values = [int(v) for v in np.unique(index_map) if v not in (0, IGNORE)]
-        if values and values[-1] > len(self.labels):
-            raise ValueError(f"{file} holds the value {values[-1]}, but only {len(self.labels)} labels have names.")
-        return {self.labels[v - 1]: index_map == v for v in values}, index_map == IGNORE
+        if values and values[-1] > len(self._values):
+            raise ValueError(f"{file} holds the value {values[-1]}, but only {len(self._values)} labels have names.")
+        for value in values:
+            label = self._values[value - 1]
+            found[label] = found.get(label, False) | (index_map == value)
+        return found, index_map == IGNORE
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their names, as lists call them; a JPEG before others of its name."""
+    files = sorted(pictures(folder), key=lambda file: file.suffix.lower() in (".jpg", ".jpeg"))
+    names = {_stem(file.relative_to(folder).as_posix()): file for file in files}
+    return dict(sorted(names.items()))
+
+
+def _stem(path: str) -> str:
+    """A picture's name from a line of a list: no folder before its own, no ending."""
+    name = spelled(path.replace("\\", "/")).rpartition(f"{PICTURES}/")[2]
+    ending = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)].removeprefix("./")
+
+
+def _values(file: Path) -> tuple[str, ...]:
+    """The names of mask values 1, 2, … in a list of classes. Errors: ValueError, also for a value 0 with a name."""
+    found = [line for _, line in classes(file) if not line.startswith("background:")]
+    first = next((line for _, line in lines(file) if not line.startswith(("#", "background:"))), "")
+    if first.startswith("0") and found[0] != first and found[0].lower() not in BACKGROUND:
+        raise ValueError(f"{file} calls value 0 {found[0]!r}, but 0 is the background: number the classes from 1.")
+    return foreground(found)

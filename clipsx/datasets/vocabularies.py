@@ -5,6 +5,8 @@ from os import PathLike
 from pathlib import Path
 
 from clipsx import paths
+from clipsx.datasets.lines import BACKGROUND as GROUNDS
+from clipsx.datasets.lines import classes, listed
 from clipsx.messages import nearest
 
 BACKGROUND = "background:"
@@ -17,6 +19,10 @@ class Vocabulary:
     queries: tuple[tuple[str, ...], ...]
     background: tuple[str, ...] = ()  # queries for what is no class
 
+    def __post_init__(self) -> None:
+        for words in (*self.queries, self.background):
+            listed(words)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each class."""
@@ -26,21 +32,21 @@ class Vocabulary:
     def read(cls, path: str | PathLike[str]) -> "Vocabulary":
         """A text file in UTF-8: a class a line, its queries parted by ", "; empty lines and lines with # say nothing.
 
-        A line that begins with `background:` holds queries for what is no class.
+        A line that begins with `background:` holds queries for what is no class, and so does a first class that is
+        called so. Lines may be numbered from 0 or 1, and `_` is read as a blank (`lines.classes`).
         Errors: FileNotFoundError; ValueError, naming file and line, for a class that is there twice, a query without
         words, and a file without classes.
         """
         found: dict[str, tuple[str, ...]] = {}
         background: tuple[str, ...] = ()
-        for number, line in enumerate(Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines(), start=1):
-            text = line.strip()
-            if not text or text.startswith("#"):
-                continue
+        for number, text in classes(Path(path).expanduser()):
             words = tuple(word.strip() for word in text.removeprefix(BACKGROUND).split(","))
             if not all(words):
                 raise ValueError(f"{path}, line {number}: {text!r} holds a query without words.")
             if text.startswith(BACKGROUND):
                 background += words
+            elif not found and words[0].lower() in GROUNDS:
+                background += ("background", *words[1:])
             elif words[0] in found:
                 raise ValueError(f"{path}, line {number}: the class {words[0]!r} is there twice.")
             else:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from clipsx.clip import Clip
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.maps import is_constant
 from clipsx.metrics import THRESHOLDS, exceedance, msc, size_of
@@ -16,8 +17,8 @@ DEFAULT = crossed(("clip", "maskclip", "clip-surgery"))
 
 
 def queries(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels asked of every image, each once. Errors: ValueError for fewer than two."""
-    found = tuple(dict.fromkeys(labels))
+    """The labels asked of every image, each once. Errors: those of `listed`; ValueError for fewer than two."""
+    found = tuple(dict.fromkeys(listed(labels)))
     if len(found) < 2:
         raise ValueError("An evaluation asks every image for all labels: give at least two different ones, labels=[…].")
     return found

@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipsx import arrays
 from clipsx.clip import Clip
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.reading import Reading, readings
 from clipsx.statistics import METHOD, draws, interval
 
-Scores = Float[np.ndarray, "n N"]
-Targets = Shaped[np.ndarray, "n N"]
+Scores = Any  # (n, N), numbers
+Targets = Any  # (n, N), 0 or 1, as `arrays.binary` takes them
 
 
 def scored(reading: Reading, cls: Float[Tensor, "n D"], text: Float[Tensor, "N D"]) -> Float[Tensor, "n N"]:
@@ -56,7 +58,7 @@ def measure(
 
     The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`).
     """
-    names, shown = tuple(dict.fromkeys(labels)), readings(asked)
+    names, shown = tuple(dict.fromkeys(listed(labels))), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
     columns = {reading: reading.columns(clip.tower) for reading in shown}
 
@@ -73,13 +75,13 @@ def measure(
 def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:
     """Scores and targets (images, labels) from rows of one reading of `measure`, both in the order of the rows."""
     shape = (-1, table["label"].nunique())
-    return table[value].to_numpy().reshape(shape), table["present"].to_numpy(bool).reshape(shape)
+    return table[value].to_numpy().reshape(shape), arrays.binary(table["present"].to_numpy().reshape(shape))
 
 
 def summarise(
     scores: Mapping[str, Scores],
     targets: Targets,
-    tuning: tuple[Mapping[str, Float[np.ndarray, "m N"]], Shaped[np.ndarray, "m N"]] | None = None,
+    tuning: tuple[Mapping[str, Scores], Targets] | None = None,
     resamples: int = 300,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -88,12 +90,17 @@ def summarise(
     scores: rule → (n, N); targets: 0 / 1. The interval's draws are centred on the mAP, as drawing an image twice lifts
     them. CF1 and OF1 need yes or no: for a rule in `tuning` (other images) at the one threshold with the best OF1
     there, else at 0.5. Classes without a positive image are masked, their number printed.
-    Errors: ValueError for no image, unlike shapes, scores that are not finite, no positive at all.
+    Errors: ValueError for no image, unlike shapes, scores that are not finite, targets that are not 0 or 1, no positive
+    at all.
     """
-    if not len(targets) or not np.asarray(targets).any():
+    for score in scores.values():
+        arrays.alike(score, targets, ("scores", "targets"))
+    targets = arrays.binary(targets)
+    if not targets.any():
         raise ValueError("There is no image with any of the labels: nothing to recognise.")
     found = []
-    for name, score in scores.items():
+    for name, given in scores.items():
+        score = arrays.numeric(given, f"scores of {name!r}")
         chosen = tuning is not None and name in tuning[0]
         threshold = best_threshold(tuning[0][name], tuning[1]) if tuning is not None and chosen else 0.5
         point = mean_average_precision(score, targets)
@@ -103,7 +110,7 @@ def summarise(
         row = {"rule": name, "mAP": point, "mAP_low": low, "mAP_high": high}
         row |= f1_scores(score >= threshold, targets) | {"threshold": threshold}
         how = "threshold of the best OF1 on other images" if chosen else "threshold 0.5"
-        absent = int((~np.asarray(targets, bool).any(axis=0)).sum())
+        absent = int((~targets.any(axis=0)).sum())
         row |= {"images": len(targets), "labels": targets.shape[1], "absent": absent}
         found.append(row | {"protocol": f"absent classes masked; {how}; {METHOD}, centred"})
     return pd.DataFrame(found)
@@ -111,8 +118,10 @@ def summarise(
 
 def best_threshold(scores: Scores, targets: Targets) -> float:
     """The one score at or above which saying yes gives the best OF1."""
+    arrays.alike(scores, targets, ("scores", "targets"))
+    scores, targets = arrays.numeric(scores), arrays.binary(targets)
     order = np.argsort(-scores, axis=None, kind="stable")
-    falling, hit = scores.ravel()[order], np.asarray(targets, bool).ravel()[order]
+    falling, hit = scores.ravel()[order], targets.ravel()[order]
     f1 = 2 * hit.cumsum() / (np.arange(1, len(hit) + 1) + hit.sum())
     last = np.append(falling[1:] != falling[:-1], True)  # equal scores are said together
     return float(falling[np.argmax(np.where(last, f1, -1))])

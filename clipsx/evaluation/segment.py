@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Num
 
 from clipsx.clip import Clip
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
@@ -35,7 +36,7 @@ def measure(
     """
     names, shown = queries(labels), readings(asked)
     classes = [*names, BACKGROUND] if grounds else list(names)
-    text = clip.encode_labels([*names, *grounds], templates)  # (N + G, D)
+    text = clip.encode_labels([*names, *listed(grounds)], templates)  # (N + G, D)
     columns = {reading: reading.columns(clip.tower) for reading in shown}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,11 @@ def sentence(view: View) -> str:
     where = f"{_where(view)}, {s.shown or EMPTY!r}: "
     if view.covered is None:
         return where + "no true region is known, so nothing is measured."
-    side = "prefers the background" if msc < 0 else "prefers the object"
+    if np.isnan(msc) or np.isnan(msc_after):
+        return (
+            where + "the true region, or what is around it, has no pixel that counts: which side a map prefers is open."
+        )
+    side = "prefers the background" if msc < 0 else "prefers the object" if msc > 0 else "prefers neither side"
     change = "higher" if msc_after > msc else "no higher"
     words = f"the raw map {side} (mSC {msc:.1f} %, IoU {iou:.1f} % at {s.threshold:g}); "
     words += f"{view.titles[1][0]} with {view.titles[1][1]} is {change} "

@@ -15,6 +15,7 @@ from torch import Tensor
 from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
@@ -93,7 +94,7 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
     """
     rows = []
     for sample in samples:
-        asked = [*sample.labels, *(label for label in labels if label not in sample.labels)][:count]
+        asked = [*sample.labels, *(label for label in listed(labels) if label not in sample.labels)][:count]
         sim = similarity(clip.encode_dense(clip.prepare(sample.image), method="clip"), clip.encode_labels([*asked, ""]))
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
         maps = _pixels(minmax(sim), sample.image)

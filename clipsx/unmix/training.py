@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from clipsx import paths
+from clipsx import arrays, paths
 from clipsx.metrics import mean_average_precision
 from clipsx.mfi import mean_off_diagonal, named_once, similarity_matrix
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
@@ -131,6 +131,7 @@ def _check(features: Features, labels: np.ndarray, text: Tensor, names: Sequence
     if len(names) < 2:
         raise ValueError("Give at least two different labels.")
     named_once(names, labels.shape[1])
+    arrays.binary(labels, "labels")
     if not len(labels):
         raise ValueError("The split is empty: there is no image to train on.")
     if len(shape) != 3 or shape[0] != len(labels):

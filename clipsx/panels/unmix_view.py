@@ -70,7 +70,7 @@ def draw_maps(
 ) -> None:
     """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
     mask, blank = sample.masks.get(label), np.zeros(sample.size[::-1], np.float32)
-    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {label}")
+    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
     shown = {"before": (before, "clip")}
     if after is not None:
         shown |= {"after": (after, "clip"), "after + surgery": (after, "clip-surgery+code")}

@@ -24,11 +24,14 @@ def figure(
 
     What made it is printed small under it and kept in the file's metadata.
     """
+    from clipsx.plots import plain  # dear, and only a figure needs it
+
     parts = [f"{key} {value}" for key, value in provenance.items() if value is not None and value == value]
     width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
     solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
     under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
-    note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left", parse_math=False)
+    note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left")
+    plain(figure)
     files = [Path(out) / f"{name}.{form}" for form in formats]
     try:
         for file, form in zip(files, formats, strict=True):

@@ -54,13 +54,13 @@ class FigurePanel(W.VBox):
     _draw: Callable[..., None]
     stem: str = "figure"  # of what is saved
     doing: str = "drawing"  # in words
-    patience: float | None = None  # seconds that showing the panel waits for the picture of static pages
 
     def __init__(self, out: str | Path) -> None:
         super().__init__()
         self.out = Path(out)
         self._quiet = False
-        self._worker = Worker(self._on_progress, self._on_error, self._on_end)
+        self._ready: Any = None  # the last state that was shown
+        self._worker = Worker(self._on_progress, self._on_failure, self._on_end)
         still = {"flex": "0 0 auto"}
         self._line = W.HTML()
         self._format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout=W.Layout(width="70px", **still))
@@ -107,7 +107,18 @@ class FigurePanel(W.VBox):
         self._fill()
         self._code.code = self.code()
         if steps := self._steps():
-            self._worker.start(steps, lambda: self._tell(news, "status"))
+            self._worker.start(steps, lambda: self._shown(state, news))
+
+    def _shown(self, state: Any, news: str) -> None:
+        """A state has come on screen."""
+        self._ready = state
+        self._tell(news, "status")
+
+    def _back(self) -> None:
+        """Controls say what is on screen again: the last state that was shown, where there is one."""
+        self._state = self._ready or self._state
+        self._fill()
+        self._code.code = self.code()
 
     def _steps(self) -> list[Step]:
         """What has to be done until the state is shown, in words and as calls."""
@@ -177,6 +188,11 @@ class FigurePanel(W.VBox):
             _log.error("in a panel", exc_info=error)
         self._tell(str(error) if expected else f"{type(error).__name__}: {error}")
 
+    def _on_failure(self, error: Exception) -> None:
+        """The work for a state failed."""
+        self._on_error(error)
+        self._back()
+
     def _on_end(self) -> None:
         """Nothing is under way any more."""
 
@@ -187,7 +203,7 @@ class FigurePanel(W.VBox):
         """The live view, and a picture of the state for pages without a kernel."""
         bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
         with self._told():
-            self._worker.wait(self.patience)
+            self._worker.wait()
             bundle["image/png"] = base64.b64encode(png_of(self.figure())).decode()
         return bundle
 

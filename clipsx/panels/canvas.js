@@ -54,7 +54,6 @@ function paint(field, height, width, colours, opacity, threshold) {
 
 function render({ model, el }) {
   el.classList.add("clipsx");
-  el.dataset.lmSuppressShortcuts = "true";
   const strip = node("div", "clipsx-strip", el);
   strip.tabIndex = 0;
   strip.setAttribute("role", "application");

@@ -2,7 +2,6 @@
 const SIDE = 420, MARGIN = 92;
 function render({ model, el }) {
   el.classList.add("clipsx", "clipsx-cells");
-  el.dataset.lmSuppressShortcuts = "true";
   const canvas = Object.assign(document.createElement("canvas"), { tabIndex: 0 });
   canvas.setAttribute("role", "application");
   const told = Object.assign(document.createElement("div"), { className: "clipsx-quiet" });

@@ -1,7 +1,6 @@
 // Labels as chips: choose one to look at, add, edit, remove. Every change goes to `labels`; Python answers with what it accepts.
 function render({ model, el }) {
   el.classList.add("clipsx", "clipsx-chips");
-  el.dataset.lmSuppressShortcuts = "true";
   const chips = document.createElement("div");
   chips.className = "clipsx-chips";
   chips.setAttribute("role", "radiogroup");

@@ -14,10 +14,15 @@ from clipsx.panels.state import plain
 def clip_code(clip: Clip) -> str:
     """The call that loads a model; for a model object of the user's, a line that says so."""
     if clip.recipe is None:
-        return f"# clip: the model given to the panel, {clip.name} ({clip.weights})"
+        return f"# clip: the model given to the panel, {comment(f'{clip.name} ({clip.weights})')}"
     usual = inspect.signature(load).parameters
     own = [f"{name}={value!r}" for name, value in clip.recipe.items() if value != usual[name].default]
     return f"clip = clipsx.load({', '.join(own).removeprefix('name=')})"
+
+
+def comment(words: object) -> str:
+    """Words as part of a comment: of one line, whatever they hold."""
+    return "".join(character if character.isprintable() else " " for character in str(words))
 
 
 def samples_code(samples: Sequence[Sample], name: str = "samples") -> str:
@@ -32,7 +37,7 @@ _RECIPES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_RECIPES.filters.update(clip_code=clip_code, samples_code=samples_code, plain=plain, repr=repr)
+_RECIPES.filters.update(clip_code=clip_code, samples_code=samples_code, plain=plain, repr=repr, comment=comment)
 
 
 def recipe(name: str, **values: object) -> str:

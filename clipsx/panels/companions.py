@@ -159,7 +159,9 @@ def draw_behind(
         sample = samples[row["number"]]
         text, place = clip.encode_labels(labels, row["templates"]), list(labels).index(b)
         shown = label_map(clip, sample, row["reading"], text, place, _pixels(row["image_size"]))
-        title = f"{b} inside {a}: {row['score']:.2f}" + (f"\n{b} is there" if row["companion"] else "")
+        title = f"{plots.short(b)} inside {plots.short(a)}: {row['score']:.2f}" + (
+            f"\n{plots.short(b)} is there" if row["companion"] else ""
+        )
         plots.overlay(sample.image, shown, ax, outline=sample.masks.get(a), title=title)
     return figure
 

@@ -78,9 +78,9 @@ class Cells(anywidget.AnyWidget):
 
 
 class Code(anywidget.AnyWidget):
-    """A button that shows `code` and puts it on the clipboard."""
+    """A button that shows `code` and copies it. Every panel has one, so it guards the keys of them all."""
 
-    _esm, _css = _own("code.js"), _STYLE
+    _esm, _css = _own("keys.js") + _own("code.js"), _STYLE
     code = t.Unicode().tag(sync=True)
 
 

@@ -3,7 +3,6 @@ const url = (bytes) => URL.createObjectURL(new Blob([bytes]));
 
 function render({ model, el }) {
   el.classList.add("clipsx", "clipsx-gallery");
-  el.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys and Ctrl V
   const thumbs = document.createElement("div");
   thumbs.className = "clipsx-gallery";
   thumbs.setAttribute("role", "group");

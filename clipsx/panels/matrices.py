@@ -182,5 +182,8 @@ def draw_matrices(left: pd.DataFrame, right: pd.DataFrame, one: str, other: str)
     for ax, title, shown in zip(axes, titles, (left, right, right - left), strict=True):
         of = (0.0, "right − left") if title == "difference" else (None, "cosine")
         plots.matrix(shown.iloc[order, order], ax, *of)
-        ax.set_title(f"{title}\nmean off-diagonal {mfi.mean_off_diagonal(shown.to_numpy()):.3f}", fontsize=9)
+        ax.set_title(
+            f"{plots.short(title, 60)}\nmean off-diagonal {mfi.mean_off_diagonal(shown.to_numpy()):.3f}", fontsize=9
+        )
+    plots.plain(figure)
     return figure

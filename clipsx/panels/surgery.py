@@ -179,6 +179,7 @@ class SurgeryPanel(FigurePanel):
             self._sent = {"picture": view.picture.key, "scene": scene}
             ui.chips.scores = view.scores
             self._code.code = view.code()
+            self._ready = (view.picture, s)
 
     # What is heard --------------------------------------------------------------------------------------------------
 
@@ -227,7 +228,13 @@ class SurgeryPanel(FigurePanel):
 
     def _on_stop(self, _: Any = None) -> None:
         self._worker.stop()
+        self._back()
         self._tell(STOPPED, "status")
+
+    def _back(self) -> None:
+        with self._lock:
+            self._picture, self._state = self._ready or (self._picture, self._state)
+        self._fill()
 
     def _on_progress(self, done: int, total: int, words: str) -> None:
         self._ui.progress.max, self._ui.progress.value = total, done

@@ -1,5 +1,7 @@
 """The live panel of Unmix-CLIP: train the projectors, watch classes come apart, look at maps before and after."""
 
+import asyncio
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 import ipywidgets as W
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from clipsx import mfi, paths
 from clipsx.clip import Clip
@@ -18,9 +21,9 @@ from clipsx.datasets import Sample
 from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
-from clipsx.panels.unmix_view import RunView, Unmixing
-from clipsx.panels.worker import Step
-from clipsx.unmix import PROMPTS, Gathered, Projectors, Unmixed, fit, projected_matrix
+from clipsx.panels.unmix_view import Moment, RunView, Unmixing
+from clipsx.panels.worker import Step, Worker
+from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, fit, projected_matrix
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
@@ -32,7 +35,7 @@ class UnmixPanel(FigurePanel):
         clip: the frozen model.
         train, test: features of two splits, from `clipsx.unmix.gather`.
         samples: pictures whose maps are shown.
-        images: the pictures that `train` was gathered from, which the code opens again.
+        images: the pictures that `train` was gathered from, where it does not know them; the code opens them again.
         out: where figures, tables and projectors are written.
         state: entries of `Unmixing`; `UnmixPanel(…, **panel.state)` shows the same again, and goes on with its run.
 
@@ -40,7 +43,6 @@ class UnmixPanel(FigurePanel):
     """
 
     stem, doing = "unmix", "reading the picture"
-    patience = 5.0  # a panel that trains is shown while it trains
 
     def __init__(
         self,
@@ -54,15 +56,15 @@ class UnmixPanel(FigurePanel):
         **state: Any,
     ) -> None:
         super().__init__(out)
-        self.clip, self.train, self.test, self.samples, self.images = clip, train, test, samples, images
+        self.clip, self.train, self.test, self.samples = clip, train, test, samples
+        self.images = train.samples if images is None else images
         self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
-        self.rows: list[dict[str, float]] = []
-        self.projectors: Projectors | None = None
         self._before = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N)
-        self._matrix = self._before  # as the run has it now
+        self._trainer = Worker(self._on_progress, self._on_error, lambda: self._lock(False))
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
+        self._stale: set[str] = set()  # pictures that have to be drawn anew
         self._state = self._checked(updated(Unmixing(), state))
-        self.run = self._state.config  # what the projectors were trained with: the dials may have moved since
+        self._now = Moment(self._state.config, self._before)
         self._build()
         self._adopt(self._state)
 
@@ -106,9 +108,22 @@ class UnmixPanel(FigurePanel):
     @property
     def unmixed(self) -> Unmixed | None:
         """The projectors on their CLIP, `unmixed.clip` the CLIP after them; None before the first epoch."""
-        if self.projectors is None:
-            return None
-        return Unmixed(self.clip, self.projectors, self.train.labels, self.run)
+        return self.view.unmixed
+
+    @property
+    def run(self) -> Config:
+        """What the projectors were trained with: the dials may have moved since."""
+        return self._now.run
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The log of the run, a row per epoch."""
+        return list(self._now.rows)
+
+    @property
+    def projectors(self) -> Projectors | None:
+        """As they stand; None before the first epoch."""
+        return self._now.projectors
 
     def _checked(self, state: Unmixing) -> Unmixing:
         if not 0 <= state.image < len(self.samples):
@@ -120,12 +135,13 @@ class UnmixPanel(FigurePanel):
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
     def _adopt(self, state: Unmixing, news: str = "") -> None:
-        other = self.rows and state.config != self.run
+        other = self._now.rows and state.config != self.run
         super()._adopt(state, "These dials make another run: Train starts it." if other else news)
         self._go.description = "Resume" if self._file.exists() else "Train"
 
     def _steps(self) -> list[Step]:
-        return super()._steps() if self._halt.disabled else []  # after training all is drawn anyway
+        self._stale.update(self._pictures)
+        return super()._steps()
 
     def _heard(self, **change: Any) -> None:
         """Another picture is asked for one of its own labels."""
@@ -140,23 +156,33 @@ class UnmixPanel(FigurePanel):
         return paths.cache() / "unmix" / f"{sha256(words.encode()).hexdigest()[:20]}.pt"
 
     def start(self) -> None:
-        """Train, or go on where the run of these dials was stopped; `wait` waits for it."""
+        """Train, or go on where the run of these dials was stopped; `wait` and `finished` wait for it."""
         if not self._halt.disabled:
             return
-        self._worker.wait()
+        self._trainer.wait()
         self._stopped.clear()
         self._lock(True)
         self._bar.max, self._bar.value, self._began = self._state.epochs, 0, (0.0, 0)
         self._tell("")
-        self._worker.start([("training", self._train)], self._finish)
+        self._trainer.start([("training", self._train)], self._finish)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the end of training; False when `seconds` are over first. An interrupt stops it, nothing is lost."""
+        workers = (self._worker, self._trainer, self._worker)  # what was trained is drawn
         try:
-            return self._worker.wait(seconds)
+            return all(worker.wait(seconds) for worker in workers)
         except KeyboardInterrupt:
             self.stop()
-            return self._worker.wait()
+            return all(worker.wait() for worker in workers)
+
+    async def finished(self) -> None:
+        """Await the end of training, as `wait`; meanwhile the kernel hears Stop and all other controls."""
+        try:
+            while not self.wait(0):
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:  # as an interrupt reaches a cell that awaits
+            self.stop()
+            self.wait()
 
     def stop(self) -> None:
         """Stop after the present batch; what was learned is shown, and the run can go on from its last epoch."""
@@ -165,48 +191,72 @@ class UnmixPanel(FigurePanel):
     def reset(self) -> None:
         """Forget the run of these dials."""
         self.stop()
-        self._worker.wait()
+        self._trainer.wait()
         self._file.unlink(missing_ok=True)
-        self.rows, self.projectors, self._bar.value, self._eta.value = [], None, 0, ""
-        self._matrix = self._before
+        self._now, self._bar.value, self._eta.value = Moment(self._state.config, self._before), 0, ""
         self._adopt(self._state)
 
     def _train(self) -> None:
-        self.rows, self.run = [], self._state.config
-        self.projectors, self.rows = fit(
-            self.train.positions, self.train.present, self.text, self.train.labels, self.run,
-            self._on_epoch, self._stopped.is_set, self._file,
-        )  # fmt: skip
+        run, asked = self._state.config, 0
+        self._now = Moment(run, self._before, self._known())
+        start = len(self._now.rows) * self._batches
+
+        def stop() -> bool:
+            nonlocal asked
+            asked += not self._stopped.is_set()
+            return self._stopped.is_set()
+
+        projectors, rows = fit(
+            self.train.positions,
+            self.train.present,
+            self.text,
+            self.train.labels,
+            run,
+            self._on_epoch,
+            stop,
+            self._file,
+        )
+        self._now = Moment(run, self._cosines(projectors), tuple(rows), projectors, start + asked)
+
+    @property
+    def _batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.train.present) // self._now.run.batch)
+
+    def _known(self) -> tuple[dict[str, float], ...]:
+        """The epochs that the checkpoint knows; what is wrong with one is for `fit` to say."""
+        try:
+            return tuple(torch.load(self._file, map_location="cpu", weights_only=True)["log"])
+        except Exception:
+            return ()
+
+    def _cosines(self, projectors: Projectors) -> Float[np.ndarray, "N N"]:
+        return np.asarray(projected_matrix(projectors, self.text[1]).cpu())
 
     def _lock(self, trains: bool) -> None:
         self._go.disabled, self._halt.disabled, self._reset.disabled = trains, not trains, trains
 
-    def _on_end(self) -> None:
-        self._lock(False)
-
     def _on_epoch(self, row: dict[str, float], projectors: Projectors) -> None:
+        """Training goes on in `projectors`: what is shown of an epoch is a copy."""
         now, epoch, last = time.monotonic(), int(row["epoch"]), self.run.epochs
         if not self._began[0]:
             self._began = (now, epoch)
-        self.rows.append(row)
         self._bar.value = epoch
         pace = (now - self._began[0]) / max(1, epoch - self._began[1])
         self._eta.value = f"epoch {epoch} of {last}, {pace * (last - epoch):.0f} s to go"
-        if now - self._drawn > PAUSE or epoch == last:
-            self._matrix = np.asarray(projected_matrix(projectors, self.text[1]).cpu())
-            self._draw(["curves"])
+        copied, rows = copy.deepcopy(projectors).eval(), (*self._now.rows, row)
+        self._now = Moment(self.run, self._cosines(copied), rows, copied, epoch * self._batches)
+        if now - self._drawn > PAUSE:
+            self._stale.add("curves")
+            if not self._worker.busy:  # else it draws them before it ends, or the next epoch does
+                self._worker.start([(self.doing, self._draw)], lambda: None)
             self._drawn = time.monotonic()
 
     def _finish(self) -> None:
-        if self.projectors is not None:
-            self._matrix = np.asarray(projected_matrix(self.projectors, self.text[1]).cpu())
-        self._go.description = "Resume" if 0 < len(self.rows) < self.run.epochs else "Train"
-        self._bar.value = len(self.rows)
-        self._eta.value = f"{len(self.rows)} of {self.run.epochs} epochs"
-        self._draw()
-        self._code.code = self.code()
-        self._words.value = spoken(self.sentence())
-        self._tell("")
+        rows, last = self._now.rows, self.run.epochs
+        self._go.description = "Resume" if 0 < len(rows) < last else "Train"
+        self._bar.value, self._eta.value = len(rows), f"{len(rows)} of {last} epochs"
+        self._adopt(self._state)
 
     # To take away ---------------------------------------------------------------------------------------------------
 
@@ -214,13 +264,17 @@ class UnmixPanel(FigurePanel):
     def view(self) -> RunView:
         """The run as it stands now, under the present state."""
         return RunView(
-            self.clip, self.unmixed, self.train, self.test, self.samples, self.images, self._state, self.run,
-            tuple(self.rows), self._before, self._matrix,
-        )  # fmt: skip
+            self.clip, self.train, self.test, self.samples, self.images, self._state, self._before, self._now
+        )
 
-    def _draw(self, parts: Sequence[str] = ("curves", "maps")) -> None:
-        for part in parts:
-            self._pictures[part].value = png_of(self.view.figure([part]))
+    def _draw(self) -> None:
+        """Draw what is stale, each from the run and the state of its moment; more may become stale meanwhile."""
+        while self._stale:
+            part, view = self._stale.pop(), self.view
+            self._pictures[part].value = png_of(view.figure([part]))
+            if part == "maps":
+                self._words.value = spoken(view.sentence())
+            self._code.code = view.code()
 
     def sentence(self) -> str:
         """`RunView.sentence` of what the panel shows."""

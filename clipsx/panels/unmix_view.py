@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from clipsx.metrics import mean_average_precision, msc
 from clipsx.panels.base import label_map
 from clipsx.panels.code import recipe
 from clipsx.panels.state import Entries
-from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed
+from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def draw_curves(
         ax.set_title(words, fontsize=10)
     axes[2].set_ylim(min(0, start) - 0.02, max(1, start))
     shown = pd.DataFrame(after, list(labels), list(labels)).iloc[order, order]
-    plots.matrix(shown, axes[3]).set_title("labels, after" if log else "labels, before", fontsize=10)
+    plots.matrix(shown, axes[3]).set_title(f"labels, {'before' if after is before else 'after'}", fontsize=10)
 
 
 def draw_maps(
@@ -70,7 +71,7 @@ def draw_maps(
 ) -> None:
     """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
     mask, blank = sample.masks.get(label), np.zeros(sample.size[::-1], np.float32)
-    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {label}")
+    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
     shown = {"before": (before, "clip")}
     if after is not None:
         shown |= {"after": (after, "clip"), "after + surgery": (after, "clip-surgery+code")}
@@ -84,29 +85,48 @@ def draw_maps(
 
 
 @dataclass(frozen=True, eq=False)
+class Moment:
+    """A run at one moment: what it is trained with (the dials may have moved since) and what has come of it."""
+
+    run: Config
+    after: Float[np.ndarray, "N N"]  # the labels' cosines
+    rows: tuple[dict[str, float], ...] = ()  # one per epoch
+    projectors: Projectors | None = None  # None before the first epoch
+    batches: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class RunView:
     """A run of the projectors as it stands, under a panel's state."""
 
     clip: Clip
-    unmixed: Unmixed | None  # None before the first epoch
     train: Gathered
     test: Gathered
     samples: Sequence[Sample]
     images: Sequence[Sample] | None  # that `train` is of
     state: Unmixing
-    run: Config  # what the projectors were trained with: the dials may have moved since
-    rows: tuple[dict[str, float], ...]  # one per epoch
     before: Float[np.ndarray, "N N"]  # the labels' cosines
-    after: Float[np.ndarray, "N N"]
+    now: Moment
+
+    @cached_property
+    def unmixed(self) -> Unmixed | None:
+        """The projectors on their CLIP; None before the first epoch."""
+        run, projectors = self.now.run, self.now.projectors
+        return None if projectors is None else Unmixed(self.clip, projectors, self.train.labels, run)
+
+    @property
+    def run(self) -> Config:
+        """What the projectors were trained with; before that, what the dials say."""
+        return self.state.config if self.now.projectors is None else self.now.run
 
     def sentence(self) -> str:
         """What came out, in words, on the test images."""
         if self.unmixed is None:
             return "Nothing is trained yet."
         p = self.unmixed.probabilities(self.test.positions, self.test.labels).numpy()  # (n, N)
-        found, change = mean_average_precision(p, self.test.present), mfi.difference(self.before, self.after)
+        found, change = mean_average_precision(p, self.test.present), mfi.difference(self.before, self.now.after)
         return (
-            f"After {len(self.rows)} epochs the mean off-diagonal of the labels is {change['before']:.3f} → "
+            f"After {len(self.now.rows)} epochs the mean off-diagonal of the labels is {change['before']:.3f} → "
             f"{change['after']:.3f} ({change['relative']:+.0f} %); mAP on {len(p)} test images {found:.1f} %."
         )
 
@@ -114,7 +134,7 @@ class RunView:
         """Losses, mAP, mean off-diagonal and the similarity matrix; below, the photo and its maps."""
         figure, axes = plots.row(4, len(parts), height=3 * len(parts), squeeze=False)
         if "curves" in parts:
-            draw_curves(axes[0], self.rows, self.train.labels, self.before, self.after, self.state.epochs)
+            draw_curves(axes[0], self.now.rows, self.train.labels, self.before, self.now.after, self.run.epochs)
         if "maps" in parts:
             sample, after = self.samples[self.state.image], self.unmixed and self.unmixed.clip
             draw_maps(axes[-1], sample, self.state.label, self.train.labels, self.clip, after)
@@ -122,12 +142,13 @@ class RunView:
 
     def table(self) -> pd.DataFrame:
         """A row per epoch, with what made it."""
-        return pd.DataFrame(self.rows).assign(**self.provenance())
+        return pd.DataFrame(self.now.rows).assign(**self.provenance())
 
     def provenance(self) -> dict[str, Any]:
         """CLIP, data, and the configuration of the run that is shown."""
         return self.train.about | asdict(self.run) | {"prompts": " / ".join(PROMPTS)}
 
     def code(self) -> str:
-        """Code that trains the projectors that are shown, or those that Train would, and draws the figure."""
-        return recipe("unmix", view=self, run=self.run if self.rows else self.state.config)
+        """Code that trains the projectors that are shown and draws the figure."""
+        whole = self.run.epochs * -(-len(self.train.present) // self.run.batch)
+        return recipe("unmix", view=self, run=self.run, batches=self.now.batches, whole=whole)

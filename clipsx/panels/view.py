@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -170,12 +169,13 @@ def draw_view(
         words = ["mSC {:.1f} %, IoU {:.1f} %".format(*score) for score in scores]
     spread = at_pixels(stretched(attention)[None], size)
     axes[0].imshow(sample.image)
-    axes[0].set(xticks=[], yticks=[], xlabel=shorten(", ".join(sample.labels), 36, placeholder=" …"))
-    axes[0].set_title(f"{label or EMPTY}\n{sample.name}", fontsize=10)
+    axes[0].set(xticks=[], yticks=[], xlabel=plots.short(", ".join(sample.labels), 36))
+    axes[0].set_title(f"{plots.short(label) or EMPTY}\n{plots.short(sample.name)}", fontsize=10)
     under = [*words, share_inside(attention, covered)]
     for ax, title, shown, said in zip(axes[1:], titles, [*maps, *spread], under, strict=True):
         plots.overlay(sample.image, shown, ax, opacity, mask, "\n".join(title)).set_xlabel(said)
     plots.ring(anchor, grid, size, ax=axes[3])
+    plots.plain(*axes)
 
 
 def stretched(attention: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
+from clipsx.plots.texts import plain, short
+
 COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
 PALETTE = "colorblind"  # of lines and bars
 MARKERS = "osD^v"
@@ -57,6 +59,7 @@ def overlay(
     ax.set(xticks=[], yticks=[])
     if title is not None:
         ax.set_title(title, fontsize=10)
+    plain(ax)
     return ax
 
 
@@ -90,6 +93,7 @@ def intervals(
         ax.axvline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
     if hue:
         ax.legend(title=hue, fontsize=8, title_fontsize=8)
+    plain(ax)
     return ax
 
 
@@ -103,6 +107,7 @@ def lines(
         errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
     )  # fmt: skip
     ax.legend(fontsize=8)
+    plain(ax)
     return ax
 
 
@@ -126,7 +131,12 @@ def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **optio
     """seaborn's table of colours: even steps of lightness, or two colours that part at `centre`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
-        return sns.heatmap(table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, ax=_axes(ax), **options)
+        cmap = COLOURS if centre is None else "PuOr_r"
+        ax = sns.heatmap(
+            table.rename(short, axis=0).rename(short, axis=1), cmap=cmap, center=centre, ax=_axes(ax), **options
+        )
+    plain(ax, *(drawn.colorbar.ax for drawn in ax.collections if drawn.colorbar))
+    return ax
 
 
 def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
@@ -171,4 +181,6 @@ def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str 
     """How a column is distributed, each group of `hue` scaled to the same area."""
     shades = PALETTE if hue else None
     options = {"bins": 30, "stat": "density", "common_norm": False, "element": "step"}
-    return sns.histplot(table, x=value, hue=hue, palette=shades, ax=_axes(ax), **options)
+    ax = sns.histplot(table, x=value, hue=hue, palette=shades, ax=_axes(ax), **options)
+    plain(ax)
+    return ax

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx.plots.axes import overlay, ring
+from clipsx.plots.texts import plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
             pixels = (cell.image.height, cell.image.width)
             shown, opacity = (np.zeros(pixels), 0.0) if cell.map is None else (cell.map, cell.opacity)
             overlay(cell.image, shown, ax, opacity, cell.outline)
-            ax.set_title(cell.title, fontsize=4 * side, parse_math=False)
+            ax.set_title(cell.title, fontsize=4 * side)
             if cell.ring is not None:
                 ring(*cell.ring, pixels, ax)
+    plain(figure)
     return figure

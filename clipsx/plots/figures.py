@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
+from clipsx.plots.texts import plain
 
 
 def row(columns: int, rows: int = 1, height: float = 3.2, width: float = 13, **options: Any) -> tuple[Figure, Any]:
@@ -25,6 +26,7 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
         if floor is not None:
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
             ax.legend(fontsize=8)
+    plain(figure)
     return figure
 
 
@@ -42,6 +44,7 @@ def ablation(table: pd.DataFrame) -> Figure:
     axes[1].legend(title="", fontsize=8)
     for ax in axes:
         ax.grid(axis="y", linewidth=0.4)
+    plain(figure)
     return figure
 
 
@@ -56,4 +59,5 @@ def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
     lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")
     for ax in axes:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain(figure)
     return figure

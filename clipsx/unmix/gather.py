@@ -26,7 +26,8 @@ POSITIONS = Reading("clip")
 class Gathered:
     """Images as training and scoring read them, and what tables say of them.
 
-    positions: (n, P, D), from `gather` a memory map of float16; cls: class features (n, D); present: labels 0 / 1.
+    positions: (n, P, D), from `gather` a memory map of float16; cls: class features (n, D); present: labels 0 / 1;
+    samples: the images, where they are known.
     """
 
     positions: Shaped[np.ndarray, "n P D"]
@@ -34,6 +35,7 @@ class Gathered:
     present: Shaped[np.ndarray, "n N"]
     labels: tuple[str, ...] = ()
     about: dict[str, str] = field(default_factory=dict)
+    samples: Sequence[Sample] | None = None
 
 
 def gather(
@@ -62,7 +64,8 @@ def gather(
     whole = np.load(place.file, mmap_mode="r")  # (n, 1 + P, D): the class feature stands first
     present = np.array([[label in names for label in asked] for names in about["labels"]], dtype=np.int64)
     told = {"positions": "method clip, computed once, no augmentation", "image_size": f"{size}×{size}"}
-    return Gathered(whole[:, 1:], whole[:, 0], present, asked, clip.describe() | datasets.described(samples) | told)
+    about = clip.describe() | datasets.described(samples) | told
+    return Gathered(whole[:, 1:], whole[:, 0], present, asked, about, samples)
 
 
 def _compute(clip: Clip, samples: Sequence[Sample], size: int, place: Entry, words: str | None) -> dict[str, Any]:

@@ -1,17 +1,6 @@
 """A notebook's panel in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
 
-import json
-import os
-import secrets
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +9,7 @@ import pytest
 
 from helpers import noise
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-
 NOTEBOOKS = ("01_background_preference", "03_clip_surgery_live")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-# Runs the notebook through JupyterLab itself: a menu clicked before the kernel is joined would ask for another kernel.
-# What hangs (a dialog, a kernel that died) ends with the words on the screen.
-RUN_ALL = """() => {
-    const run = async () => {
-        const notebook = window.jupyterapp.shell.currentWidget;
-        await notebook.context.ready;
-        await notebook.sessionContext.ready;
-        await notebook.sessionContext.session.kernel.info;
-        await window.jupyterapp.commands.execute("notebook:run-all-cells");
-    };
-    const stuck = (_, fail) => setTimeout(() => fail(new Error(document.body.innerText.slice(-3000))), 300_000);
-    return Promise.race([run(), new Promise(stuck)]);
-}"""
 # Presses a key on an element and gives the milliseconds until the pictures are drawn anew.
 PRESS = """([element, root, key]) => new Promise((resolve) => {
     const start = performance.now();
@@ -56,9 +26,8 @@ PASTE = """([element, bytes, type]) => {
 
 
 @pytest.fixture(scope="module")
-def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def page(repo: Path, lab: Any) -> Any:
     """The notebook's set-up and its panels, run, in a page of 1280 × 900 (`test_notebooks` runs the rest of it)."""
-    folder = tmp_path_factory.mktemp("lab")
     name = next((n for n in NOTEBOOKS if (repo / "notebooks" / f"{n}.ipynb").is_file()), None)
     if name is None:
         pytest.skip("no notebook with a panel")
@@ -66,74 +35,10 @@ def page(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     kept = [*code[:2], *(cell for cell in code[2:] if "SurgeryPanel(" in cell.source)]
     notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell in kept]
-    nbformat.write(notebook, folder / "live.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    own = {
-        name: str(folder / ".jupyter" / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    }
-    options = {
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": str(port),
-        "ServerApp.root_dir": str(folder),
-        "ServerApp.allow_root": "True",
-        "ServerApp.open_browser": "False",
-        "IdentityProvider.token": token,
-        "LabApp.expose_app_in_browser": "True",
-        "LabApp.news_url": "None",
-        "LabServerApp.workspaces_dir": str(folder / ".workspaces"),
-        "LabServerApp.user_settings_dir": str(folder / ".settings"),
-    }
-    log = (folder / "lab.log").open("wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())],
-        env=os.environ | own | {"PYTHONPATH": os.pathsep.join([str(repo), os.environ.get("PYTHONPATH", "")])},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        _wait(f"http://127.0.0.1:{port}/api?token={token}", server)
-        _start_kernel(f"http://127.0.0.1:{port}", token)
-        with sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-            page.set_default_timeout(300_000)
-            page.errors = []
-            page.on("pageerror", lambda error: page.errors.append(str(error)))
-            page.goto(f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token={token}")
-            page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-            page.evaluate(RUN_ALL)
-            page.locator(".clipsx-strip canvas").first.wait_for()
-            page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
-            page.set_default_timeout(60_000)
-            yield page
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
-
-
-def _start_kernel(url: str, token: str) -> None:
-    """Give the notebook its kernel before the page opens, so that JupyterLab joins it and asks nothing."""
-    session = {"path": "live.ipynb", "name": "live.ipynb", "type": "notebook", "kernel": {"name": "python3"}}
-    headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{url}/api/sessions", json.dumps(session).encode(), headers)
-    urllib.request.urlopen(request, timeout=120).close()
-
-
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        assert server.poll() is None, "JupyterLab ended"
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail("JupyterLab did not answer")
+    page = lab.opened("live", notebook)
+    page.locator(".clipsx-strip canvas").first.wait_for()
+    page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
+    return page
 
 
 @pytest.fixture

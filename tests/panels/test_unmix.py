@@ -41,7 +41,7 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     assert log == panel.rows
     assert all(torch.equal(a, b) for a, b in zip(projectors.parameters(), panel.projectors.parameters(), strict=True))
     matrix = unmix.projected_matrix(projectors, panel.text[1])
-    assert np.allclose(panel._matrix, matrix, atol=1e-6)
+    assert np.allclose(panel._now.after, matrix, atol=1e-6)
     assert f"{mfi.mean_off_diagonal(matrix):.3f}" in panel._words.value
     assert panel._bar.value == 3 and not panel._go.disabled and panel._halt.disabled
     label = world.labels.index(panel.state["label"])
@@ -112,7 +112,7 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     again = unmix.Unmixed.load(panel.out / "unmixed", parts[0], parts[1].labels)
     assert again.clip.describe() == panel.unmixed.clip.describe()
     assert "image/png" in panel._repr_mimebundle_()
-    assert "# images: those that `train` was gathered from" in panel.code()  # no `images` were given
+    assert "images = clipsx.datasets.load('sketchbook'" in panel.code()  # what was gathered knows its pictures
     panel.restore({"lr": 1e-4})  # dials for the next run do not change what was trained
     assert panel.wait(60) and panel.unmixed.config.lr == 1e-3 and set(panel.table()["lr"]) == {1e-3}
     panel.restore({"lr": 1e-3})

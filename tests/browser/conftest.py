@@ -1,0 +1,135 @@
+"""JupyterLab with a headless Chromium before it: notebooks are opened and run there as a person does it."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+KERNEL = {"name": "python3", "display_name": "Python 3"}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+# Runs the notebook through JupyterLab itself: a menu clicked before the kernel is joined would ask for another kernel.
+# What hangs (a dialog, a kernel that died) ends with the words on the screen.
+RUN_ALL = """(whole) => {
+    const run = async () => {
+        const notebook = window.jupyterapp.shell.currentWidget;
+        await notebook.context.ready;
+        await notebook.sessionContext.ready;
+        await notebook.sessionContext.session.kernel.info;
+        const done = window.jupyterapp.commands.execute("notebook:run-all-cells");
+        if (whole) await done;
+    };
+    const stuck = (_, fail) => setTimeout(() => fail(new Error(document.body.innerText.slice(-3000))), 300_000);
+    return Promise.race([run(), new Promise(stuck)]);
+}"""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab and a browser."""
+
+    folder: Path
+    url: str
+    token: str
+    browser: Any
+
+    def opened(self, name: str, notebook: nbformat.NotebookNode | list[str], whole: bool = True) -> Any:
+        """A page of 1280 × 900 with a notebook, or code cells of these texts, that ran; not `whole`: it still runs."""
+        if isinstance(notebook, list):
+            cells = [nbformat.v4.new_code_cell(text) for text in notebook]
+            notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+        nbformat.write(notebook, self.folder / f"{name}.ipynb")
+        self._start_kernel(f"{name}.ipynb")
+        page = self.browser.new_page(viewport={"width": 1280, "height": 900})
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.set_default_timeout(300_000)
+        page.errors = []
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.goto(f"{self.url}/lab/tree/{name}.ipynb?token={self.token}&reset")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        page.evaluate(RUN_ALL, whole)
+        page.set_default_timeout(60_000)
+        return page
+
+    def ask(self, path: str, method: str = "GET", data: dict[str, Any] | None = None) -> Any:
+        """The answer of Jupyter's own interface; None where it says nothing."""
+        headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
+        body = None if data is None else json.dumps(data).encode()
+        request = urllib.request.Request(f"{self.url}/api/{path}", body, headers, method=method)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def _start_kernel(self, path: str) -> None:
+        """Give the notebook its kernel before the page opens, so that JupyterLab joins it and asks nothing."""
+        self.ask("sessions", "POST", {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}})
+
+
+@pytest.fixture(scope="session")
+def lab(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab, its settings its own, and a Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("lab")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {
+        name: str(folder / ".jupyter" / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": str(port),
+        "ServerApp.root_dir": str(folder),
+        "ServerApp.allow_root": "True",
+        "ServerApp.open_browser": "False",
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": "True",
+        "LabApp.news_url": "None",
+        "LabServerApp.workspaces_dir": str(folder / ".workspaces"),
+        "LabServerApp.user_settings_dir": str(folder / ".settings"),
+    }
+    log = (folder / "lab.log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())],
+        env=os.environ | own | {"PYTHONPATH": os.pathsep.join([str(repo), os.environ.get("PYTHONPATH", "")])},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        _wait(f"http://127.0.0.1:{port}/api?token={token}", server)
+        with sync_api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+            yield Lab(folder, f"http://127.0.0.1:{port}", token, browser)
+            browser.close()
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "JupyterLab ended"
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail("JupyterLab did not answer")

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from clipsx.datasets.folder import Folder
-from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, labels_of, recipe_of
+from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, has, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # without `open`: a star import would hide Python's own
     "BUILT_IN", "VOC", "VOCABULARIES", "Dataset", "Folder", "Sample", "Sketchbook", "Subset", "Vocabulary",
-    "code_of", "described", "fingerprint_of", "labels_of", "load", "recipe_of", "tuning_and_test", "vocabulary",
+    "code_of", "described", "fingerprint_of", "has", "labels_of", "load", "recipe_of", "tuning_and_test", "vocabulary",
 ]  # fmt: skip
 
 

@@ -13,10 +13,12 @@ from clipsx.datasets import masks as pictured
 from clipsx.datasets.lines import classes, listed, spelled
 from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import VOCABULARIES
 from clipsx.images import decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MASKS = "masks"
+ASKED = "voc-20"  # of pictures that name no labels
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -32,6 +34,7 @@ class Folder(Sequence[Sample]):
     picture for each label, named after it (`boat.png`), white where the object is, mid-grey (64 … 191) where pixels
     count nowhere; cut-outs and other masks are read as `masks.regions` says. root: the folder; labels: given instead to
     every picture without a text file or masks. Hidden files are not looked at.
+    Where none names a label, the classes of `ASKED` are what the pictures are asked for.
     Errors: FileNotFoundError when there is no such folder, ValueError when no picture is in it; when a part is opened,
     those of `images.decode`, and ValueError for a mask of another size than its picture.
     """
@@ -46,7 +49,8 @@ class Folder(Sequence[Sample]):
             raise ValueError(f"{self.root} holds no pictures ({', '.join(SUFFIXES)}).")
         self.given = listed(labels)
         named = (label for file in self.files for label in self._labels(file))
-        self.labels = tuple(dict.fromkeys([*self.given, *sorted(named)]))
+        self.named = tuple(dict.fromkeys([*self.given, *sorted(named)]))
+        self.labels = self.named or VOCABULARIES[ASKED]
 
     def _masks(self, file: Path) -> list[tuple[str, Path]]:
         """The label and the file of every mask; two files of one label are one mask."""
@@ -76,7 +80,7 @@ class Folder(Sequence[Sample]):
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""
-        parts = {"labels": self.labels, "masks": any(self._masks(file) for file in self.files)}
+        parts = {"labels": self.named, "masks": any(self._masks(file) for file in self.files)}
         return {"data": f"folder {self.root.absolute().name} n={len(self)}{lacking(parts)}"}
 
     def fingerprint(self) -> str:

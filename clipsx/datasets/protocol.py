@@ -36,6 +36,19 @@ def labels_of(samples: Sequence[Sample]) -> tuple[str, ...]:
     return tuple(getattr(samples, "labels", ()))
 
 
+def has(samples: Sequence[Sample], part: str) -> bool:
+    """Whether any sample has "labels" or "masks"; where none has, a line says what is left out.
+
+    Errors: ValueError for another part.
+    """
+    if part not in ("labels", "masks"):
+        raise ValueError(f"part must be 'labels' or 'masks', not {part!r}.")
+    found = any(getattr(samples[n], part) for n in range(len(samples)))
+    if not found:
+        print(f"Left out: it needs {part}, and no picture of {described(samples)['data']} has any.")
+    return found
+
+
 def described(samples: Sequence[Sample]) -> dict[str, str]:
     """What a table prints about its data; of a plain sequence the number of samples."""
     describe = getattr(samples, "describe", None)

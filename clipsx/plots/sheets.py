@@ -27,10 +27,10 @@ WIDE, PIXELS = 5, 800  # in `explained`: pictures side by side, the photo's long
 
 
 def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
-    """The first samples with a mask, those with two labels or more before the others."""
-    found = [samples[i] for i in range(min(len(samples), 10 * count))]
-    found = [sample for sample in found if sample.masks]
-    return sorted(found, key=lambda sample: len(sample.masks) < 2)[:count]
+    """The first samples with a mask, those with two labels or more before the others; the first, where none has one."""
+    first = [samples[i] for i in range(min(len(samples), 10 * count))]
+    found = [sample for sample in first if sample.masks]
+    return sorted(found or first, key=lambda sample: len(sample.masks) < 2)[:count]
 
 
 def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np.ndarray, "H W"]]:
@@ -43,6 +43,7 @@ def methods(
 ) -> list[list[Cell]]:
     """A row per sample and present label: the photo with the true region, then the map of each reading.
 
+    Of a sample without masks the label is shown that the class feature finds most likely.
     labels: what every image is asked for; readings of methods that the tower cannot serve are left out.
     Source: CLIP Surgery, raw and repaired maps side by side.
     """
@@ -51,12 +52,14 @@ def methods(
     shown = [r for r in readings(asked) if not all(clip.tower.refuses(row) for row in rows_of(r.method))]
     for sample in samples:
         seen = clip.encode_readings(clip.prepare(sample.image), shown)
-        for label in [label for label in sample.masks if label in names][:2]:
-            row = [Cell(sample.image, None, sample.masks[label], label)]
+        likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
+        for label in [label for label in sample.masks if label in names][:2] or [likely]:
+            mask = sample.masks.get(label)
+            row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
                 sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
                 title = reading.title.replace(" +", "\n+")
-                row.append(Cell(sample.image, _pixels(minmax(sim), sample.image)[0], sample.masks[label], title))
+                row.append(Cell(sample.image, _pixels(minmax(sim), sample.image)[0], mask, title))
             rows.append(row)
     return rows
 

@@ -1,9 +1,11 @@
 """What data sets say about themselves, and what is said of a plain list."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clipsx import datasets
 from clipsx.datasets import VOC, Dataset, Folder, Sample, Sketchbook, Subset
@@ -104,3 +106,20 @@ def test_a_sequence_that_says_part_of_it():
         labels = ("cat", "dog")
 
     assert datasets.labels_of(Named()) == ("cat", "dog") and datasets.described(Named()) == {"data": "0 given samples"}
+
+
+def test_what_a_data_set_lacks_is_said_once_it_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    folder = datasets.Folder(tmp_path)
+    assert not datasets.has(folder, "masks")
+    assert not datasets.has(folder, "labels")
+    assert capsys.readouterr().out.count("Left out: it needs") == 2
+    assert folder.labels == datasets.VOCABULARIES["voc-20"]  # what it is asked for
+    assert folder[0].labels == ()
+    (tmp_path / "one.txt").write_text("cat")
+    named = datasets.Folder(tmp_path)
+    assert datasets.has(named, "labels") and named.labels == ("cat",)
+    assert datasets.has(datasets.Sketchbook(length=2), "masks")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="'labels' or 'masks', not 'mask'"):
+        datasets.has(named, "mask")

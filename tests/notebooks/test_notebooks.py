@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from clipsx.datasets import Sketchbook
 from clipsx.reproduce import find, inject, run
 
 IMAGES = 8
@@ -51,3 +52,21 @@ def test_runs(path: Path, tmp_path: Path) -> None:
     for file in result.files:
         assert file.stat().st_size > 0
         assert file.suffix != ".png" or file.with_suffix(".pdf").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
+    """What needs them is left out, with a word; the rest runs."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for sample in Sketchbook(seed=3, length=4):
+        sample.image.save(pictures / f"{sample.name}.png")
+    given = {"DATASET": "folder", "ROOT": str(pictures), "IMAGES": 4, "TRAIN": 4}
+    out = tmp_path / "out"
+    out.mkdir()
+    result = run(path, out, given, timeout=300)
+    assert result.errors == []
+    left_out = {"01": "masks", "02": "masks", "04": "labels", "06": "labels"}.get(path.stem[:2])
+    said = re.findall(r"Left out: it needs (\w+)", result.page.read_text(encoding="utf-8"))
+    assert set(said) == ({left_out} if left_out else set())

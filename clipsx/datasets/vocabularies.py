@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clipsx import paths
 from clipsx.datasets.lines import BACKGROUND as GROUNDS
-from clipsx.datasets.lines import classes, listed
+from clipsx.datasets.lines import IGNORED, classes, listed
 from clipsx.messages import nearest
 
 BACKGROUND = "background:"
@@ -45,8 +45,8 @@ class Vocabulary:
                 raise ValueError(f"{path}, line {number}: {text!r} holds a query without words.")
             if text.startswith(BACKGROUND):
                 background += words
-            elif not found and words[0].lower() in GROUNDS:
-                background += ("background", *words[1:])
+            elif not found and words[0].lower() in IGNORED | GROUNDS:
+                background += () if words[0].lower() in IGNORED else ("background", *words[1:])
             elif words[0] in found:
                 raise ValueError(f"{path}, line {number}: the class {words[0]!r} is there twice.")
             else:

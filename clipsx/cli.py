@@ -89,9 +89,10 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _lab(options: argparse.Namespace) -> int:
     import nbformat
 
-    from clipsx import paths
+    from clipsx import datasets, paths
     from clipsx.reproduce import PATIENT, find, inject, parameters
 
+    datasets.check(options.dataset or "sketchbook", options.root)
     given, folder = parameters(**_stated(options)), paths.notebooks()
     if options.dir is not None or given or not os.access(folder, os.W_OK) or "site-packages" in folder.parts:
         # Work on copies: installed notebooks stay as they are, and chosen parameters stand in the copies' own cells.

@@ -43,15 +43,20 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
     Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for the built-in
     one with it, and for options it does not have; else those of `Sketchbook`, `VOC` and `Folder`.
     """
-    if name not in DATASETS:
-        raise ValueError(f"Unknown data set {name!r}{nearest(name, DATASETS)}.")
-    if (root is None) != (name == "sketchbook"):
-        need = "is built in and takes no root" if root is not None else "lies on disk: say where, root=…"
-        raise ValueError(f"The data set {name!r} {need}.")
+    check(name, root)
     try:
         return DATASETS[name](*() if root is None else (root,), **options)
     except TypeError as error:
         raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
+
+
+def check(name: str, root: str | PathLike[str] | None = None) -> None:
+    """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, one in memory with."""
+    if name not in DATASETS:
+        raise ValueError(f"Unknown data set {name!r}{nearest(name, DATASETS)}.")
+    if (root is None) != (name == "sketchbook"):
+        need = f"is built in and takes no root ({root})" if root is not None else "lies on disk: say where, root=…"
+        raise ValueError(f"The data set {name!r} {need}.")
 
 
 def open(recipe: Mapping[str, Any]) -> Any:
@@ -60,6 +65,8 @@ def open(recipe: Mapping[str, Any]) -> Any:
     Errors: those of `load`.
     """
     if recipe["dataset"] == "subset":
+        if "root" in recipe:
+            raise ValueError("A subset takes no root: give it to the data set that it is of.")
         return Subset(open(recipe["of"]), recipe["indices"], recipe["part"])
     options = {name: value for name, value in recipe.items() if name != "dataset"}
     return load(recipe["dataset"], **options)

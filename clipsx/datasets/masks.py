@@ -80,7 +80,7 @@ def _cut_out(pixels: Int[np.ndarray, "H W 4"], name: str) -> Regions:
     return shown, np.zeros_like(shown)
 
 
-def _kinds(kinds: Int[np.ndarray, "H W"], void: Bool[np.ndarray, "H W"], name: str) -> Regions:
+def _kinds(kinds: Num[np.ndarray, "H W"], void: Bool[np.ndarray, "H W"], name: str) -> Regions:
     """Of places in a palette, or colours, the one that is not 0 and not void."""
     count = len(np.unique(kinds[(kinds != 0) & ~void]))
     if count > 1:

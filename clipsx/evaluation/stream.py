@@ -1,8 +1,8 @@
 """The one loop over a data set: pictures in batches, one walk of the tower a batch, rows of measures as they come."""
 
 import hashlib
-import json
 import signal
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -20,17 +20,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from clipsx import datasets, paths
+from clipsx import datasets
 from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
+from clipsx.evaluation.parts import Parts
 from clipsx.features import DenseFeatures
-from clipsx.images import Picture
+from clipsx.images import Picture, PictureError
 from clipsx.maps import minmax, upsample
+from clipsx.messages import brief
 from clipsx.reading import Reading
 from clipsx.weights import digest
 
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
+NAMED = 3  # of the pictures that cannot be read
 Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
 
@@ -67,6 +70,15 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
+class Unread:
+    """A picture that cannot be read: its place in the data set, what tables would call it, and why."""
+
+    number: int
+    name: str
+    error: Exception
+
+
+@dataclass(frozen=True, eq=False)
 class Measure:
     """A small function from one look to rows, and what it needs to be seen.
 
@@ -100,27 +112,38 @@ def stream(
     size: what the model reads, as in `Clip.prepare`; batch: pictures at a time; workers: processes that open pictures
     (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a run that
     was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made it.
-    Errors: ValueError for no picture, for a measure that gave no row, and for a folder of another run, saying what
-    differs; those of `Clip`.
+    Pictures that cannot be read are left out: a warning names the first few, and `data` says how many.
+    Errors: ValueError for no picture (or none that can be read), for a measure that gave no row, and for a folder of
+    another run, saying what differs; those of `Clip`.
     """
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
-    keep = None if folder is None else _Parts(Path(folder), _made(clip, samples, measures, size), measures)
+    keep = None if folder is None else Parts(Path(folder), _made(clip, samples, measures, size), _names(measures))
     starts = range(0, len(samples), PART)
     kept = {} if keep is None else {start: keep.read(start) for start in starts}
     parts = {start: tables for start, tables in kept.items() if tables is not None}  # a table per measure each
     missing = {s: range(s, min(s + PART, len(samples))) for s in starts if s not in parts}
     numbers = [number for part in missing.values() for number in part]
-    seen = looks(clip, samples, measures, size=size, batch=batch, workers=workers, numbers=numbers)
+    unread = {start: [] if keep is None else keep.unread(start) for start in parts}  # a line for each picture
+    seen = _seen(clip, samples, measures, size, batch, workers, numbers)
     bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
     with _told(), closing(seen), closing(bar):
         looked = iter(bar)
         for start, part in missing.items():
-            rows = [[_rows(measure, look) for measure in measures] for look in islice(looked, len(part))]
-            parts[start] = [_joined(tables) for tables in zip(*rows, strict=True)]
+            rows: list[list[pd.DataFrame]] = [[] for _ in measures]
+            unread[start] = []
+            for look in islice(looked, len(part)):
+                if isinstance(look, Unread):
+                    unread[start].append(f"{look.name} ({brief(look.error, 120)})")
+                    continue
+                for tables, measure in zip(rows, measures, strict=True):
+                    tables.append(_rows(measure, look))
+            parts[start] = [_joined(tables) for tables in rows]
             if keep is not None:
-                keep.write(start, parts[start])
+                keep.write(start, parts[start], unread[start])
+    left_out = _left_out([line for start in starts for line in unread[start]], len(samples))
     about = clip.describe() | datasets.described(samples)
+    about["data"] += left_out
     found = []
     for measure, tables in zip(measures, zip(*(parts[start] for start in starts), strict=True), strict=True):
         table = _joined(tables)
@@ -140,16 +163,40 @@ def looks(
     workers: int = 0,
     numbers: Sequence[int] | None = None,
 ) -> Generator[Look, None, None]:
-    """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures."""
+    """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures.
+
+    Errors: those of `images.decode`, for a picture that cannot be read.
+    """
+    numbers = list(range(len(samples)) if numbers is None else numbers)
+    with closing(_seen(clip, samples, measures, size, batch, workers, numbers)) as seen:
+        for look in seen:
+            if isinstance(look, Unread):
+                raise look.error
+            yield look
+
+
+def _seen(
+    clip: Clip,
+    samples: Sequence[Sample],
+    measures: Sequence[Measure],
+    size: Size,
+    batch: int,
+    workers: int,
+    numbers: Sequence[int],
+) -> Generator[Look | Unread, None, None]:
+    """`looks`, with the pictures that cannot be read in their places."""
     readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
     blocks = any(measure.blocks for measure in measures)
-    numbers = list(range(len(samples)) if numbers is None else numbers)
     opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one size.
     how: Any = {"num_workers": workers, "collate_fn": opened, "worker_init_fn": _undisturbed}
     loader: Any = iter(DataLoader(numbers, None, **how))  # type: ignore[arg-type]
     try:
-        for (height, width), alike in groupby(loader, key=lambda one: one[2].shape[2:]):
+        for shape, alike in groupby(loader, key=lambda one: None if isinstance(one, Unread) else one[2].shape[2:]):
+            if shape is None:
+                yield from alike
+                continue
+            height, width = shape
             while group := list(islice(alike, batch)):  # neighbours of one shape
                 seen = clip.look(torch.from_numpy(np.concatenate([images for _, _, images in group])), readings, blocks)
                 for n, (number, sample, _) in enumerate(group):
@@ -172,11 +219,26 @@ def _told() -> Iterator[None]:
 
 def _opened(
     pixels: Callable[[Picture], Tensor], samples: Sequence[Sample], whole: bool, number: int
-) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]]:
+) -> tuple[int, Sample, Float[np.ndarray, "1 3 H W"]] | Unread:
     """Number, sample and what the model reads; whole: the sample leaves its process, so that it is opened first."""
     sample = samples[number].closed()  # a list of samples does not keep what is opened here
-    images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
+    try:
+        images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
+    except (PictureError, OSError) as error:
+        return Unread(number, sample.name or f"#{number}", error)
     return number, sample.opened() if whole else sample, images
+
+
+def _left_out(unread: Sequence[str], count: int) -> str:
+    """What `data` says of pictures that could not be read, with a warning. Errors: ValueError where none could be."""
+    if not unread:
+        return ""
+    first = "; ".join(unread[:NAMED]) + (f"; and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
+    if len(unread) == count:
+        raise ValueError(f"None of the {count} pictures can be read: {first}.")
+    words = f"{len(unread)} of {count} pictures cannot be read and {'is' if len(unread) == 1 else 'are'} left out"
+    warnings.warn(f"{words}: {first}.", stacklevel=3)
+    return f", {len(unread)} of {count} left out (cannot be read)"
 
 
 def _rows(measure: Measure, look: Look) -> pd.DataFrame:
@@ -196,17 +258,17 @@ def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
 
+def made_by(clip: Clip) -> str:
+    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
+    layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
+    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
+
+
 def _names(measures: Sequence[Measure]) -> list[str]:
     """The names of measures, each once: a second one of a name is numbered."""
     names = [measure.name for measure in measures]
     counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
     return [name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)]
-
-
-def made_by(clip: Clip) -> str:
-    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
-    layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
-    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
 
 
 def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Size) -> dict[str, Any]:
@@ -217,42 +279,3 @@ def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], si
         asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}
         made[f"measure {name}"] = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
     return made
-
-
-class _Parts:
-    """Rows on disk, a Parquet file per measure and `PART` pictures, whole or not at all, and what made them.
-
-    Errors: ValueError for a folder that holds another run's, naming what differs.
-    """
-
-    def __init__(self, folder: Path, made: dict[str, Any], measures: Sequence[Measure]) -> None:
-        self.folder, self.names = folder / "rows", _names(measures)
-        file = self.folder / "made.json"
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            known = None
-        except ValueError:
-            raise ValueError(f"{file} cannot be read: delete {self.folder}, or take another folder.") from None
-        if known not in (None, made):
-            other = sorted(name for name in known.keys() | made.keys() if known.get(name) != made.get(name))
-            raise ValueError(
-                f"{self.folder} holds the rows of another run (not the same: {', '.join(other)}): take another folder, "
-                "or delete it."
-            )
-        paths.write_whole(file, (json.dumps(made, indent=1) + "\n").encode())
-
-    def _file(self, name: str, start: int) -> Path:
-        return self.folder / f"{name}-{start:08d}.parquet"
-
-    def read(self, start: int) -> list[pd.DataFrame] | None:
-        """The tables of the part from this picture on; None where one is not there, or cut short: it is made again."""
-        try:
-            return [pd.read_parquet(self._file(name, start)) for name in self.names]
-        except (OSError, ValueError):
-            return None
-
-    def write(self, start: int, tables: Sequence[pd.DataFrame]) -> None:
-        for name, table in zip(self.names, tables, strict=True):
-            with paths.whole(self._file(name, start)) as part:
-                table.to_parquet(part, index=False)

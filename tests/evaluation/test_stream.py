@@ -22,7 +22,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 import clipsx
 from clipsx import towers, unmix
 from clipsx.analyses import attention, coactivation, high_norm, redundancy
-from clipsx.datasets import Sample
+from clipsx.datasets import Folder, Sample
 from clipsx.evaluation import explain, recognise, segment
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.stream import Look, Measure, looks, stream
@@ -461,6 +461,72 @@ def test_processes_end_with_the_run_even_where_its_error_is_kept(clip: clipsx.Cl
         assert time.monotonic() - started < 4  # none is waited for
         assert not multiprocessing.active_children()
     assert len(kept) == 2
+
+
+# --- pictures that cannot be read ---
+
+
+def spoilt(folder: Path, bad: Sequence[int], count: int = 8) -> Folder:
+    """A folder of pictures, of which some are bad, each in another way."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        file = folder / f"{number}.jpg"
+        noise(16, 16, number).save(file)
+        file.with_suffix(".txt").write_text("cat")
+        way = bad.index(number) % 5 if number in bad else None
+        if way == 0:
+            file.write_bytes(file.read_bytes()[:200])
+        elif way is not None:
+            file.unlink()
+            ways = (lambda f: f.touch(), lambda f: f.write_text("hello"), os.mkfifo, lambda f: f.symlink_to("nothing"))
+            ways[way - 1](file)
+    return Folder(folder)
+
+
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("bad", [(2,), (0, 1, 2), (7,), (1, 2, 4, 5, 7)], ids=str)
+def test_bad_pictures_are_gone_round_named_and_counted(
+    clip: clipsx.Clip, tmp_path: Path, bad: tuple[int, ...], workers: int
+) -> None:
+    samples, places = spoilt(tmp_path / "own", bad), [n for n in range(8) if n not in bad]
+    words = rf"{len(bad)} of 8 pictures cannot be read .* {min(bad)}\.jpg"
+    for seen in ([], None):
+        measure = counting([] if seen is None else seen)
+        with pytest.warns(UserWarning, match=words) as told:
+            table = stream(clip, samples, [measure], workers=workers, batch=2, folder=tmp_path / "out")[0]
+        assert ("more" in str(told[0].message)) == (len(bad) > 3)
+        assert set(table["image"]) == {f"{n}.jpg" for n in places if n % 5}
+        assert set(table["data"]) == {f"folder own n=8, without masks, {len(bad)} of 8 left out (cannot be read)"}
+        assert seen is None or seen == places  # and the second time nothing is looked at again
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_bad_pictures_of_a_run_that_was_stopped_are_told_too(clip: clipsx.Clip, tmp_path: Path) -> None:
+    def fail(number: int) -> None:
+        if number == 6:
+            raise KeyboardInterrupt
+
+    samples = spoilt(tmp_path / "own", (1, 5))
+    with pytest.raises(KeyboardInterrupt):
+        stream(clip, samples, [counting([], fail)], folder=tmp_path / "out")
+    with pytest.warns(UserWarning, match=r"2 of 8 pictures cannot be read .*: 1\.jpg .*; 5\.jpg"):
+        stream(clip, samples, [counting(seen := [])], folder=tmp_path / "out")
+    assert seen == [6, 7]
+
+
+def test_a_plain_list_goes_round_bad_pictures_and_looks_do_not(clip: clipsx.Clip, tmp_path: Path) -> None:
+    samples = list(spoilt(tmp_path / "own", (0, 1, 3)))
+    with pytest.warns(UserWarning, match="3 of 8 pictures"):
+        assert len(stream(clip, samples, [counting([])], folder=tmp_path / "out")[0])
+    with pytest.raises(ValueError, match=r"0\.jpg is cut short"):
+        list(looks(clip, samples, []))
+
+
+def test_nothing_but_bad_pictures_is_an_error(clip: clipsx.Clip, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"None of the 4 pictures can be read: 0\.jpg .* and 1 more"):
+        stream(clip, spoilt(tmp_path / "own", range(4), 4), [counting([])])
 
 
 # --- what is refused, and what is kept in memory ---

@@ -1,0 +1,60 @@
+"""Rows of a run on disk, so that a run that was stopped goes on where it was."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clipsx import paths
+
+
+class Parts:
+    """Rows on disk, a Parquet file per measure and part of the pictures, whole or not at all, and what made them.
+
+    Errors: ValueError for a folder that holds another run's, naming what differs.
+    """
+
+    def __init__(self, folder: Path, made: dict[str, Any], names: Sequence[str]) -> None:
+        self.folder, self.names = folder / "rows", names
+        file = self.folder / "made.json"
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = None
+        except ValueError:
+            raise ValueError(f"{file} cannot be read: delete {self.folder}, or take another folder.") from None
+        if known not in (None, made):
+            other = sorted(name for name in known.keys() | made.keys() if known.get(name) != made.get(name))
+            raise ValueError(
+                f"{self.folder} holds the rows of another run (not the same: {', '.join(other)}): take another folder, "
+                "or delete it."
+            )
+        paths.write_whole(file, (json.dumps(made, indent=1) + "\n").encode())
+
+    def _file(self, name: str, start: int) -> Path:
+        return self.folder / f"{name}-{start:08d}.parquet"
+
+    def read(self, start: int) -> list[pd.DataFrame] | None:
+        """The tables of the part from this picture on; None where one is not there, or cut short: it is made again."""
+        try:
+            return [pd.read_parquet(self._file(name, start)) for name in self.names]
+        except (OSError, ValueError):
+            return None
+
+    def _unread(self, start: int) -> Path:
+        return self.folder / f"unread-{start:08d}.txt"
+
+    def unread(self, start: int) -> list[str]:
+        """What was said of the pictures of a part that could not be read."""
+        file = self._unread(start)
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+
+    def write(self, start: int, tables: Sequence[pd.DataFrame], unread: Sequence[str]) -> None:
+        if unread:  # first: a part is there once its tables are
+            text = "\n".join(" ".join(line.split()) for line in unread)
+            paths.write_whole(self._unread(start), text.encode("utf-8", "backslashreplace"))
+        for name, table in zip(self.names, tables, strict=True):
+            with paths.whole(self._file(name, start)) as part:
+                table.to_parquet(part, index=False)

@@ -152,7 +152,8 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     for cell in page.cells:
         for output in list(cell.get("outputs", ())):
             widget = output.get("data", {}).pop(WIDGET_VIEW, None)
-            if widget is not None and set(output["data"]) <= {"text/plain"}:
+            twice = "clipsx-still" in output.get("data", {}).get("text/html", "")  # for JupyterLab, beside the same
+            if twice or (widget is not None and set(output["data"]) <= {"text/plain"}):
                 cell.outputs.remove(output)
     quiet = logging.getLogger("clipsx.nbconvert")  # it warns of every picture without a description
     quiet.setLevel(logging.ERROR)

@@ -12,6 +12,7 @@ import ipywidgets as W
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -20,7 +21,7 @@ from clipsx import save
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.maps import minmax, upsample
-from clipsx.panels.elements import Code, line
+from clipsx.panels.elements import Code, line, still
 from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
 from clipsx.reading import Reading
@@ -198,6 +199,13 @@ class FigurePanel(W.VBox):
 
     def _tell(self, words: str, role: str = "alert") -> None:
         self._line.value = line(words, role)
+
+    def _ipython_display_(self) -> None:
+        """Show the panel, and behind it its picture: JupyterLab shows no picture of a widget whose kernel is gone."""
+        bundle = self._repr_mimebundle_()
+        display(bundle, raw=True)
+        if picture := bundle.get("image/png"):
+            display({"text/html": still(picture, f"{self.stem}, as it was shown last")}, raw=True)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""

@@ -26,6 +26,7 @@ def _own(name: str) -> str:
 
 
 _STYLE = _own("panel.css")
+_STILL = _own("still.html")
 
 
 class Gallery(anywidget.AnyWidget):
@@ -122,6 +123,11 @@ def pane(short: str, title: tuple[str, str], maps: Maps, numbers: Numbers) -> di
         "msc": [None if np.isnan(score) else score for score in numbers.msc.tolist()],
         "iou": numbers.iou.astype(np.float32).tobytes(),
     }
+
+
+def still(picture: str, words: str) -> str:
+    """A picture (PNG, base64) as HTML that JupyterLab shows where the widget output before it has lost its kernel."""
+    return _STILL.format(picture=picture, words=html.escape(words))
 
 
 def line(words: str, role: str = "alert") -> str:

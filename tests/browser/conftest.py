@@ -53,6 +53,13 @@ class Lab:
             notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
         self._start_kernel(f"{name}.ipynb")
+        page = self.page(name)
+        page.evaluate(RUN_ALL, whole)
+        page.set_default_timeout(60_000)
+        return page
+
+    def page(self, name: str) -> Any:
+        """A page of 1280 × 900 that shows a notebook of this name."""
         page = self.browser.new_page(viewport={"width": 1280, "height": 900})
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.set_default_timeout(300_000)
@@ -60,8 +67,6 @@ class Lab:
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.goto(f"{self.url}/lab/tree/{name}.ipynb?token={self.token}&reset")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-        page.evaluate(RUN_ALL, whole)
-        page.set_default_timeout(60_000)
         return page
 
     def ask(self, path: str, method: str = "GET", data: dict[str, Any] | None = None) -> Any:

@@ -42,20 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from clipsx import images, reading, save
-    from clipsx.explain import explain
+    from clipsx import images, paths, reading, save
+    from clipsx.explain import asked, explain, file_name
     from clipsx.plots.sheets import explained
 
-    labels = [label.strip() for label in options.labels.split(",")]
-    if not all(labels):
-        raise ValueError(f"--labels {options.labels!r} holds a blank label: give names such as 'cat, boat'.")
+    try:
+        labels = asked(options.labels)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"--labels: {error}") from None
     clip, readings = _load(options), reading.readings(options.reading)
     about = {name: getattr(options, name) for name in ("templates", "size", "threshold")}
     for image in options.images:
-        photo, name = images.decode(image), Path(image).name
+        photo, name = images.decode(image), paths.shortened(Path(image).name, 255)
         maps, table = explain(clip, photo, labels, readings, name=name, **about)
         figure = explained(photo, maps, labels, options.opacity)
-        stem = "-".join([Path(image).stem, *map(str, readings)])[:200]
+        decides = (labels, about, options.opacity, options.precision, clip)
+        stem = file_name(image, photo, readings, decides)
         about_it = ("model", "weights", "data", "image_size", "templates", "protocol")
         made = {name: table[name].iloc[0] for name in about_it}
         made["reading"] = ", ".join(map(str, readings))
@@ -122,7 +124,7 @@ def _train(options: argparse.Namespace) -> int:
 def _lab_measure(options: argparse.Namespace) -> int:
     from clipsx.sketchbook.laboratory.runs import write
 
-    name = options.name or options.folder.resolve().name
+    name = options.folder.resolve().name if options.name is None else options.name
     print(write(name, options.folder, options.count or 150, words=name))
     return 0
 
@@ -201,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     readings = "method[@depth][+code|paper[(tau=x)]], parted by commas"
     sub = command("explain", _explain, "maps of labels on pictures: figure and table", model, out)
     sub.add_argument("images", nargs="+", metavar="PICTURE")
-    sub.add_argument("--labels", required=True, help="names parted by commas: 'cat, boat'")
+    sub.add_argument("--labels", required=True, help="names: 'cat, \"boat, sailing\"', or @FILE, one a line")
     sub.add_argument("--reading", default="clip-surgery+code", help=f"{readings} (default: %(default)s)")
     sub.add_argument("--templates", default="clip-surgery", help="prompt templates by name (default: %(default)s)")
     sub.add_argument("--size", type=_positive, help="side in pixels the model reads (default: its own)")

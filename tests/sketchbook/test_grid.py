@@ -39,5 +39,6 @@ def test_a_setting_the_centre_lacks_is_refused(monkeypatch: pytest.MonkeyPatch, 
         "[centre]\nblocks = 8\n[[cell]]\nname = 'a'\nseeds = [7]\nchange = { block = 4 }\n"
     )
     monkeypatch.setattr(grid.paths, "data", lambda: tmp_path)
+    monkeypatch.setattr(grid, "read", grid.read.__wrapped__)
     with pytest.raises(ValueError, match="'a' changes \\['block'\\]"):
         grid.cells.__wrapped__()

@@ -3,7 +3,7 @@
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
 ``--quickgelu``. Exit codes: 0 done; 1 a notebook failed, or clipsx itself did (with its traceback); 2 a mistake in the
-call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted.
+call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted; 141 nobody reads.
 """
 
 import argparse
@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from clipsx.ending import interrupts, printing
+from clipsx.messages import require
+
 if TYPE_CHECKING:
     from clipsx.clip import Clip
 
@@ -25,20 +28,25 @@ SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at th
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors: whatever is no mistake in the call."""
-    try:
-        options = _parser().parse_args(argv)
-        return options.command(options)
-    except KeyboardInterrupt:
-        print("clipsx: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError) as error:
-        if isinstance(error, ImportError) and error.name is not None:
-            raise  # Python's own, of an installation that is not whole; ours say what is missing
-        if os.environ.get("CLIPSX_TRACEBACK"):
-            traceback.print_exc()
-        else:
-            print(f"clipsx: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        return 2
+    with interrupts() as heard:
+        try:
+            with printing():
+                options = _parser().parse_args(argv)
+                return options.command(options)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            if heard or isinstance(error, KeyboardInterrupt):
+                print("clipsx: interrupted", file=sys.stderr)
+                return 130
+            missing = isinstance(error, ImportError) and error.name is not None
+            if missing or not isinstance(error, ValueError | OSError | ImportError):
+                raise  # Python's own ImportError is of an installation that is not whole; ours say what is missing
+            if os.environ.get("CLIPSX_TRACEBACK"):
+                traceback.print_exc()
+            else:
+                print(f"clipsx: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+            return 2
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -245,15 +253,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    if not text.isdecimal() or not 1 <= int(text[:10]) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} does not lie in 0…1")
+    try:
+        require("it", value := float(text), 0, 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} does not lie in 0…1") from None
     return value
 
 

@@ -1,8 +1,6 @@
 """What every test shares: checked shapes, one thread a worker, a cache of its own, real data where there is some."""
 
 import os
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 # Shapes and types in signatures are checked here and only here; the hook must stand before clipsx is first imported.
@@ -41,15 +39,6 @@ def repo() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Label features cached by the tests never meet the user's own cache; the variable reaches subprocesses too."""
     os.environ["CLIPSX_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 10 kB, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,14 @@ def unchecked() -> Iterator[None]:
         yield
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@contextlib.contextmanager
+def full_disk(limit: int = 10_000) -> Iterator[None]:
+    """No file may grow beyond `limit` bytes, as on a disk that is full; processes that are started inherit it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx import save
+from helpers import full_disk
 
 ABOUT = {"model": "toy", "weights": "sha256:1a2b3c4d", "image_size": "64×48", "cost": "$5 or $6", "tau": None}
 TABLE = pd.DataFrame({"method": ["clip", "maskclip"] * 2, "msc": [1.0, 2.0, 3.0, float("nan")]})
@@ -90,8 +91,8 @@ def test_a_name_too_long_is_said_in_words(tmp_path: Path) -> None:
     assert save.table(TABLE, tmp_path, "é" * 120).exists()  # 244 bytes
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("old")
-    with pytest.raises(OSError, match=r"is full: table\.csv was not written"):
+    with full_disk(), pytest.raises(OSError, match=r"is full: table\.csv was not written"):
         save.table(pd.concat([TABLE] * 1000), tmp_path, "table")
     assert [f.name for f in tmp_path.iterdir()] == ["table.csv"] and (tmp_path / "table.csv").read_text() == "old"

@@ -34,6 +34,7 @@ def asked(text: str) -> list[str]:
             raise ValueError(f"{text[1:]} is no text in UTF-8.") from None
         except OSError as error:
             raise type(error)(f"The labels' file {text[1:]!r} cannot be read: {error.strerror}.") from None
+    text = text.encode(errors="surrogateescape").decode(errors="replace")  # as a terminal without UTF-8 hands it over
     try:
         lines = list(csv.reader(text.strip().splitlines(), skipinitialspace=True, strict=True))
     except csv.Error as error:

@@ -3,7 +3,7 @@
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
 ``--quickgelu``. Exit codes: 0 done; 1 a notebook failed, or clipsx itself did (with its traceback); 2 a mistake in the
-call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted.
+call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted; 141 nobody reads.
 """
 
 import argparse
@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from clipsx.ending import interrupts, printing
+from clipsx.messages import require
+
 if TYPE_CHECKING:
     from clipsx.clip import Clip
 
@@ -25,37 +28,44 @@ SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at th
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Errors: whatever is no mistake in the call."""
-    try:
-        options = _parser().parse_args(argv)
-        return options.command(options)
-    except KeyboardInterrupt:
-        print("clipsx: interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ImportError) as error:
-        if isinstance(error, ImportError) and error.name is not None:
-            raise  # Python's own, of an installation that is not whole; ours say what is missing
-        if os.environ.get("CLIPSX_TRACEBACK"):
-            traceback.print_exc()
-        else:
-            print(f"clipsx: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        return 2
+    with interrupts() as heard:
+        try:
+            with printing():
+                options = _parser().parse_args(argv)
+                return options.command(options)
+        except SystemExit:
+            raise
+        except BaseException as error:
+            if heard or isinstance(error, KeyboardInterrupt):
+                print("clipsx: interrupted", file=sys.stderr)
+                return 130
+            missing = isinstance(error, ImportError) and error.name is not None
+            if missing or not isinstance(error, ValueError | OSError | ImportError):
+                raise  # Python's own ImportError is of an installation that is not whole; ours say what is missing
+            if os.environ.get("CLIPSX_TRACEBACK"):
+                traceback.print_exc()
+            else:
+                print(f"clipsx: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+            return 2
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from clipsx import images, reading, save
-    from clipsx.explain import explain
+    from clipsx import images, paths, reading, save
+    from clipsx.explain import asked, explain, file_name
     from clipsx.plots.sheets import explained
 
-    labels = [label.strip() for label in options.labels.split(",")]
-    if not all(labels):
-        raise ValueError(f"--labels {options.labels!r} holds a blank label: give names such as 'cat, boat'.")
+    try:
+        labels = asked(options.labels)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"--labels: {error}") from None
     clip, readings = _load(options), reading.readings(options.reading)
     about = {name: getattr(options, name) for name in ("templates", "size", "threshold")}
     for image in options.images:
-        photo, name = images.decode(image), Path(image).name
+        photo, name = images.decode(image), paths.shortened(Path(image).name, 255)
         maps, table = explain(clip, photo, labels, readings, name=name, **about)
         figure = explained(photo, maps, labels, options.opacity)
-        stem = "-".join([Path(image).stem, *map(str, readings)])[:200]
+        decides = (labels, about, options.opacity, options.precision, clip)
+        stem = file_name(image, photo, readings, decides)
         about_it = ("model", "weights", "data", "image_size", "templates", "protocol")
         made = {name: table[name].iloc[0] for name in about_it}
         made["reading"] = ", ".join(map(str, readings))
@@ -123,7 +133,7 @@ def _train(options: argparse.Namespace) -> int:
 def _lab_measure(options: argparse.Namespace) -> int:
     from clipsx.sketchbook.laboratory.runs import write
 
-    name = options.name or options.folder.resolve().name
+    name = options.folder.resolve().name if options.name is None else options.name
     print(write(name, options.folder, options.count or 150, words=name))
     return 0
 
@@ -202,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     readings = "method[@depth][+code|paper[(tau=x)]], parted by commas"
     sub = command("explain", _explain, "maps of labels on pictures: figure and table", model, out)
     sub.add_argument("images", nargs="+", metavar="PICTURE")
-    sub.add_argument("--labels", required=True, help="names parted by commas: 'cat, boat'")
+    sub.add_argument("--labels", required=True, help="names: 'cat, \"boat, sailing\"', or @FILE, one a line")
     sub.add_argument("--reading", default="clip-surgery+code", help=f"{readings} (default: %(default)s)")
     sub.add_argument("--templates", default="clip-surgery", help="prompt templates by name (default: %(default)s)")
     sub.add_argument("--size", type=_positive, help="side in pixels the model reads (default: its own)")
@@ -244,15 +254,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    if not text.isdecimal() or not 1 <= int(text[:10]) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} does not lie in 0…1")
+    try:
+        require("it", value := float(text), 0, 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} does not lie in 0…1") from None
     return value
 
 

@@ -14,10 +14,12 @@ from torch.nn import functional as F
 from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
+from clipsx.messages import require
 from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
 from clipsx.weights import digest, require_sound
 
+SIZE = 4096  # pixels a side that are read at most: attention grows with their fourth power
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -170,7 +172,7 @@ class Clip:
 
         image: PIL, path, bytes or array; size: side or (H, W) in pixels, the model's own by default, rounded to whole
         patches; fit: "squash" as the papers do, or "crop" (the shorter side scaled, the middle kept).
-        Errors: those of `images.decode` and `images.resize`; ValueError for a size below 1.
+        Errors: those of `images.decode` and `images.resize`; ValueError for a size outside 1…`SIZE`.
         """
         return self.pixels(image, size, fit).to(self.device, self.dtype)
 
@@ -184,9 +186,9 @@ class Clip:
         self, size: int | tuple[int, int] | None = None, fit: str = "squash"
     ) -> Callable[[pictures.Picture], Float[Tensor, "1 3 H W"]]:
         """`pixels` as a function that another process can be sent, without the model. Errors: as `prepare`."""
-        height, width = (size, size) if isinstance(size, int) else size or self.image_size
-        if min(height, width) < 1:
-            raise ValueError(f"size must be at least 1 pixel, not {size}.")
+        height, width = self.image_size if size is None else size if isinstance(size, tuple | list) else (size, size)
+        for side in (height, width):
+            require("size", side, 1, SIZE, whole=True)
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
         return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)

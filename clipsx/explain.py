@@ -1,15 +1,57 @@
 """One picture explained: maps of labels by one or several readings, and a table of them (`clipsx explain`)."""
 
+import csv
+import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from clipsx.clip import Clip
+from clipsx.datasets import Vocabulary
 from clipsx.images import Picture, decode
 from clipsx.maps import is_constant, minmax, upsample
+from clipsx.messages import require
+from clipsx.paths import shortened
 from clipsx.reading import Reading, readings
+from clipsx.text import check_labels
+
+
+def asked(text: str) -> list[str]:
+    """Labels from one text, each once: parted by commas, as in CSV ('cat, "boat, sailing"'), or `@` and a file's name.
+
+    The file holds a label a line, or is one that `Vocabulary.read` reads: then the names of its classes.
+    Errors: OSError naming the file; ValueError for a blank label and quotes that do not pair.
+    """
+    if text.startswith("@"):
+        try:
+            return list(Vocabulary.read(text[1:]).names)
+        except UnicodeDecodeError:
+            raise ValueError(f"{text[1:]} is no text in UTF-8.") from None
+        except OSError as error:
+            raise type(error)(f"The labels' file {text[1:]!r} cannot be read: {error.strerror}.") from None
+    text = text.encode(errors="surrogateescape").decode(errors="replace")  # as a terminal without UTF-8 hands it over
+    try:
+        lines = list(csv.reader(text.strip().splitlines(), skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"The labels {text!r} are not understood ({error}): write 'cat, \"boat, sailing\"'.") from None
+    labels = [label.strip() for line in lines for label in line]
+    if not labels or not all(labels):
+        raise ValueError(f"The labels {text!r} hold a blank one: give names such as 'cat, boat'.")
+    return list(dict.fromkeys(labels))
+
+
+def file_name(path: str, photo: Image.Image, shown: Iterable[Reading], decides: Any) -> str:
+    """What files of an explanation are called: the picture's stem, the readings, and a digest of all that decides them.
+
+    Names that would be too long are cut; the digest keeps apart what differs. decides: whatever `repr` tells apart.
+    """
+    told = hashlib.sha256(photo.tobytes() + repr((Path(path).absolute(), photo.size, decides)).encode()).hexdigest()
+    return "-".join([shortened(Path(path).stem, 80), shortened("-".join(map(str, shown)), 100), told[:8]])
 
 
 def explain(
@@ -29,9 +71,11 @@ def explain(
     label. size: side in pixels that the model reads; name: what the table calls the picture. Its columns: those of the
     reading; `cosine`, the class feature's; `peak_x`, `peak_y`, where the map is highest, in pixels of the picture;
     `area`, the share (0…1) of the picture where it is at least `threshold`; `constant`, the map says nothing; and what
-    made it. Errors: ValueError for blank labels, and whatever `Reading` and `Clip` refuse.
+    made it. Errors: those of `text.check_labels`; ValueError for a threshold outside 0…1, and whatever `Reading` and
+    `Clip` refuse.
     """
-    photo, shown = decode(image), readings(reading)
+    require("threshold", threshold, 0, 1)
+    photo, shown, labels = decode(image), readings(reading), check_labels(labels)
     batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
     text = clip.encode_labels(labels, templates)  # (N, D)
     alone = clip.encode_labels([""], templates) if len(labels) == 1 else None

@@ -1,6 +1,6 @@
 """From features to maps: similarity, feature surgery, min-max, upsampling and points. Pure functions of tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.features import DenseFeatures, require_unit
-from clipsx.messages import nearest
+from clipsx.images import MAX_PIXELS
+from clipsx.messages import nearest, require
 
+STEEPEST = 1e30  # tau beyond which no weight changes any more
 CONSTANT = 1e-7
 """A map whose range is at most this, or a hundred-thousandth of its largest value, is called constant (cosines)."""
 
@@ -56,20 +58,23 @@ def feature_surgery(
     """
     if form not in FORMS:
         raise ValueError(f"Unknown form of feature surgery {form!r}{nearest(form, FORMS)}.")
-    if not 0 <= tau < float("inf"):
-        raise ValueError(f"tau must be a finite number of at least 0, not {tau}.")
+    require("tau", tau, 0)
     text = _labels(dense, text)
     if redundant is not None:
         if tuple(redundant.shape) != (1, text.shape[1]):
             raise ValueError(f"redundant must have shape (1, {text.shape[1]}), not {tuple(redundant.shape)}.")
+        if not bool(torch.isfinite(redundant).all()):
+            raise ValueError("redundant holds values that are not finite.")
         return dense.patches @ (text - redundant.to(text)).T  # (B, h, w, N)
     if text.shape[0] < 2:
         raise ValueError(
             "Feature surgery of one label alone is 0 everywhere. Give more labels, or the empty label's feature: "
             'redundant=clip.encode_labels([""]).'
         )
-    p = (tau * dense.cls @ text.T).softmax(-1)  # (B, N)
-    w = p / p.mean(-1, keepdim=True)  # (B, N)
+    scores = dense.cls.to(text) @ text.T  # (B, N)
+    gaps = _wide(scores - scores.amax(-1, keepdim=True))  # ≤ 0: no tau, however large, overflows
+    p = (min(float(tau), STEEPEST) * gaps).softmax(-1)  # (B, N)
+    w = (p / p.mean(-1, keepdim=True)).to(text)  # (B, N)
     return FORMS[form](dense.patches @ text.T, w[:, None, None, :])  # (B, h, w, N)
 
 
@@ -92,14 +97,20 @@ def _labels(dense: DenseFeatures, text: Tensor) -> Tensor:
     if text.ndim != 2 or text.shape[0] < 1 or text.shape[1] != dense.cls.shape[1]:
         raise ValueError(f"Label features must have shape (N, {dense.cls.shape[1]}) (N ≥ 1), not {tuple(text.shape)}.")
     require_unit("text", text)
-    return text.to(dense.cls)
+    return text.to(dense.patches)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Half precision in full."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def is_constant(sim: Float[Tensor, "B h w N"]) -> Bool[Tensor, "B N"]:
     """Which maps say nothing: the same value (up to rounding) at every patch."""
     low, high = _range(sim)
     size = torch.maximum(low.abs(), high.abs())
-    return high - low <= torch.clamp(1e-5 * size, min=CONSTANT)  # (B, N)
+    rounding = max(1e-5, torch.finfo(sim.dtype).eps)
+    return high - low <= torch.clamp(rounding * size, min=CONSTANT)  # (B, N)
 
 
 def minmax(sim: Float[Tensor, "B h w N"]) -> Float[Tensor, "B h w N"]:
@@ -110,25 +121,44 @@ def minmax(sim: Float[Tensor, "B h w N"]) -> Float[Tensor, "B h w N"]:
     low, high = _range(sim)
     flat = is_constant(sim)  # (B, N)
     span = torch.where(flat, torch.ones_like(low), high - low)  # (B, N)
-    out = (sim - low[:, None, None]) / span[:, None, None]  # (B, h, w, N)
+    out = ((_wide(sim) - low[:, None, None]) / span[:, None, None]).to(sim.dtype)  # (B, h, w, N)
     return torch.where(flat[:, None, None], torch.zeros_like(out), out).clamp(0, 1)
 
 
 def _range(sim: Tensor) -> tuple[Tensor, Tensor]:
-    if sim.ndim != 4 or 0 in sim.shape:
-        raise ValueError(f"Maps must have shape (B, h, w, N), none of them 0, not {tuple(sim.shape)}.")
-    low, high = sim.amin((1, 2)), sim.amax((1, 2))  # (B, N) both
-    if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
-        raise ValueError("A map holds values that are not finite.")
+    _check_maps(sim)
+    low, high = _wide(sim.amin((1, 2))), _wide(sim.amax((1, 2)))  # (B, N) both
+    if not bool(torch.isfinite(high - low).all()):
+        raise ValueError("A map holds values that are not finite, or so large that their differences are not.")
     return low, high
 
 
+def _check_maps(maps: Tensor) -> None:
+    if maps.ndim != 4 or 0 in maps.shape or not maps.is_floating_point():
+        raise ValueError(
+            f"Maps must be floating point, of shape (B, h, w, N), none of them 0, not {maps.dtype} {tuple(maps.shape)}."
+        )
+
+
 def upsample(maps: Float[Tensor, "B h w N"], size: tuple[int, int]) -> Float[Tensor, "B H W N"]:
-    """Maps at the pixels of an image of size (H, W): bilinear, cell centres kept where they are."""
-    if len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size must be (H, W), both at least 1, not {size}.")
+    """Maps at the pixels of an image of size (H, W): bilinear, cell centres kept where they are.
+
+    Errors: ValueError for maps that are empty, and for sides that are no whole numbers from 1 on.
+    """
+    _check_maps(maps)
+    height, width = _sides(size)
     grid = maps.permute(0, 3, 1, 2)  # (B, N, h, w)
-    return F.interpolate(grid, size=tuple(size), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+    return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
+
+
+def _sides(size: Sequence[int]) -> tuple[int, int]:
+    if not hasattr(size, "__len__") or len(size) != 2:
+        raise ValueError(f"size must be (H, W), two whole numbers, not {size}.")
+    for side in size:
+        require("each side of size (H, W)", side, 1, whole=True)
+    if int(size[0]) * int(size[1]) > MAX_PIXELS:
+        raise ValueError(f"size must have at most {MAX_PIXELS:,} pixels, not {size}.")
+    return int(size[0]), int(size[1])
 
 
 def points_from_map(
@@ -140,14 +170,16 @@ def points_from_map(
     most half of all cells; as many of the lowest cells are negatives (0). A constant map gives no points.
     Source: CLIP Surgery, released code `similarity_map_to_points`.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must lie in 0…1, not {threshold}.")
+    require("threshold", threshold, 0, 1)
+    if sim.ndim != 2:
+        raise ValueError(f"sim must be one map (h, w), not {tuple(sim.shape)}.")
+    height, width = _sides(size)
     h, w = max(1, sim.shape[0] // 2), max(1, sim.shape[1] // 2)
     cells = minmax(upsample(sim[None, :, :, None], (h, w)))[0, :, :, 0].flatten()  # (h·w)
     count = min(int((cells >= threshold).sum()), cells.numel() // 2) if bool((cells > 0).any()) else 0
     order = cells.sort(stable=True).indices  # (h·w), lowest first
     chosen = torch.cat([order.flip(0)[:count], order[:count]])  # (2·count)
-    x = ((chosen % w + 0.5) * size[1] / w).long().clamp(max=size[1] - 1)
-    y = ((chosen // w + 0.5) * size[0] / h).long().clamp(max=size[0] - 1)
+    x = ((chosen % w + 0.5) * width / w).long().clamp(max=width - 1)
+    y = ((chosen // w + 0.5) * height / h).long().clamp(max=height - 1)
     labels = torch.cat([torch.ones(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)]).to(chosen.device)
     return torch.stack([x, y], dim=-1), labels

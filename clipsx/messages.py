@@ -1,7 +1,9 @@
 """Words for error messages."""
 
 import difflib
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest(name: str, known: Iterable[str], show: int = 8) -> str:
@@ -24,3 +26,15 @@ def brief(error: BaseException, length: int = 300) -> str:
     """An error's words on one line, cut where they go on for long."""
     words = " ".join(str(error).split())
     return words if len(words) <= length else words[: length - 1] + "…"
+
+
+def require(name: str, value: Any, low: float, high: float = float("inf"), whole: bool = False) -> None:
+    """Raise a ValueError unless an option is a number (a whole one) in low…high; NaN and infinity never are."""
+    try:
+        number = float(operator.index(value) if whole else value) if hasattr(value, "__float__") else float("nan")
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number = float("nan")
+    if not low <= number <= high or number == float("inf"):
+        kind = "a whole number" if whole else "a finite number"
+        bounds = f"of at least {low:g}" if high == float("inf") else f"in {low:g}…{high:g}"
+        raise ValueError(f"{name} must be {kind} {bounds}, not {value}.")

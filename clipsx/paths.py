@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,26 +35,51 @@ def cache() -> Path:
     return Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))
 
 
+def component(name: str) -> str:
+    """A name that stays in its folder, as it is. Errors: ValueError for one with / or \\, for "..", for blanks."""
+    if name in (".", "..") or not name.strip() or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise ValueError(f"{name!r} cannot name a file: give a plain name without / and \\, such as 'maps'.")
+    return name
+
+
+def shortened(text: str, length: int) -> str:
+    """A text as the start of a file's name, cut to at most `length` bytes; what cannot stand in one is "_"."""
+    clean = re.sub(r"[/\\\x00-\x1f\x7f]", "_", text.encode(errors="surrogateescape").decode(errors="replace"))
+    return clean.encode()[:length].decode(errors="ignore")
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, what one file may take
+
+
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """A place to write to: what stands there at the end becomes `file`, whole or not at all. Its folder is made.
+    """A place to write to: the file or folder there at the end becomes `file`, whole or not at all.
 
-    Errors: OSError, in words where the disk is full (or the quota, or the name too long).
+    Its folder is made; a folder takes the place of an older one. Errors: OSError, in words where the disk (or the
+    quota) is full and where the name is too long.
     """
-    part = file.with_name(f".{file.name[-100:]}.{secrets.token_hex(4)}.part")
+    token = secrets.token_hex(8)
+    part, old = (file.with_name(f".{token}.{end}") for end in ("part", "old.part"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
+        if part.is_dir() and file.is_dir():
+            os.replace(file, old)
         os.replace(part, file)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             free = f"Free space there, or empty the cache ({cache()}: `clipsx cache --clear`), or choose another place."
-            raise OSError(
-                error.errno, f"The disk of {file.parent} is full: {file.name} was not written. {free}"
-            ) from None
-        raise
+            words = f"The disk of {file.parent} is full: {file.name} was not written. {free}"
+        elif error.errno == errno.ENAMETOOLONG:
+            words = f"The name {file.name[:40]}… is too long for the disk of {file.parent}: choose a shorter one."
+        else:
+            raise
+        raise OSError(error.errno, words) from None
     finally:
-        part.unlink(missing_ok=True)
+        if old.exists() and not file.exists():
+            os.replace(old, file)
+        for rest in (part, old):
+            shutil.rmtree(rest) if rest.is_dir() and not rest.is_symlink() else rest.unlink(missing_ok=True)
 
 
 def reserve(part: Path) -> None:
@@ -69,3 +96,9 @@ def write_whole(file: Path, content: bytes) -> None:
     """Write a file whole or not at all; its folder is made."""
     with whole(file) as part:
         part.write_bytes(content)
+
+
+def copy_whole(source: Path, file: Path) -> None:
+    """Copy a file whole or not at all; its folder is made."""
+    with whole(file) as part:
+        shutil.copyfile(source, part)

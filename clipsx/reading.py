@@ -10,7 +10,7 @@ from torch import Tensor
 
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
-from clipsx.messages import nearest
+from clipsx.messages import nearest, require
 from clipsx.methods import DEPTH, METHODS, Recipe, Serves, rows_of, serving, written
 
 SURGERIES = ("none", *FORMS)
@@ -41,10 +41,9 @@ class Reading:
         object.__setattr__(self, "method", rows[0].name)
         if self.surgery not in SURGERIES:
             raise ValueError(f"Unknown feature surgery {self.surgery!r}{nearest(self.surgery, SURGERIES)}.")
-        if not 0 <= self.tau < float("inf"):
-            raise ValueError(f"tau must be a finite number of at least 0, not {self.tau}.")
-        if self.depth is not None and self.depth < 1:
-            raise ValueError(f"depth must be at least 1, not {self.depth}.")
+        require("tau", self.tau, 0)
+        if self.depth is not None:
+            require("depth", self.depth, 1, whole=True)
         if self.depth is not None and all(row.blocks is not None for row in rows):
             raise ValueError(f"depth must be left out, not {self.depth}: {self.method!r} has none to choose.")
         object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau) + 0.0)  # never −0

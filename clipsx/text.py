@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -242,7 +242,7 @@ def _keep(made: Mapping[Entry, Tensor], provenance: Mapping[str, str]) -> None:
     try:
         for place, feature in made.items():
             with place.write(provenance) as part:
-                save_file({"feature": feature.clone()}, part)
+                part.write_bytes(save({"feature": feature.clone()}))  # its own writer raises no OSError on a full disk
         trim()
     except OSError as error:
         folder = paths.cache() / "labels"

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -106,3 +107,14 @@ def from_terminal(call: list[str], **options: Any) -> subprocess.Popen[str]:
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(call, start_new_session=True, preexec_fn=heard, **options)
+
+
+@contextlib.contextmanager
+def full_disk(limit: int = 10_000) -> Iterator[None]:
+    """No file may grow beyond `limit` bytes, as on a disk that is full; processes that are started inherit it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

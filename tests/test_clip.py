@@ -94,7 +94,7 @@ def test_methods_and_depth_are_refused_in_words() -> None:
     with pytest.raises(ValueError, match=r"does not apply.*a path of its own.*It can do: clip, maskclip, clip-surgery"):
         clip.encode_dense(images, "clip-surgery-released")
     for depth in (0, -1):
-        with pytest.raises(ValueError, match=f"depth must be at least 1, not {depth}"):
+        with pytest.raises(ValueError, match=f"depth must be a whole number of at least 1, not {depth}"):
             clip.encode_dense(images, "clip-surgery", depth)
     with pytest.raises(ValueError, match="depth must lie in 1…6"):
         clip.encode_dense(images, "clip-surgery", 7)
@@ -198,7 +198,7 @@ def test_pixels_are_what_prepare_moves_to_the_model() -> None:
 
 def test_prepare_refuses_in_words() -> None:
     clip = tiny_clip()
-    with pytest.raises(ValueError, match="at least 1 pixel"):
+    with pytest.raises(ValueError, match="size must be a whole number"):
         clip.prepare(noise(9, 9), 0)
     with pytest.raises(ValueError, match='"squash"'):
         clip.prepare(noise(9, 9), fit="stretch")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx import save
+from helpers import full_disk
 
 ABOUT = {"model": "toy", "weights": "sha256:1a2b3c4d", "image_size": "64×48", "cost": "$5 or $6", "tau": None}
 TABLE = pd.DataFrame({"method": ["clip", "maskclip"] * 2, "msc": [1.0, 2.0, 3.0, float("nan")]})
@@ -69,3 +70,29 @@ def test_a_saved_table_comes_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
     save.table(table.iloc[:1], tmp_path / "new", "table")  # over the old one
     assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 1
+
+
+OUTSIDE = ["../x", "/tmp/x", "a/b", "a\\b", "..", ".", "", " ", "nul\0", "line\nbreak", "hf-hub:owner/model"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot name a file"):
+        save.table(TABLE, tmp_path / "out", name)
+    with pytest.raises(ValueError, match="cannot name a file"):
+        save.figure(small(), tmp_path / "out", name, ABOUT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_too_long_is_said_in_words(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="xxx… is too long for the disk of"):
+        save.table(TABLE, tmp_path, "x" * 300)
+    assert list(tmp_path.iterdir()) == []
+    assert save.table(TABLE, tmp_path, "é" * 120).exists()  # 244 bytes
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("old")
+    with full_disk(), pytest.raises(OSError, match=r"is full: table\.csv was not written"):
+        save.table(pd.concat([TABLE] * 1000), tmp_path, "table")
+    assert [f.name for f in tmp_path.iterdir()] == ["table.csv"] and (tmp_path / "table.csv").read_text() == "old"

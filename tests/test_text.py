@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import paths, text
-from helpers import TEXT, VIT, tiny_clip, tiny_model, tokenizer, unchecked
+from helpers import TEXT, VIT, full_disk, tiny_clip, tiny_model, tokenizer, unchecked
 
 
 @pytest.fixture
@@ -176,6 +176,12 @@ def test_a_cache_file_that_is_damaged_is_made_again(cache: Path, damage: str) ->
     torch.testing.assert_close(clip.encode_labels(["cat"], templates="photo"), expected)
     torch.testing.assert_close(load_file(file)["feature"], expected[0])
     assert sorted(f.suffix for f in file.parent.iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_full_disk_only_warns(cache: Path) -> None:
+    with full_disk(100), pytest.warns(UserWarning, match=r"could not be kept in .* is full"):
+        features = tiny_clip().encode_labels(["cat"], templates="photo")
+    assert features.shape == (1, 32) and not [file for file in cache.rglob("*") if file.is_file()]
 
 
 def test_a_cache_that_cannot_be_written_only_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -286,4 +286,4 @@ class UnmixPanel(FigurePanel):
         if unmixed is None:
             self._tell("Nothing is trained yet: press Train first.")
             return None
-        return self._save(lambda: unmixed.save(self.out / name))
+        return self._save(lambda: unmixed.save(self.out / paths.component(name)))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from clipsx import arrays, paths
+from clipsx import arrays, progress
 from clipsx.metrics import mean_average_precision
 from clipsx.mfi import mean_off_diagonal, named_once, similarity_matrix
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
@@ -100,8 +100,7 @@ def fit(
             log.append(row)
             if checkpoint is not None:
                 state = {"projectors": projectors.state_dict(), "optimizer": optimizer.state_dict()}
-                with paths.whole(checkpoint) as part:
-                    torch.save(run | {"log": log} | state, part)
+                progress.write(checkpoint, run | {"log": log} | state)
             if on_epoch:
                 on_epoch(row, projectors)
     except KeyboardInterrupt:
@@ -150,14 +149,11 @@ def _resume(
     """Put a checkpoint's state into place and return its log; an empty one where there is none."""
     if file is None or not file.exists():
         return []
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        told = f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
-        raise ValueError(told) from None
+    state = progress.read(file)
     for name, value in run.items():
-        if not isinstance(state, dict) or state.get(name) != value:
+        if state.get(name) != value:
             raise ValueError(f"{file} is of a run with another {name}: take another file, or the same {name}.")
-    projectors.load_state_dict(state["projectors"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["log"]
+    with progress.adopting(file):
+        projectors.load_state_dict(state["projectors"])
+        optimizer.load_state_dict(state["optimizer"])
+        return list(state["log"])

@@ -19,6 +19,7 @@ from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
 from clipsx.sketchbook.training.vocabulary import learn_merges, write_vocabulary
 from clipsx.text import templates_of
+from helpers import full_disk
 
 TINY = Recipe(
     {
@@ -104,6 +105,40 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     assert [row.split(",")[0] for row in rows] == ["step", "3", "4", "6", "8"]
     after = sorted(file.name for file in (tmp_path / "work" / "a").glob("after-*"))
     assert after == ["after-32.safetensors", "after-64.safetensors"]
+
+
+def test_a_pool_that_was_cut_short_is_drawn_again(tmp_path):
+    world = Sketchbook(seed=1, length=12, size=16)
+    file = draw_pool(world, tmp_path)
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:20], b"", b"x"):
+        file.write_bytes(damaged)
+        assert draw_pool(world, tmp_path).read_bytes() == whole
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_pool(tmp_path):
+    with full_disk(5_000), pytest.raises(OSError, match=r"is full: .*npy was not written. Free space"):
+        train(TINY, tmp_path / "out", tmp_path / "work" / "a", test_length=20)
+    assert list((tmp_path / "work" / "pools").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_named_and_can_be_gone_round(tmp_path, monkeypatch):
+    """A run's own one is named; one that runs share is passed over for the one before."""
+    monkeypatch.setattr(loop, "scores", lambda *_: {"top1": 0.0, "mAP": 0.0})
+    train(TINY, tmp_path / "a", tmp_path / "work" / "a", test_length=2)
+    own = tmp_path / "work" / "a" / "checkpoint.pt"
+    own.write_bytes(own.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a whole checkpoint.*delete it"):
+        train(TINY, tmp_path / "a", tmp_path / "work" / "a", test_length=2)
+    own.unlink()
+    last = tmp_path / "work" / "begun" / f"{loop._beginning(TINY, 2)}.pt"
+    last.write_bytes(last.read_bytes()[:-50])
+    seen: list[int] = []
+    monkeypatch.setattr(Pool, "batch", lambda *a, own=Pool.batch: (seen.append(1), own(*a))[1])
+    with pytest.warns(UserWarning, match=last.name):
+        train(TINY, tmp_path / "a", tmp_path / "work" / "a", test_length=2)
+    assert len(seen) == 4
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Training of the projectors: it learns, goes on where it was cut off, stops when asked, says what is wrong."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.nn import functional as F
 from clipsx.mfi import mean_off_diagonal
 from clipsx.unmix import Config, fit
 from clipsx.unmix.training import projected_matrix
-from helpers import unchecked
+from helpers import full_disk, unchecked
 
 NAMES = ["cat", "dog", "boat", "tree"]
 CONFIG = Config(epochs=4, batch=8, lr=0.05, alpha=0.01)
@@ -64,9 +66,44 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path):
         fit(features, labels, text, NAMES[::-1], CONFIG, checkpoint=tmp_path / "run.pt")
     with pytest.raises(ValueError, match="another text"):
         fit(features, labels, text.flip(0), NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
-    (tmp_path / "run.pt").write_bytes((tmp_path / "run.pt").read_bytes()[:400])
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+
+
+DAMAGES = {
+    "cut": lambda raw: raw[:400],
+    "empty": lambda raw: b"",
+    "noise": lambda raw: b"x" * len(raw),
+    "flipped bits": lambda raw: bytes(byte ^ (4 if 1000 < n < 1100 else 0) for n, byte in enumerate(raw)),
+    "a list": lambda raw: pickled([1]),
+    "lacking a part": lambda raw: pickled({k: v for k, v in loaded(raw).items() if k != "optimizer"}),
+}
+
+
+def pickled(content):
+    torch.save(content, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+def loaded(raw):
+    return torch.load(io.BytesIO(raw), weights_only=True)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_can_be_deleted(damage, tmp_path):
+    features, labels, text = toy()
+    file = tmp_path / "run.pt"
+    fit(features, labels, text, NAMES, CONFIG, checkpoint=file)
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    with pytest.raises(ValueError, match=r"run\.pt .*delete it"):
+        fit(features, labels, text, NAMES, CONFIG, checkpoint=file)
+    file.unlink()
+    assert len(fit(features, labels, text, NAMES, CONFIG, checkpoint=file)[1]) == CONFIG.epochs
+
+
+def test_a_full_disk_leaves_no_half_checkpoint(tmp_path):
+    features, labels, text = toy()
+    with full_disk(500), pytest.raises(OSError, match=r"is full: run\.pt was not written. Free space"):
         fit(features, labels, text, NAMES, CONFIG, checkpoint=tmp_path / "run.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_stop_is_heard_at_the_next_batch():

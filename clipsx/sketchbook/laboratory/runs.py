@@ -1,6 +1,7 @@
 """The laboratory's shipped results: written once per trained cell, read back as tables with the cell's settings."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from clipsx import paths
 from clipsx.load import load
@@ -55,22 +56,21 @@ def write(name: str, model: Path, length: int = 150, words: str | None = None) -
     name: a run of the grid, "RUN@IMAGES" for a checkpoint of one, or a built-in model; model: its folder.
     Errors: ValueError for a name that is none of these, with the nearest.
     """
-    if name.partition("@")[0] not in (known := [*cells(), *REFERENCES]):
+    if re.sub(r"@[0-9]+\Z", "", name) not in (known := [*cells(), *REFERENCES]):
         raise ValueError(f"The grid has no run {name!r}{nearest(name, known)}.")
-    clip, place, part = load(str(model)), folder() / name, folder() / f"{name}{PART}"
+    clip, place = load(str(model)), folder() / name
     size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
     depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
     tables = measure(clip, length, size, depths, words)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for table, rows in tables.items():
-        rows.round(4).to_csv(part / f"{table}.csv", index=False, lineterminator="\n")
-    for file in ("log.csv", "train.json", "scores.json"):
-        if (model / file).exists():
-            shutil.copyfile(model / file, part / file)
-    save_file(shown(clip, size), part / "scenes.safetensors")
-    shutil.rmtree(place, ignore_errors=True)
-    return part.rename(place)
+    with paths.whole(place) as part:
+        part.mkdir()
+        for table, rows in tables.items():
+            rows.round(4).to_csv(part / f"{table}.csv", index=False, lineterminator="\n")
+        for file in ("log.csv", "train.json", "scores.json"):
+            if (model / file).exists():
+                shutil.copyfile(model / file, part / file)
+        (part / "scenes.safetensors").write_bytes(save(shown(clip, size)))
+    return place
 
 
 def _about(name: str) -> dict[str, Any]:

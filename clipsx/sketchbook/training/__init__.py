@@ -12,7 +12,7 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from clipsx import paths
 from clipsx.messages import nearest
@@ -51,7 +51,7 @@ def train(
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
     _write(out / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
     half = halved(model)
-    save_file(half, out / "open_clip_model.safetensors")
+    paths.write_whole(out / "open_clip_model.safetensors", save(half))
     model.load_state_dict(half)  # what is scored is what is shipped
     size = recipe.model["vision_cfg"]["image_size"]
     found = scores(model, tokenizer, exam(TEST_SEED, test_length, size))
@@ -67,7 +67,7 @@ def train(
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    paths.write_whole(file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def remake(

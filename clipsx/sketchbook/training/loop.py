@@ -3,10 +3,13 @@
 import copy
 import hashlib
 import math
-import shutil
+import signal
+import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from open_clip.transformer import VisionTransformer
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clipsx import paths
+from clipsx import paths, progress
 from clipsx.metrics import mean_average_precision
 from clipsx.sketchbook.training.pools import Pool, draw_pool, exam, normalise
 from clipsx.sketchbook.training.recipes import Recipe
@@ -110,16 +113,15 @@ def fit(
     ends = np.cumsum([s.images // recipe.batch for s in recipe.stages]).tolist()
     optimizer = _optimizer(model, recipe)
     shared = [work.parent / "begun" / f"{_beginning(recipe, n)}.pt" for n in range(1, len(recipe.stages) + 1)]
-    begun = next((file for file in reversed(shared) if file.exists()), None)
-    if begun and not (work / "checkpoint.pt").exists():
-        shutil.copyfile(begun, work / "checkpoint.pt")
+    if not (work / "checkpoint.pt").exists() and (begun := next(filter(_sound, reversed(shared)), None)):
+        paths.copy_whole(begun, work / "checkpoint.pt")
     state = _resume(work / "checkpoint.pt", model, optimizer)
     check_scenes = exam(CHECK_SEED, 300, recipe.model["vision_cfg"]["image_size"])
     model.train().visual.to(memory_format=torch.channels_last)
     worker: Any = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
     visual = torch.compile(worker.visual) if compiled else worker.visual
     losses, began = [], time.perf_counter()
-    with ProcessPoolExecutor(1) as painter:
+    with _painter() as painter:
         left = [n for n, end in enumerate(ends) if end > state["step"]]
         worlds = _worlds(recipe)
         drawn = {n: painter.submit(draw_pool, worlds[n], work.parent / "pools") for n in left}
@@ -157,17 +159,36 @@ def fit(
                     row |= scores(model, tokenizer, check_scenes) | {"seconds": round(state["seconds"])}
                     state |= {"step": step + 1, "log": [*state["log"], row]}
                     _keep(state, model, optimizer, work / "checkpoint.pt")
-                    pd.DataFrame(state["log"]).to_csv(log, index=False, lineterminator="\n")
+                    _write_log(state, log)
                     print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
                     losses, began = [], time.perf_counter()
             # A checkpoint to look into: how long must one train for what?
-            save_file(halved(model), work / f"after-{ends[n] * recipe.batch}.safetensors")
-            shared[n].parent.mkdir(exist_ok=True)
-            shutil.copyfile(work / "checkpoint.pt", shared[n])
-    pd.DataFrame(state["log"]).to_csv(
-        log, index=False, lineterminator="\n"
-    )  # also where the checkpoint was at the end already
+            paths.write_whole(work / f"after-{ends[n] * recipe.batch}.safetensors", save(halved(model)))
+            paths.copy_whole(work / "checkpoint.pt", shared[n])
+    _write_log(state, log)  # also where the checkpoint was at the end already
     return state["log"]
+
+
+def _serve() -> None:
+    """In the painter's process: Ctrl-C is for the parent, who then ends it so that it leaves nothing half drawn."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+@contextmanager
+def _painter() -> Iterator[ProcessPoolExecutor]:
+    """A process that draws; where training fails or is interrupted, nobody waits for what it would draw."""
+    with ProcessPoolExecutor(1, initializer=_serve) as painter:
+        try:
+            yield painter
+        except BaseException:
+            children = list(painter._processes.values())
+            painter.shutdown(wait=False, cancel_futures=True)
+            for child in children:
+                while child.is_alive():  # again, where it has begun the next one
+                    child.terminate()
+                    child.join(1)
+            raise
 
 
 def _in_bfloat16(model: open_clip.CLIP) -> open_clip.CLIP:
@@ -204,15 +225,28 @@ def _rate(recipe: Recipe, ends: list[int], stage: int, step: int) -> float:
     return peak * min(1, (step - begin + 1) / recipe.warmup) * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def _sound(shared: Path) -> bool:
+    """Whether there is a shared checkpoint; a damaged one is passed over with a word."""
+    try:
+        return shared.exists() and bool(progress.read(shared))
+    except ValueError as error:
+        warnings.warn(f"Not used: {error}", stacklevel=3)
+        return False
+
+
 def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     if not checkpoint.exists():
         return {"step": 0, "seconds": 0.0, "log": []}
-    saved = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(saved.pop("model"))
-    optimizer.load_state_dict(saved.pop("optimizer"))
-    return saved
+    saved = progress.read(checkpoint)
+    with progress.adopting(checkpoint):
+        model.load_state_dict(saved.pop("model"))
+        optimizer.load_state_dict(saved.pop("optimizer"))
+        return {name: saved[name] for name in ("step", "seconds", "log")}
 
 
 def _keep(state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    with paths.whole(checkpoint) as part:
-        torch.save(state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, part)
+    progress.write(checkpoint, state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+
+def _write_log(state: dict[str, Any], log: Path) -> None:
+    paths.write_whole(log, pd.DataFrame(state["log"]).to_csv(index=False, lineterminator="\n").encode())

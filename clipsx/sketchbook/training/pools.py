@@ -17,16 +17,27 @@ from clipsx.text import templates_of
 
 
 def draw_pool(world: Sketchbook, folder: Path) -> Path:
-    """Draw every scene once, as (n, size, size, 3) bytes in a file that is found again by its name."""
+    """Draw every scene once, as (n, size, size, 3) bytes in a file that is found again by its name.
+
+    One that was cut short is drawn again. Errors: OSError in words where the disk is full.
+    """
     pictures = folder / f"{world.describe()['data'].replace(' ', '_')}.npy"
-    if not pictures.exists():
+    shape = (len(world), world.size, world.size, 3)
+    if not _sound(pictures, shape):
         with paths.whole(pictures) as part:
-            shape = (len(world), world.size, world.size, 3)
             out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+            paths.reserve(part)
             for i in range(len(world)):
                 out[i] = np.asarray(world[i].image)
             out.flush()
     return pictures
+
+
+def _sound(file: Path, shape: tuple[int, ...]) -> bool:
+    try:
+        return np.load(file, mmap_mode="r").shape == shape
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stage: Stage) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+from clipsx.paths import write_whole
 from clipsx.sketchbook.scene import FORMS
 from clipsx.sketchbook.world import Sketchbook
 from clipsx.text import templates_of
@@ -47,5 +48,5 @@ def write_vocabulary(path: Path) -> int:
     words.update(dict.fromkeys(names, 100) | {"and": 100, "an": 100, "on": 100, "in": 100})
     merges = learn_merges(words)
     text = "\n".join(["#version: clipsx", *(" ".join(pair) for pair in merges)])
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    write_whole(path, gzip.compress(text.encode(), mtime=0))
     return 512 + len(merges) + 2

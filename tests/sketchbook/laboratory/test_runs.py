@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import clipsx
+from clipsx.cli import main
 from clipsx.datasets import Sketchbook
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
@@ -79,6 +80,57 @@ def test_a_measured_model_is_written_and_found(tmp_path, monkeypatch):
     assert row["weights"].startswith("sketchbook-random") and "seed=302" in row["data"] and row["protocol"]
     with pytest.raises(ValueError, match="lab-centre-s7"):
         write("lab-center-s7", random)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x",
+        "/x",
+        "",
+        ".",
+        "..",
+        "sketchbook@../../x",
+        "sketchbook@/x",
+        "sketchbook@",
+        "sketchbook@1\n",
+        "sketchbook@1@2",
+    ],
+)
+def test_results_are_written_in_their_own_folder_alone(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine").touch()
+    name = name.replace("/x", f"{tmp_path}/x") if name.startswith("/") else name
+    monkeypatch.setattr(read, "folder", lambda: tmp_path / "laboratory" / "runs")
+    with pytest.raises(ValueError, match="no run"):
+        write(name, clipsx.paths.data() / "sketchbook-random", length=2)
+    assert main(["lab-measure", str(clipsx.paths.data() / "sketchbook-random"), "--name", name]) == 2
+    assert "no run" in capsys.readouterr().err
+    assert (tmp_path / "x" / "mine").exists() and [f.name for f in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_cannot_be_written_leaves_the_old_results(tmp_path, monkeypatch):
+    """Also where the results' place is a link to somewhere else, which stays as it is."""
+    mine = tmp_path / "mine"
+    (tmp_path / "runs").mkdir()
+    mine.mkdir()
+    (mine / "maps.csv").touch()
+    (tmp_path / "runs" / "sketchbook-random").symlink_to(mine)
+    monkeypatch.setattr(read, "folder", lambda: tmp_path / "runs")
+    monkeypatch.setattr(read, "measure", lambda *_: {"maps": pd.DataFrame({"x": [1.0]})})
+    monkeypatch.setattr(read, "shown", lambda *_: {})
+    place = write("sketchbook-random", clipsx.paths.data() / "sketchbook-random")
+    assert (mine / "maps.csv").read_text() == "" and not place.is_symlink()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    monkeypatch.setattr(read, "shown", full)
+    with pytest.raises(OSError, match="is full: sketchbook-random was not written"):
+        write("sketchbook-random", clipsx.paths.data() / "sketchbook-random")
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    assert [file.name for file in (tmp_path / "runs").iterdir()] == ["sketchbook-random"]
 
 
 def test_images_seen_count_those_before_the_beginning(found):

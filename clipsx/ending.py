@@ -1,0 +1,71 @@
+"""How a command ends where it is not by its own work: Ctrl-C, a reader that is gone, a terminal with few letters."""
+
+import _thread
+import contextlib
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Ctrl-C as KeyboardInterrupt; the list is not empty once it came, as libraries make other errors of it.
+
+    Python drops what is raised in a destructor, with a traceback: Ctrl-C is then sent again instead.
+    """
+    heard: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    def dropped(what: Any) -> None:
+        if what.exc_type is KeyboardInterrupt:
+            again = threading.Timer(0.05, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            hook(what)
+
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    hook = sys.unraisablehook
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = dropped
+    try:
+        yield heard
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Letters that the terminal lacks are printed as "?"; where nobody reads any more, the command ends without a word.
+
+    Errors: SystemExit (141, as for other commands before `| head`); OSError where what is printed cannot be written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            yield
+        finally:
+            _flush()
+    except BrokenPipeError:
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails again at its end
+        raise

@@ -27,7 +27,16 @@ LABELS = ("cat", "dog", "sky")
 
 def test_several_takes_those_with_masks_and_more_labels_first() -> None:
     assert [s.name for s in sheets.several(SAMPLES)] == ["image 2", "image 3", "image 1"]
-    assert [s.name for s in sheets.several(SAMPLES, 1)] == ["image 2"] and sheets.several(SAMPLES[1:2]) == []
+    assert [s.name for s in sheets.several(SAMPLES, 1)] == ["image 2"]
+    assert len(sheets.several(SAMPLES[1:2])) == 1  # none has a mask: the first ones, whatever they are
+    assert sheets.several([]) == []
+
+
+def test_a_picture_without_masks_shows_the_likely_label(clip: clipsx.Clip) -> None:
+    (row,) = sheets.methods(clip, SAMPLES[1:2], LABELS, "clip")
+    scores = clip.encode_image(clip.prepare(SAMPLES[1].image)) @ clip.encode_labels(LABELS).T
+    assert row[0].title == LABELS[int(scores.argmax())]
+    assert all(cell.mask is None for cell in row)
 
 
 def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_a_picture_without_masks_shows_the_likely_label(clip: clipsx.Clip) -> No
     (row,) = sheets.methods(clip, SAMPLES[1:2], LABELS, "clip")
     scores = clip.encode_image(clip.prepare(SAMPLES[1].image)) @ clip.encode_labels(LABELS).T
     assert row[0].title == LABELS[int(scores.argmax())]
-    assert all(cell.mask is None for cell in row)
+    assert all(cell.outline is None for cell in row)
 
 
 def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,7 @@ class Clip:
             raise ValueError(f"size must be at least 1 pixel, not {size}.")
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
+        pictures.require_room(whole)
         return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)
 
     @_plainly

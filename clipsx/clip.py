@@ -191,6 +191,7 @@ class Clip:
             require("size", side, 1, SIZE, whole=True)
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
+        pictures.require_room(whole)
         return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)
 
     @_plainly

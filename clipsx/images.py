@@ -17,6 +17,8 @@ from clipsx.quiet import quiet
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused: no map here is finer than the patch grid, and decoding them can exhaust the memory."""
+MAX_READ = 4096 * 4096
+"""Pixels that a model reads of a picture at most: attention over them grows with the square of their number."""
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 """What is opened. PIL knows more, and some of it starts other programs (Ghostscript) or is no photograph."""
 
@@ -155,6 +157,14 @@ def _from_array(values: np.ndarray) -> Image.Image:
         raise ValueError(f"Pixels of type {values.dtype} must lie in 0…65535 (16 bits).")
     scale = 1 if values.max() <= 255 else 257  # 8 bits in a wider type, as sums and tensors leave them, or 16
     return Image.fromarray((values / scale).round().astype(np.uint8))
+
+
+def require_room(size: tuple[int, int]) -> None:
+    """Raise a ValueError for a size (H, W) at which no model's memory would be enough (`MAX_READ`)."""
+    height, width = size
+    if height * width > MAX_READ:
+        needs = f"{12 * height * width / 1e9:,.1f} GB of memory for the pixels alone, and attention over them far more"
+        raise ValueError(f"A size of {height:,} × {width:,} would take {needs}: give at most {MAX_READ:,} pixels.")
 
 
 def resize(image: Image.Image, size: tuple[int, int], fit: str, interpolation: str = "bicubic") -> Image.Image:

@@ -7,6 +7,9 @@ import pandas as pd
 from clipsx.reading import Reading
 from clipsx.statistics import bootstrap, interval
 
+FEW = "was asked of too few images to say what it prefers"
+UNDEFINED = f"{FEW}: no pair has both an object and a background"
+
 
 def _span(row: Any, value: str, form: str = ".1f", unit: str = " %") -> str:
     return f"{row[value]:{form}}{unit} [{row[f'{value}_low']:{form}}, {row[f'{value}_high']:{form}}]"
@@ -27,7 +30,7 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
     if not len(found):
         return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
     raw = found.iloc[0]
-    verdict = "was asked of too few images to say what it prefers"
+    verdict = FEW if pd.notna(raw["msc"]) else UNDEFINED
     if raw["msc_low"] <= raw["msc_high"]:
         verdict = _side(
             raw, "msc", "prefers the object: the paper's opposite visualisation is not there on average",
@@ -43,14 +46,18 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
         words = _side(raw, "msc", "differ from", "differ from", "cannot be told from", chance)
         said.append(f"Its raw maps {words} those of random weights by mSC ({_span(chance, 'msc')}).")
     for _, row in summary.drop(raw.name).iterrows():
+        if pd.isna(row["msc"]):
+            said.append(f"{Reading.parse(row['reading']).title} {UNDEFINED}.")
+            continue
         change = _side(row, "msc", "raises mSC", "lowers mSC", "does not clearly move mSC", raw)
         end = _side(row, "msc", "the object wins", "the background wins", "neither side clearly wins")
         said.append(
             f"{Reading.parse(row['reading']).title} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
             f"opposite, mIoU {_span(row, 'miou')}."
         )
-    best = summary.iloc[int(summary["miou"].argmax())]
-    said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
+    if summary["miou"].notna().any():
+        best = summary.iloc[int(summary["miou"].argmax())]
+        said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
     return " ".join(said)
 
 

@@ -233,6 +233,38 @@ def test_ctrl_c_while_pictures_are_read(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [(["--root", "x"], "takes no root"), (["--dataset", "sketchbook", "--root", "x"], "takes no root"),
+     (["--dataset", "folder"], "say where"), (["--dataset", "foldr"], "did you mean 'folder'")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["lab", "evaluate", "reproduce"])
+def test_a_root_that_is_not_taken_is_told(
+    command: str,
+    call: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command, *call]) == 2
+    said = capsys.readouterr().err
+    assert words in said and len(said.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_evaluate_goes_round_bad_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(6):
+        noise(16, 16, number).save(tmp_path / f"{number}.jpg")
+        (tmp_path / f"{number}.txt").write_text("cat" if number % 4 < 2 else "dog")
+    (tmp_path / "2.jpg").write_bytes(b"")
+    (tmp_path / "3.jpg").write_text("hello")
+    call = ["evaluate", "--dataset", "folder", "--root", str(tmp_path), "--task", "recognise", "--readings", "clip"]
+    with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and is left out: [23]\.jpg"):
+        assert main([*call, "--out", str(tmp_path / "out")]) == 0
+    assert set(pd.read_csv(tmp_path / "out" / "table.csv")["data"].str[-34:]) == {", 1 of 3 left out (cannot be read)"}
+
+
 def test_lab_copies_with_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
 

@@ -37,6 +37,14 @@ def test_background_names_the_sign(low: float, high: float, words: str, others: 
     assert "9 pairs" in said and said.endswith("Best mIoU: CLIP.")
 
 
+def test_what_has_no_msc_prefers_nothing() -> None:
+    table = summary(("clip", "none", NAN, NAN), ("maskclip", "none", NAN, NAN))
+    for given in (table, table.assign(miou=NAN)):
+        said = verdicts.background(given, given[:1])
+        assert said.count("no pair has both an object and a background") == 2
+        assert not any(words in said for words in ("prefers the", "wins", "clearly", "paper"))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "change", "end"),
     [

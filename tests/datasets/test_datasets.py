@@ -22,6 +22,19 @@ def test_load_errors():
     assert len(datasets.load("sketchbook", length=3)) == 3
 
 
+def test_a_root_is_never_left_out_in_silence(devkit):
+    world = {"dataset": "sketchbook", "length": 3}
+    takes = [
+        lambda root: datasets.check("sketchbook", root), lambda root: datasets.load("sketchbook", root),
+        lambda root: datasets.open(world | {"root": root}), lambda root: datasets.tuning_and_test("sketchbook", root),
+        lambda root: datasets.open({"dataset": "subset", "of": world, "indices": [0], "part": "", "root": root}),
+    ]  # fmt: skip
+    for take in takes:
+        for root in (devkit, str(devkit), ""):
+            with pytest.raises(ValueError, match="takes no root"):
+                take(root)
+
+
 def test_two_parts_share_no_sample(devkit):
     tuning, test = datasets.tuning_and_test("voc2012", devkit, images=5)
     assert [s.name for s in tuning] == ["a"] and [s.name for s in test] == ["b"] and test.labels == VOC(devkit).labels

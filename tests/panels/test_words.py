@@ -58,3 +58,10 @@ def test_code_that_loads_a_model(tmp_path: Path) -> None:
     clip.recipe = {"name": "ViT-B-16", "pretrained": str(weights), "precision": "bf16", "quickgelu": False}
     words = f"clip = clipsx.load('ViT-B-16', pretrained={str(weights)!r}, precision='bf16', quickgelu=False)"
     assert clip_code(clip) == words
+
+
+def test_a_region_without_surroundings_prefers_nothing(view: View) -> None:
+    sample, label = view.picture.sample, view.state.shown or ""
+    whole = sample.replace(labels=(label,), masks={label: np.ones(sample.size[::-1], bool)})
+    words = sentence(View(view.session, [whole], Picture(whole), view.state))
+    assert "has no pixel that counts" in words and "prefers the" not in words and "nan" not in words

@@ -15,8 +15,17 @@ from torch import Tensor
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused: no map here is finer than the patch grid, and decoding them can exhaust the memory."""
 
+SHOWN = 800
+"""A side of the largest picture that a figure shows, and that maps are read at, in pixels."""
+
 Picture = Image.Image | np.ndarray | bytes | str | os.PathLike
 RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def fitting(size: tuple[int, int]) -> tuple[int, int]:
+    """The (W, H), or (H, W), at which a picture of that size is shown: no side longer than `SHOWN` pixels."""
+    scale = min(1.0, SHOWN / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def decode(picture: Picture) -> Image.Image:

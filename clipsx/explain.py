@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipsx.clip import Clip
 from clipsx.datasets import Vocabulary
-from clipsx.images import Picture, decode
+from clipsx.images import Picture, decode, fitting
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.messages import require
 from clipsx.paths import shortened
@@ -71,11 +71,13 @@ def explain(
     label. size: side in pixels that the model reads; name: what the table calls the picture. Its columns: those of the
     reading; `cosine`, the class feature's; `peak_x`, `peak_y`, where the map is highest, in pixels of the picture;
     `area`, the share (0…1) of the picture where it is at least `threshold`; `constant`, the map says nothing; and what
-    made it. Errors: those of `text.check_labels`; ValueError for a threshold outside 0…1, and whatever `Reading` and
-    `Clip` refuse.
+    made it. Peak and area are read off a map of at most 800 pixels a side: no map is finer than the patch grid.
+    Errors: those of `text.check_labels`; ValueError for a threshold outside 0…1, and whatever `Reading` and `Clip`
+    refuse.
     """
     require("threshold", threshold, 0, 1)
     photo, shown, labels = decode(image), readings(reading), check_labels(labels)
+    width, height = fitting(photo.size)
     batch = clip.prepare(photo, size=size)  # (1, 3, h', w')
     text = clip.encode_labels(labels, templates)  # (N, D)
     alone = clip.encode_labels([""], templates) if len(labels) == 1 else None
@@ -89,8 +91,9 @@ def explain(
         sim = one.similarities(dense, text, alone)  # (1, h, w, N)
         maps[one], flat, cosine = minmax(sim), is_constant(sim)[0].tolist(), (dense.cls @ text.T)[0].tolist()
         for n, label in enumerate(labels):
-            map = upsample(maps[one][..., [n]], (photo.height, photo.width))[0, :, :, 0]  # (H, W)
-            y, x = divmod(int(map.argmax()), photo.width)
+            map = upsample(maps[one][..., [n]], (height, width))[0, :, :, 0]  # (H, W)
+            y, x = divmod(int(map.argmax()), width)
+            x, y = int((x + 0.5) * photo.width / width), int((y + 0.5) * photo.height / height)
             area = float((map >= threshold).float().mean())
             row = {"label": label, "cosine": cosine[n], "peak_x": x, "peak_y": y, "area": area, "constant": flat[n]}
             rows.append(one.columns(clip.tower) | row)

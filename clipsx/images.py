@@ -22,6 +22,9 @@ MAX_READ = 4096 * 4096
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 """What is opened. PIL knows more, and some of it starts other programs (Ghostscript) or is no photograph."""
 
+SHOWN = 800
+"""A side of the largest picture that a figure shows, and that maps are read at, in pixels."""
+
 Picture = Image.Image | np.ndarray | bytes | str | os.PathLike
 RESAMPLE = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")  # modes with transparency
@@ -35,6 +38,12 @@ TURNS = dict(enumerate(
 
 class PictureError(ValueError):
     """A picture that cannot be read: what an evaluation goes round."""
+
+
+def fitting(size: tuple[int, int]) -> tuple[int, int]:
+    """The (W, H), or (H, W), at which a picture of that size is shown: no side longer than `SHOWN` pixels."""
+    scale = min(1.0, SHOWN / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def decode(picture: Picture) -> Image.Image:

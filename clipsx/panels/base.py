@@ -20,6 +20,7 @@ from torch import Tensor
 from clipsx import save
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.images import fitting
 from clipsx.maps import minmax, upsample
 from clipsx.panels.elements import Code, line, still
 from clipsx.panels.state import plain, updated
@@ -234,8 +235,8 @@ def png_of(figure: Figure) -> bytes:
 def label_map(
     clip: Clip, sample: Sample, asked: str, text: Float[Tensor, "N D"], place: int, size: tuple[int, int] | None = None
 ) -> Float[np.ndarray, "H W"]:
-    """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the picture's (H, W)."""
+    """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the (H, W) that is shown."""
     reading = Reading.parse(asked)
     dense = clip.encode_readings(clip.prepare(sample.image, size=size), reading)[str(reading)]
     sim = reading.similarities(dense, text)[..., [place]]  # (1, h, w, 1)
-    return upsample(minmax(sim), (sample.size[1], sample.size[0]))[0, ..., 0].float().cpu().numpy()
+    return upsample(minmax(sim), fitting((sample.size[1], sample.size[0])))[0, ..., 0].float().cpu().numpy()

@@ -162,7 +162,8 @@ def draw_behind(
         title = f"{plots.short(b)} inside {plots.short(a)}: {row['score']:.2f}" + (
             f"\n{plots.short(b)} is there" if row["companion"] else ""
         )
-        plots.overlay(sample.image, shown, ax, outline=sample.masks.get(a), title=title)
+        small = plots.reduced(sample)
+        plots.overlay(small.image, shown, ax, outline=small.masks.get(a), title=title)
     return figure
 
 

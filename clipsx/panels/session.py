@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from clipsx import plots
 from clipsx.analyses.attention import RAW
 from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
@@ -41,12 +42,17 @@ class Picture:
 
     @cached_property
     def key(self) -> str:
-        return sha256(self.sample.image.tobytes() + repr(self.size).encode()).hexdigest()
+        return sha256(self.sample.image.tobytes() + repr(self.sample.size).encode()).hexdigest()
+
+    @cached_property
+    def shown(self) -> Sample:
+        """The sample at the size at which it is shown and measured."""
+        return plots.reduced(self.sample)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.sample.size[1], self.sample.size[0]
+        """(H, W) in pixels, as it is shown."""
+        return self.shown.size[1], self.shown.size[0]
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class Session:
 
 def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:
     """What maps score against the picture's true regions."""
-    masks, ignore = picture.sample.masks, picture.sample.ignore
+    masks, ignore = picture.shown.masks, picture.shown.ignore
     found = Numbers(np.full(len(labels), np.nan), np.full((len(labels), len(THRESHOLDS)), np.nan))
     known = [i for i, label in enumerate(labels) if label in masks]
     pixels = at_pixels(maps.values[known], picture.size) if known else ()  # (n, H, W)

@@ -12,6 +12,7 @@ from clipsx import datasets, images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.load import load
+from clipsx.messages import brief
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import UPLOAD_LIMIT, line, outline, pane, png, thumb
 from clipsx.panels.layout import PARTS, Layout
@@ -54,15 +55,18 @@ class SurgeryPanel(FigurePanel):
         self.session = Session(self.clip)
         self._state = self._checked(updated(State(), state))
         self._own: dict[str, Picture] = {}
+        self._left: dict[int | str, dict[str, Any]] = {}  # labels of pictures that were left, and the one shown
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
+        if "image" not in state:
+            self._state = replace(self._state, image=self._first())
         self._picture = self._open(self._state.image)
         self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
         self._controls = self._ui.controls
         self.children = self._ui.rows
         self._listen()
-        self._turn()
         self._adopt(self._state)
+        self._turn()
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -108,7 +112,12 @@ class SurgeryPanel(FigurePanel):
 
     def _open(self, image: int | str) -> Picture:
         if isinstance(image, int):
-            return Picture(self.samples[image])
+            sample = self.samples[image]
+            try:
+                sample.image, sample.masks  # noqa: B018 opened here, where what is wrong with them can still be told
+            except Exception as error:
+                raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
+            return Picture(sample)
         if image not in self._own:
             name = Path(image).stem
             code = f"clipsx.datasets.Sample(clipsx.images.decode({image!r}), (), name={name!r})"
@@ -133,18 +142,36 @@ class SurgeryPanel(FigurePanel):
             self._choose(str(path))
 
     def _choose(self, image: int | str) -> None:
-        """Another picture: labels that nobody has edited become those of the new one."""
-        untouched = self._state.labels == self._usual(self._picture)
-        labels: dict[str, Any] = {"labels": None, "shown": None} if untouched else {}
-        self.restore({"image": image, "patch": None, **labels})
+        """Another picture, with the labels that it was left with; a new one takes edited labels over, else its own."""
+        s, untouched = self._state, self._state.labels == self._usual(self._picture)
+        new = {"labels": None, "shown": None} if untouched else {}
+        self._left[s.image] = {"labels": s.labels, "shown": s.shown}
+        self.restore({"image": image, "patch": None, **self._left.get(image, new)})
 
     def _turn(self, _: Any = None) -> None:
         """The gallery's page: pictures of one's own first."""
         gallery, count = self._ui.gallery, len(self.samples)
         start = gallery.page * PAGE
         gallery.pages = max(1, -(-count // PAGE))
-        there = {i: self._open(i) for i in range(start, min(start + PAGE, count))}
-        gallery.thumbs = [thumb(key, picture.sample) for key, picture in (self._own | there).items()]
+        there, bad = dict(self._own), []
+        for i in range(start, min(start + PAGE, count)):
+            try:
+                there[i] = self._open(i)
+            except ValueError as error:
+                bad.append(str(error))
+        gallery.thumbs = [thumb(key, picture.sample) for key, picture in there.items()]
+        if bad:
+            self._tell(f"Left out of the gallery, {len(bad)} of its pictures here: {' '.join(bad)}")
+
+    def _first(self) -> int:
+        """The first sample that can be opened; 0 where none can, for its error."""
+        for i in range(len(self.samples)):
+            try:
+                self._open(i)
+                return i
+            except ValueError:
+                continue
+        return 0
 
     # Showing --------------------------------------------------------------------------------------------------------
 
@@ -156,8 +183,9 @@ class SurgeryPanel(FigurePanel):
             scene = (view.picture.key, s.labels, s.reading, s.size)
             with ui.pictures.hold_sync():
                 if self._sent.get("picture") != view.picture.key:
-                    outlines = {label: outline(mask) for label, mask in sample.masks.items()}
-                    sent = {"bytes": png(sample.image, SENT), "size": list(sample.image.size)}
+                    shown = view.picture.shown
+                    outlines = {label: outline(mask) for label, mask in shown.masks.items()}
+                    sent = {"bytes": png(shown.image, SENT), "size": list(shown.image.size)}
                     ui.pictures.picture = {**sent, "outlines": outlines}
                 if self._sent.get("scene") != scene:
                     columns = (("raw", "repaired"), view.titles[:2], (raw, view.repaired), view.numbers)

@@ -70,8 +70,9 @@ def draw_maps(
     axes: np.ndarray, sample: Sample, label: str, labels: Sequence[str], before: Clip, after: Clip | None
 ) -> None:
     """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
-    mask, blank = sample.masks.get(label), np.zeros(sample.size[::-1], np.float32)
-    plots.overlay(sample.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
+    small = plots.reduced(sample)
+    mask, blank = small.masks.get(label), np.zeros(small.size[::-1], np.float32)
+    plots.overlay(small.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
     shown = {"before": (before, "clip")}
     if after is not None:
         shown |= {"after": (after, "clip"), "after + surgery": (after, "clip-surgery+code")}
@@ -80,8 +81,8 @@ def draw_maps(
     for ax, (words, (clip, reading)) in zip(axes[1:], shown.items(), strict=False):
         text = clip.encode_labels(labels, [PROMPTS[1]])  # (N, D)
         map = label_map(clip, sample, reading, text, list(labels).index(label))
-        score = "" if mask is None else f", mSC {msc(map, mask, sample.ignore):.1f} %"
-        plots.overlay(sample.image, map, ax, outline=mask, title=f"{words}{score}")
+        score = "" if mask is None else f", mSC {msc(map, mask, small.ignore):.1f} %"
+        plots.overlay(small.image, map, ax, outline=mask, title=f"{words}{score}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ class View:
     @cached_property
     def covered(self) -> Float[np.ndarray, "h w"] | None:
         """How much of each patch the true region of the label shown covers, 0 … 1; None where it is not known."""
-        mask = self.picture.sample.masks.get(self.state.shown or "")
+        mask = self.picture.shown.masks.get(self.state.shown or "")
         return None if mask is None else coverage(mask, self.raw.values.shape[1:])
 
     @property
@@ -116,7 +116,9 @@ class View:
         height, width = (n * side for n, side in zip(self.raw.values.shape[1:], tower.patch_size, strict=True))
         data = {"data": "own picture"} if isinstance(s.image, str) else datasets.described(self.samples)
         about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "templates": "clip-surgery"}
-        protocol = "min-max per map; mSC and IoU over the picture's pixels"
+        height, width = self.picture.size
+        reduced = "" if self.picture.shown is self.picture.sample else f", reduced to {height}×{width}"
+        protocol = f"min-max per map; mSC and IoU over the picture's pixels{reduced}"
         return self.session.about | data | about | self.reading.columns(tower) | {"protocol": protocol}
 
     def table(self) -> pd.DataFrame:
@@ -134,7 +136,7 @@ class View:
 
     def figure(self) -> Figure:
         """The photo, the raw map, the repaired one and the attention (`draw_view`)."""
-        s, sample, (height, width) = self.state, self.picture.sample, self.picture.size
+        s, sample, (height, width) = self.state, self.picture.shown, self.picture.size
         both = np.stack([maps.values[self.place] for maps in (self.raw, self.repaired)])  # (2, h, w)
         figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
         axes, both = figure.subplots(1, 4), at_pixels(both, self.picture.size)

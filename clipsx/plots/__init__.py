@@ -17,9 +17,11 @@ from clipsx.plots.axes import (
 )  # fmt: skip
 from clipsx.plots.cells import Cell, sheet
 from clipsx.plots.figures import ablation, blocks, measures, row
+from clipsx.plots.reduced import reduced
 from clipsx.plots.texts import plain, short
 
 __all__ = [
     "COLOURS", "PALETTE", "STYLE", "Cell", "ablation", "blocks", "distribution", "heatmap", "histogram", "intervals",
-    "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "ring", "row", "shade", "sheet", "short",
+    "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "reduced", "ring", "row", "shade", "sheet",
+    "short",
 ]  # fmt: skip

@@ -20,10 +20,11 @@ from clipsx.evaluation.explain import queries
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
 from clipsx.plots.cells import Cell, sheet
+from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings
 
 CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
-WIDE, PIXELS = 5, 800  # in `explained`: pictures side by side, the photo's longer side
+WIDE = 5  # in `explained`: pictures side by side
 
 
 def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
@@ -51,7 +52,7 @@ def methods(
     text, rows = clip.encode_labels(names), []  # (N, D)
     shown = [r for r in readings(asked) if not all(clip.tower.refuses(row) for row in rows_of(r.method))]
     for sample in samples:
-        seen = clip.encode_readings(clip.prepare(sample.image), shown)
+        seen, sample = clip.encode_readings(clip.prepare(sample.image), shown), reduced(sample)
         likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
         for label in [label for label in sample.masks if label in names][:2] or [likely]:
             mask = sample.masks.get(label)
@@ -79,6 +80,7 @@ def anchors(
         label, prefix = next(iter(sample.masks)), clip.tower.prefix
         seen = clip.look(clip.prepare(sample.image), [RAW], keep=True)
         sim = similarity(seen.features[RAW], clip.encode_labels([label]))[0, :, :, 0]  # (h, w)
+        sample = reduced(sample)
         h, w = sim.shape
         patch = divmod(int(sim.argmax()), w)
         column = [Cell(sample.image, None, sample.masks[label], label)]
@@ -100,6 +102,7 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
         asked = [*sample.labels, *(label for label in listed(labels) if label not in sample.labels)][:count]
         sim = similarity(clip.encode_dense(clip.prepare(sample.image), method="clip"), clip.encode_labels([*asked, ""]))
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
+        sample = reduced(sample)
         maps = _pixels(minmax(sim), sample.image)
         cells = [Cell(sample.image, m, None, t) for m, t in zip(maps, titles, strict=True)]
         rows.append([Cell(sample.image, None, None, "photo"), *cells])
@@ -110,8 +113,7 @@ def explained(
     photo: Image.Image, maps: Mapping[Reading, Float[Tensor, "1 h w N"]], labels: Sequence[str], opacity: float = 0.6
 ) -> Figure:
     """The photo, then the map of each label over it, the readings below each other; maps as `explain.explain` makes."""
-    photo, rows = photo.copy(), []
-    photo.thumbnail((PIXELS, PIXELS))
+    photo, rows = reduced(Sample(photo)).image, []
     for reading, map in maps.items():
         cells, flat = [Cell(photo, title=reading.title)], is_constant(map)[0].tolist()
         for label, pixels, constant in zip(labels, _pixels(map, photo), flat, strict=True):

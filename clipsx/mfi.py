@@ -9,6 +9,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipsx.text import check_labels
+
 Matrix = Num[np.ndarray, "N N"] | Float[Tensor, "N N"]
 
 
@@ -80,7 +82,7 @@ def difference(before: Matrix, after: Matrix) -> dict[str, float]:
 
 
 def named_once(labels: Sequence[str], count: int) -> None:
-    """Raise a ValueError unless there are `count` labels, each once."""
-    twice = sorted({label for label in labels if list(labels).count(label) > 1})
+    """Raise a ValueError unless there are `count` labels, each once; a TypeError for a bare text."""
+    twice = sorted({label for label in check_labels(labels) if list(labels).count(label) > 1})
     if twice or len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} classes{', twice: ' + ', '.join(twice) if twice else ''}.")

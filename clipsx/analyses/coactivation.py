@@ -10,6 +10,7 @@ from clipsx.evaluation.explain import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.messages import nearest
 from clipsx.reading import Reading
+from clipsx.text import check_labels
 
 REGIONS = ("mask", "map")
 
@@ -70,4 +71,4 @@ def measure(
 def as_matrix(table: pd.DataFrame, labels: Sequence[str], value: str = "score") -> pd.DataFrame:
     """Means of `measure` over images: a row per object a, a column per label b; NaN where never measured."""
     wide = table.pivot_table(value, "a", "b", aggfunc="mean")
-    return wide.reindex(index=list(labels), columns=list(labels))
+    return wide.reindex(index=check_labels(labels), columns=check_labels(labels))

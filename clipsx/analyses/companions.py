@@ -9,11 +9,13 @@ from sklearn.metrics import roc_auc_score
 
 from clipsx.datasets import Sample
 from clipsx.statistics import interval
+from clipsx.text import check_labels
 
 
 def presence(samples: Sequence[Sample], labels: Sequence[str]) -> Bool[np.ndarray, "n N"]:
     """Which labels each image shows, (images, labels)."""
-    return np.array([[label in sample.labels for label in labels] for sample in samples], dtype=bool)
+    asked = check_labels(labels)
+    return np.array([[label in sample.labels for label in asked] for sample in samples], dtype=bool)
 
 
 def co_occurrence(present: Bool[np.ndarray, "n N"]) -> Float[np.ndarray, "N N"]:

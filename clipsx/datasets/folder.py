@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from clipsx.datasets.protocol import digest, digests
 from clipsx.datasets.sample import Sample
 from clipsx.images import decode
+from clipsx.text import check_labels
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MASKS = "masks"
@@ -35,7 +36,7 @@ class Folder(Sequence[Sample]):
         self.files = tuple(f for f in files if f.parts[0] != MASKS)
         if not self.files:
             raise ValueError(f"{self.root} holds no pictures ({', '.join(SUFFIXES)}).")
-        self.given = tuple(labels)
+        self.given = tuple(check_labels(labels)) if labels else ()
         named = (label for file in self.files for label in self._labels(file))
         self.labels = tuple(dict.fromkeys([*self.given, *sorted(named)]))
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from PIL import Image
 
 from clipsx.images import decode
+from clipsx.text import check_labels
 
 
 class Sample:
@@ -91,6 +92,7 @@ class Sample:
         Nothing counts where pixels are ignored, and under the mask of a label that is not asked for. Where masks
         overlap, the later one wins.
         """
+        labels = check_labels(labels) if len(labels) else []
         found = np.full(self.size[::-1], len(labels))
         for label, mask in self.masks.items():
             found[mask] = labels.index(label) if label in labels else -1

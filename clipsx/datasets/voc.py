@@ -16,6 +16,7 @@ from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
 from clipsx.images import decode
 from clipsx.messages import nearest
+from clipsx.text import check_labels
 
 IGNORE = 255
 
@@ -45,7 +46,7 @@ class VOC(Sequence[Sample]):
         self._given, own = labels, self.root / "labels.txt"
         if labels is None and own.is_file():
             labels = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
-        self.labels = VOCABULARIES["voc-20"] if labels is None else tuple(labels)
+        self.labels = VOCABULARIES["voc-20"] if labels is None else tuple(check_labels(labels))
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""

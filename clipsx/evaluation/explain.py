@@ -10,14 +10,15 @@ from clipsx.evaluation.stream import Look, Measure
 from clipsx.maps import is_constant
 from clipsx.metrics import THRESHOLDS, exceedance, msc, size_of
 from clipsx.reading import Reading, crossed, readings
+from clipsx.text import check_labels
 
 INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "out"))
 DEFAULT = crossed(("clip", "maskclip", "clip-surgery"))
 
 
 def queries(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels asked of every image, each once. Errors: ValueError for fewer than two."""
-    found = tuple(dict.fromkeys(labels))
+    """The labels asked of every image, each once. Errors: those of `check_labels`; ValueError for fewer than two."""
+    found = tuple(dict.fromkeys(check_labels(labels) if len(labels) else ()))
     if len(found) < 2:
         raise ValueError("An evaluation asks every image for all labels: give at least two different ones, labels=[…].")
     return found

@@ -17,6 +17,7 @@ from clipsx.features import DenseFeatures
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.reading import Reading, readings
 from clipsx.statistics import METHOD, draws, interval
+from clipsx.text import check_labels
 
 Scores = Float[np.ndarray, "n N"]
 Targets = Shaped[np.ndarray, "n N"]
@@ -56,7 +57,7 @@ def measure(
 
     The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`).
     """
-    names, shown = tuple(dict.fromkeys(labels)), readings(asked)
+    names, shown = tuple(dict.fromkeys(check_labels(labels))), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
     columns = {reading: reading.columns(clip.tower) for reading in shown}
 

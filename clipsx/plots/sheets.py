@@ -20,6 +20,7 @@ from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
 from clipsx.plots.cells import Cell, sheet
 from clipsx.reading import Reading, readings
+from clipsx.text import check_labels
 
 CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
 WIDE, PIXELS = 5, 800  # in `explained`: pictures side by side, the photo's longer side
@@ -93,7 +94,7 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
     """
     rows = []
     for sample in samples:
-        asked = [*sample.labels, *(label for label in labels if label not in sample.labels)][:count]
+        asked = [*sample.labels, *(label for label in check_labels(labels) if label not in sample.labels)][:count]
         sim = similarity(clip.encode_dense(clip.prepare(sample.image), method="clip"), clip.encode_labels([*asked, ""]))
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
         maps = _pixels(minmax(sim), sample.image)

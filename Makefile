@@ -5,8 +5,8 @@
 PYTHON ?= python3
 OUT ?= out
 BIN := .venv/bin
-# An option with its value, quoted for the shell, where the variable is given.
-option = $(if $($(2)),--$(1) '$(subst ','\'',$($(2)))')
+# An option with its value as it was given, quoted for the shell, where the variable is given.
+option = $(if $(value $(2)),--$(1) '$(subst ','\'',$(value $(2)))')
 CHOICE = $(call option,model,MODEL) $(call option,pretrained,PRETRAINED) $(call option,device,DEVICE) \
          $(call option,precision,PRECISION) $(call option,dataset,DATASET) $(call option,root,ROOT) \
          $(call option,images,IMAGES) \

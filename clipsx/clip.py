@@ -19,7 +19,6 @@ from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
 from clipsx.weights import digest, require_sound
 
-SIZE = 4096  # pixels a side that are read at most: attention grows with their fourth power
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -172,7 +171,7 @@ class Clip:
 
         image: PIL, path, bytes or array; size: side or (H, W) in pixels, the model's own by default, rounded to whole
         patches; fit: "squash" as the papers do, or "crop" (the shorter side scaled, the middle kept).
-        Errors: those of `images.decode` and `images.resize`; ValueError for a size outside 1…`SIZE`.
+        Errors: those of `images.decode` and `images.resize`; ValueError for a size below 1 or beyond any memory.
         """
         return self.pixels(image, size, fit).to(self.device, self.dtype)
 
@@ -188,7 +187,7 @@ class Clip:
         """`pixels` as a function that another process can be sent, without the model. Errors: as `prepare`."""
         height, width = self.image_size if size is None else size if isinstance(size, tuple | list) else (size, size)
         for side in (height, width):
-            require("size", side, 1, SIZE, whole=True)
+            require("size", side, 1, whole=True)
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
         pictures.require_room(whole)

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,8 @@ def notebooks() -> Path:
 def cache() -> Path:
     """The folder for what can be computed again: $CLIPSX_CACHE, else the user's cache folder. Not created here."""
     stated = os.environ.get("CLIPSX_CACHE")
-    return Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))
+    found = Path(stated).expanduser() if stated else Path(platformdirs.user_cache_dir("clipsx"))
+    return found if stated or found.is_absolute() else Path(tempfile.gettempdir(), "clipsx")  # a user without a home
 
 
 def component(name: str) -> str:

@@ -103,7 +103,7 @@ def find(names: Sequence[str] | None = None) -> list[Path]:
     every = {path.stem: path for path in sorted(paths.notebooks().glob("[0-9]*.ipynb"))}
     starts = tuple(every) if names is None else tuple(name.removesuffix(".ipynb") for name in names)
     for start in starts:
-        if not any(stem.startswith(start) for stem in every):
+        if not start or not any(stem.startswith(start) for stem in every):
             raise ValueError(f"Unknown notebook {start!r}{nearest(start, every)}.")
     return [path for stem, path in every.items() if stem.startswith(starts)]
 
@@ -186,7 +186,7 @@ def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None
     result.seconds = time.perf_counter() - start
     result.errors = list(dict.fromkeys([*client.seen, *client.errors_in_widgets()]))
     result.files = [file for file, stamp in _files(out).items() if before.get(file) != stamp]
-    result.page.write_text(static_page(notebook, result.title), encoding="utf-8")
+    paths.write_whole(result.page, static_page(notebook, result.title).encode(errors="replace"))
     return result
 
 
@@ -218,7 +218,7 @@ def reproduce(
         outcome = f"FAILED: {runs[-1].errors[0]}" if runs[-1].errors else f"{len(runs[-1].files)} files"
         on_progress(f"[{number}/{len(chosen)}] {path.stem}: {outcome}, {runs[-1].seconds:.0f} s")
         # Written after each notebook, so that an interrupted run leaves a page over what is done.
-        (out / "index.html").write_text(_index(runs, about, out), encoding="utf-8")
+        paths.write_whole(out / "index.html", _index(runs, about, out).encode(errors="replace"))
     on_progress(f"{out / 'index.html'}")
     return runs
 

@@ -122,3 +122,9 @@ def test_room_is_taken_before_it_is_filled(home: Path) -> None:
     paths.reserve(home / "file")
     assert (home / "file").stat().st_size == 12_345
     assert (home / "file").stat().st_blocks * 512 >= 12_345
+
+
+def test_a_user_without_a_home_has_a_cache_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIPSX_CACHE")
+    monkeypatch.setattr(paths.platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
+    assert paths.cache().is_absolute() and "~" not in paths.cache().parts

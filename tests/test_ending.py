@@ -25,11 +25,12 @@ stages = [Stage(80000, n, (1, k), alone=1.0, colours=0.0, ground=0.0) for n, k i
 RECIPES["tiny"] = Recipe({"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}, tuple(stages), batch=8)
 sys.exit(cli.main(["train", "tiny", "--threads", "1", "--out", "out", "--work", "work/tiny"]))"""
 IMPORTING = """import builtins, sys
-def told(name, *rest, real=builtins.__import__, seen=[]):
+real, seen = builtins.__import__, []
+def told(name, *rest, **more):
     if name.partition(".")[0] == sys.argv[1] and not seen:
         seen.append(name)
         open("importing", "w").close()
-    return real(name, *rest)
+    return real(name, *rest, **more)
 builtins.__import__ = told
 from clipsx import cli
 sys.exit(cli.main(["explain", "x.png", "--labels", "cat"]))"""
@@ -49,7 +50,10 @@ MOMENTS: Mapping[str, tuple[list[str], Callable[[Path], bool]]] = {
         [*CLI, "explain", *["x.png"] * 500, "--labels", "cat", "--out", "out"],
         any_of("out/*.csv"),
     ),
-    "rows are written": ([*CLI, "evaluate", "--images", "5000", "--batch", "1", "--out", "."], any_of("**/*.parquet")),
+    "rows are written": (
+        [*CLI, "evaluate", "--images", "900", "--readings", "clip", "--out", "out"],
+        any_of("out/**/*.parquet"),
+    ),
     "a pool is drawn": (["-c", TRAINS], any_of("work/pools/.*.part")),
     "it trains": (["-c", TRAINS], any_of("work/tiny/checkpoint.pt")),
     "a cell is measured": (

@@ -197,3 +197,89 @@ def test_real_multi_label_figures(clip_features: Path) -> None:
     ):
         found = 100 * np.mean([average_precision(targets[:, c], scores[:, c].numpy()) for c in present])
         assert found == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_gives_the_same_maps(dtype: torch.dtype) -> None:
+    dense, text = draw((2, 4, 5, 3, 8), 0)
+    other = clipsx.DenseFeatures(dense.cls.to(dtype), dense.patches.to(dtype))
+    for form in maps.FORMS:
+        expected = clipsx.minmax(clipsx.feature_surgery(dense, text, form=form))
+        found = clipsx.minmax(clipsx.feature_surgery(other, text.float(), form=form))
+        assert found.dtype == dtype and float((found.double() - expected).abs().max()) < 0.1
+        assert clipsx.upsample(found, (9, 7)).shape == (2, 9, 7, 3)
+    mixed = clipsx.DenseFeatures(dense.cls, dense.patches.to(dtype))
+    assert clipsx.feature_surgery(mixed, text).isfinite().all()
+    flat = torch.full((1, 4, 4, 1), 0.3, dtype=dtype)
+    flat[0, 0, 0] = torch.nextafter(flat[0, 0, 0], torch.ones((), dtype=dtype)) if dtype == torch.float64 else 0.3
+    assert clipsx.is_constant(flat).all() and not clipsx.minmax(flat).any()
+
+
+def test_memory_order_does_not_matter() -> None:
+    sim = torch.rand(2, 3, 5, 4)
+    turned = sim.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
+    assert not turned.is_contiguous()
+    for function in (clipsx.minmax, clipsx.is_constant, lambda m: clipsx.upsample(m, (6, 7))):
+        torch.testing.assert_close(function(turned), function(sim))
+    one, other = (clipsx.points_from_map(m[0, :, :, 0], (30, 40)) for m in (sim, turned))
+    assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("tau", [0, 1e-30, 1e30, 1e39, 1.7e308])
+def test_weights_are_finite_at_every_tau(tau: float) -> None:
+    dense, text = draw((1, 2, 2, 3, 4), 0)
+    single = clipsx.DenseFeatures(dense.cls.float(), dense.patches.float())
+    sim = clipsx.similarity(single, text)
+    sharp = torch.zeros(3).index_fill(0, (dense.cls @ text.T).argmax(), 3.0) if tau > 1 else torch.ones(3)
+    expected = sim - (sharp * sim).mean(-1, keepdim=True)
+    torch.testing.assert_close(clipsx.feature_surgery(single, text, tau, "paper"), expected)
+
+
+NO_TAU = [-1, float("nan"), float("inf"), "2", None]
+NO_SIZE = [(0, 4), (4, -1), (2.5, 4), (4,), 4, (float("nan"), 4), (100_000, 100_000), None]
+
+
+@pytest.mark.parametrize("tau", NO_TAU)
+def test_a_tau_out_of_range(tau: object) -> None:
+    dense, text = draw((1, 2, 2, 3, 4), 0)
+    with unchecked():
+        for function in (clipsx.feature_surgery, clipsx.surgery_scores):
+            with pytest.raises(ValueError, match="tau must be a finite number"):
+                function(dense, text, tau=tau)
+        with pytest.raises(ValueError, match="tau must be a finite number"):
+            clipsx.Reading("clip", None, "code", tau)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", NO_SIZE)
+def test_a_size_out_of_range(size: object) -> None:
+    with unchecked():
+        for call in (
+            lambda: clipsx.upsample(torch.rand(1, 2, 2, 1), size),
+            lambda: clipsx.points_from_map(torch.rand(4, 4), size),
+        ):
+            with pytest.raises(ValueError, match="size"):
+                call()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [torch.zeros(1, 0, 4, 1), torch.zeros(1, 4, 4, 0), torch.zeros(4, 4), torch.ones(1, 2, 2, 1, dtype=torch.int64)],
+)
+def test_what_is_no_map(bad: torch.Tensor) -> None:
+    with unchecked():
+        for function in (clipsx.minmax, clipsx.is_constant, lambda m: clipsx.upsample(m, (4, 4))):
+            with pytest.raises(ValueError, match="Maps must be floating point, of shape"):
+                function(bad)
+    far = torch.tensor([-3e38, 3e38]).reshape(1, 1, 2, 1)
+    with pytest.raises(ValueError, match="so large"):
+        clipsx.minmax(far)
+
+
+def test_labels_that_do_not_fit() -> None:
+    dense, text = draw((1, 2, 2, 3, 4), 0)
+    with unchecked():
+        for bad in (text[:0], text[:, :3], text[0], text[None]):
+            with pytest.raises(ValueError, match="Label features must have shape"):
+                clipsx.similarity(dense, bad)
+        with pytest.raises(ValueError, match="redundant holds"):
+            clipsx.feature_surgery(dense, text, redundant=torch.full((1, 4), float("nan")))

@@ -134,3 +134,19 @@ def test_static_page_leaves_the_notebook_alone() -> None:
     notebook = new_notebook(cells=[new_markdown_cell("# t")], metadata={"widgets": {"state": {}}})
     static_page(notebook, "t")
     assert "widgets" in notebook.metadata
+
+
+@pytest.mark.parametrize("name", ["", ".ipynb", " ", "77"])
+def test_a_name_of_no_notebook_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="Unknown notebook"):
+        find([name])
+
+
+@pytest.mark.parametrize("value", ["/a b/it's $x", '"quoted" $(HOME)', "$$HOME, `pwd`; \\\\ #"])
+def test_make_hands_over_what_it_was_given(value: str, tmp_path: Path) -> None:
+    for name in ("clipsx", "python"):
+        (tmp_path / name).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    call = ["make", "-s", "-o", ".venv/installed", "reproduce", f"BIN={tmp_path}", f"ROOT={value}", f"OUT={value}"]
+    done = subprocess.run(call, cwd=paths.PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["reproduce", "--out", value, "--root", value]

@@ -1,8 +1,12 @@
 """Label features: the ensemble, the cut at the longest prompt, the cache."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from open_clip.model import CustomTextCLIP
@@ -11,7 +15,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import paths, text
-from helpers import TEXT, VIT, full_disk, tiny_clip, tiny_model, tokenizer, unchecked
+from helpers import TEXT, VIT, full_disk, noise, tiny_clip, tiny_model, tokenizer, unchecked
 
 
 @pytest.fixture
@@ -236,3 +240,44 @@ def test_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert paths.cache() == tmp_path
     monkeypatch.delenv("CLIPSX_CACHE")
     assert "clipsx" in str(paths.cache())
+
+
+def _takers() -> dict[str, Callable[[Any], Any]]:
+    """Every function that takes labels."""
+    from clipsx import mfi
+    from clipsx.analyses import coactivation, companions, redundancy
+    from clipsx.datasets import Sample
+    from clipsx.evaluation import explain, recognise, segment
+    from clipsx.explain import explain as explained
+    from clipsx.panels.state import accepted
+    from clipsx.plots import sheets
+    from clipsx.unmix import fit, gather
+
+    clip, sample = tiny_clip(), Sample(noise(64, 64), ["c"], {}, name="x")
+    square, table = np.eye(3), pd.DataFrame({"a": ["c"], "b": ["a"], "score": [1.0]})
+    features, present = np.ones((2, 1, 32), np.float16), np.ones((2, 3), np.int64)
+    return {
+        "encode_labels": clip.encode_labels,
+        "encode_text": clip.encode_text,
+        "explain": lambda labels: explained(clip, sample.image, labels),
+        "pairs": lambda labels: mfi.pairs(square, labels),
+        "explain.measure": lambda labels: explain.measure(clip, labels),
+        "segment.measure": lambda labels: segment.measure(clip, labels),
+        "recognise.measure": lambda labels: recognise.measure(clip, labels),
+        "coactivation.measure": lambda labels: coactivation.measure(clip, labels),
+        "as_matrix": lambda labels: coactivation.as_matrix(table, labels),
+        "presence": lambda labels: companions.presence([sample], labels),
+        "redundancy": lambda labels: redundancy.measure(clip, labels),
+        "index_map": sample.index_map,
+        "gather": lambda labels: gather(clip, [sample], labels),
+        "fit": lambda labels: fit(features, present, torch.ones(2, 3, 32), labels),
+        "accepted": accepted,
+        "methods": lambda labels: sheets.methods(clip, [sample], labels),
+        "empty_label": lambda labels: sheets.empty_label(clip, [sample], labels),
+    }
+
+
+@pytest.mark.parametrize("name", _takers())
+def test_one_text_where_a_list_belongs(name: str) -> None:
+    with unchecked(), pytest.raises(TypeError, match=r"labels must be a list of texts: \['cat'\], not 'cat'"):
+        _takers()[name]("cat")

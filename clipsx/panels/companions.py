@@ -19,6 +19,7 @@ from clipsx.panels.base import FigurePanel, image, label_map, png_of
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours, spoken
 from clipsx.panels.state import Entries, require, updated
+from clipsx.text import check_labels
 
 SCENES = 4  # behind a cell
 
@@ -100,7 +101,7 @@ class CompanionsPanel(FigurePanel):
         self.clip, self.samples, self.rows, self.matrices = clip, samples, rows, dict(matrices)
         first = next(iter(self.matrices))
         self._order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
-        self.labels = [list(labels)[k] for k in self._order]
+        self.labels = [check_labels(labels)[k] for k in self._order]
         best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
         a, b = best.index.tolist()[int(best.argmax())] if len(best) else self.labels[:2]
         self._state = self._checked(updated(Companions(first, a, b), state))

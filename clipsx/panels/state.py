@@ -97,6 +97,8 @@ def plain(state: Entries) -> dict[str, Any]:
 
 def accepted(labels: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
     """Labels without outer blanks, and in words what was left out: blanks, one given twice. "" is the empty label."""
+    if isinstance(labels, str):
+        raise TypeError(f"labels must be a list of texts: [{labels!r}], not {labels!r}.")
     kept: list[str] = []
     refused = []
     for label in labels:

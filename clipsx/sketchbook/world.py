@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from clipsx.datasets.protocol import digest
 from clipsx.datasets.sample import Sample
+from clipsx.messages import require
 from clipsx.sketchbook.drawings import COLOURS, NOUNS
 from clipsx.sketchbook.grounds import GROUNDS
 from clipsx.sketchbook.scene import FORMS, Scene, compose, phrase, picture, visible
@@ -47,11 +48,10 @@ class Sketchbook(Sequence[Sample]):
         objects: Sequence[int] = (1, 4),
     ) -> None:
         for dial, value in {"co_occurrence": co_occurrence, "background_bias": background_bias}.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{dial} is {value}, but it is a probability: give 0 … 1")
-        if size < 8 or length < 0 or seed < 0:
-            raise ValueError(f"size {size} must be at least 8 pixels, length {length} and seed {seed} at least 0")
-        if not 1 <= objects[0] <= objects[1] <= 4:
+            require(dial, value, 0, 1)
+        for name, value, least in (("size", size, 8), ("length", length, 0), ("seed", seed, 0)):
+            require(name, value, least, whole=True)
+        if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= 4:
             raise ValueError(f"objects is {objects}: give the fewest and the most, within 1 … 4")
         self.seed, self.length, self.size = int(seed), int(length), int(size)
         self.objects = (int(objects[0]), int(objects[1]))

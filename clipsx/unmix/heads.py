@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clipsx import paths
 from clipsx.clip import Clip, Heads
+from clipsx.text import check_labels
 from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
 from clipsx.unmix.training import VERSION, Config
 from clipsx.weights import digest
@@ -99,7 +100,7 @@ class Unmixed:
             known, config = list(words["labels"]), Config(**words["config"])
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / WORDS} was cut short or is not ours ({error}): save it again.") from None
-        if labels is not None and list(labels) != known:
+        if labels is not None and check_labels(labels) != known:
             pairs = enumerate(zip(labels, known, strict=False))
             place = f"{len(labels)} labels, not {len(known)}"
             place = next((f"label {i} is {one!r}, not {other!r}" for i, (one, other) in pairs if one != other), place)

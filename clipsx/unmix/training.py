@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from clipsx import arrays, progress
+from clipsx.messages import require
 from clipsx.metrics import mean_average_precision
 from clipsx.mfi import mean_off_diagonal, named_once, similarity_matrix
 from clipsx.unmix.losses import asymmetric_loss, mfi_loss
@@ -25,7 +26,10 @@ Features = Shaped[np.ndarray, "n P D"]
 
 @dataclass(frozen=True)
 class Config:
-    """What decides a run; the published values, but for epochs, which are for small data."""
+    """What decides a run; the published values, but for epochs, which are for small data.
+
+    Errors: ValueError naming an entry that is negative, NaN or infinite, and fewer than one epoch or image a batch.
+    """
 
     epochs: int = 10
     batch: int = 32
@@ -36,6 +40,12 @@ class Config:
     form: str = "class"
     negative: bool = True  # with negative prompts
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch": 1, "seed": 0}.items():
+            require(name, getattr(self, name), least, whole=True)
+        for name in ("lr", "momentum", "alpha", "weight"):
+            require(name, getattr(self, name), 0)
 
 
 def fit(

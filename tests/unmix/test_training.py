@@ -138,3 +138,10 @@ def test_bad_input_is_told_in_words():
         for words, arguments in wrong.items():
             with pytest.raises(ValueError, match=words):
                 fit(*arguments, CONFIG)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1", None])
+@pytest.mark.parametrize("name", ["epochs", "batch", "lr", "momentum", "alpha", "weight", "seed"])
+def test_a_configuration_out_of_range(name, value):
+    with unchecked(), pytest.raises(ValueError, match=f"{name} must be"):
+        Config(**{name: value})

@@ -169,8 +169,11 @@ def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = N
     centre: the value of the neutral colour, for differences; name: what the scale measures.
     """
     same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
-    ticks = {"cbar_kws": {"label": name, "shrink": 0.7}}
+    ticks = {"cbar_kws": {"shrink": 0.7}}
     ax = _colours(table, ax, centre, mask=same, square=True, **ticks)
+    bar: Any = ax.collections[0].colorbar
+    bar.set_label(name)
+    plain(bar.ax)
     ax.set_facecolor("#dddddd")
     ax.set(xlabel="", ylabel="")
     ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)

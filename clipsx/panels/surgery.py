@@ -114,7 +114,7 @@ class SurgeryPanel(FigurePanel):
         if isinstance(image, int):
             sample = self.samples[image]
             try:
-                sample.image, sample.masks  # noqa: B018 opened here, where what is wrong with them can still be told
+                _ = sample.image, sample.masks  # opened here, where what is wrong with them can still be told
             except Exception as error:
                 raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
             return Picture(sample)
@@ -153,7 +153,8 @@ class SurgeryPanel(FigurePanel):
         gallery, count = self._ui.gallery, len(self.samples)
         start = gallery.page * PAGE
         gallery.pages = max(1, -(-count // PAGE))
-        there, bad = dict(self._own), []
+        there: dict[int | str, Picture] = {**self._own}
+        bad = []
         for i in range(start, min(start + PAGE, count)):
             try:
                 there[i] = self._open(i)

@@ -14,6 +14,7 @@ from clipsx import paths
 from clipsx.weights import file_digest
 
 FORMAT = 3  # of what is kept: another version's is made again
+KINDS = ("features", "labels", "train", "unmix")  # what is kept here; other folders are somebody else's
 BUDGET = 20e9  # bytes that may be kept, unless $CLIPSX_CACHE_BUDGET says otherwise
 
 
@@ -73,9 +74,8 @@ def budget() -> float:
 
 def kept() -> dict[str, tuple[int, int]]:
     """Files and bytes in the cache by kind."""
-    kinds = sorted(folder for folder in paths.cache().glob("*") if folder.is_dir())
     found = {}
-    for folder in kinds:
+    for folder in (paths.cache() / kind for kind in KINDS if (paths.cache() / kind).is_dir()):
         sizes = [size for file in folder.rglob("*") if file.is_file() and (size := _size(file)) is not None]
         found[folder.name] = (len(sizes), sum(sizes))
     return found
@@ -92,7 +92,8 @@ def clear(kind: str = "") -> None:
 
 def trim() -> None:
     """Delete the entries that were not used for longest, until the rest fits the budget."""
-    notes = {note: used for note in paths.cache().rglob("*.json") if (used := _used(note)) is not None}
+    every = (note for kind in KINDS for note in (paths.cache() / kind).glob("??/*.json"))
+    notes = {note: used for note in every if (used := _used(note)) is not None}
     excess = sum(size for _, size in kept().values()) - budget()
     for note in sorted(notes, key=notes.__getitem__):
         if excess <= 0:

@@ -14,7 +14,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def keep(key: str, content: bytes = b"content", kind: str = "things") -> cache.Entry:
+def keep(key: str, content: bytes = b"content", kind: str = "labels") -> cache.Entry:
     entry = cache.entry(kind, key, ".bin")
     with entry.write({"key": key}) as part:
         part.write_bytes(content)
@@ -23,9 +23,9 @@ def keep(key: str, content: bytes = b"content", kind: str = "things") -> cache.E
 
 def test_what_is_kept_is_found_by_what_made_it(home: Path) -> None:
     assert keep("one").read() == {"key": "one"}
-    assert cache.entry("things", "one", ".bin").file.read_bytes() == b"content"
-    assert cache.entry("things", "two", ".bin").read() is None
-    assert cache.entry("others", "one", ".bin").read() is None
+    assert cache.entry("labels", "one", ".bin").file.read_bytes() == b"content"
+    assert cache.entry("labels", "two", ".bin").read() is None
+    assert cache.entry("features", "one", ".bin").read() is None
 
 
 @pytest.mark.parametrize("position", range(7))
@@ -55,7 +55,7 @@ def test_a_cut_or_missing_file_is_made_again(home: Path) -> None:
 
 
 def test_nothing_is_left_of_a_write_that_failed(home: Path) -> None:
-    entry = cache.entry("things", "one", ".bin")
+    entry = cache.entry("labels", "one", ".bin")
 
     def write() -> None:
         with entry.write({}) as part:
@@ -76,7 +76,7 @@ def test_the_budget_takes_what_was_not_used_for_longest(home: Path, monkeypatch:
     monkeypatch.setenv("CLIPSX_CACHE_BUDGET", "22000")
     cache.trim()
     assert [entry.read() is not None for entry in entries] == [False, True, True, False]
-    assert cache.kept()["things"][1] <= 22000
+    assert cache.kept()["labels"][1] <= 22000
 
 
 @pytest.mark.parametrize("stated", ["much", "nan", "-1", ""])
@@ -88,19 +88,22 @@ def test_a_budget_that_is_no_number(home: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_the_command_shows_and_clears(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep("one", b"x" * 2_000_000)
-    keep("two", kind="others")
+    keep("two", kind="features")
     assert cli.main(["cache"]) == 0
     shown = capsys.readouterr().out
     assert str(home) in shown
-    assert "things             2 files        2.0 MB" in shown
-    assert cli.main(["cache", "--clear", "things"]) == 0
-    assert list(cache.kept()) == ["others"]
-    assert cli.main(["cache", "--clear", "thigns"]) == 2
+    assert "labels             2 files        2.0 MB" in shown
+    assert cli.main(["cache", "--clear", "labels"]) == 0
+    assert list(cache.kept()) == ["features"]
+    assert cli.main(["cache", "--clear", "lables"]) == 2
     wrong = capsys.readouterr().err
     assert wrong.count("\n") == 1
-    assert "holds no 'thigns', only: others" in wrong
+    assert "holds no 'lables', only: features" in wrong
+    (home / "photographs").mkdir()
+    (home / "photographs" / "holiday.jpg").touch()  # of somebody who keeps other things there as well
     assert cli.main(["cache", "--clear"]) == 0
     assert cache.kept() == {}
+    assert (home / "photographs" / "holiday.jpg").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

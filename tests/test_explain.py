@@ -79,7 +79,7 @@ def test_a_threshold_out_of_range(value: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 0.5, math.nan, math.inf, 100_000, (8, 0), (8, math.nan), "64"])
 def test_a_size_out_of_range(size: Any) -> None:
-    with unchecked(), pytest.raises(ValueError, match="size must be a whole number"):
+    with unchecked(), pytest.raises(ValueError, match="size must be a whole number|A size of .* memory"):
         explain(tiny_clip(), noise(9, 9), ["cat", "boat"], size=size)
 
 
@@ -92,8 +92,8 @@ def test_options_out_of_range(option: str, value: str, files: Path, capsys: pyte
     except SystemExit as left:
         code = left.code
     said = capsys.readouterr().err
-    assert code == 2 and option in said and said.count("\n") == 1
-    assert value in said and not Path("out").exists()
+    assert code == 2 and option in said.lower() and said.count("\n") == 1
+    assert value in said.replace(",", "") and not Path("out").exists()
 
 
 def test_one_text_is_no_list_of_labels() -> None:

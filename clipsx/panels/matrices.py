@@ -89,7 +89,8 @@ class MatrixView:
 
     def code(self) -> str:
         """Code that makes both matrices and the figure again."""
-        return recipe("matrices", labels=list(self.labels), sides=self.sides, models=self.models)
+        matrices = {side: self.matrix(side).to_numpy().astype(float).round(8).tolist() for side in self.sides}
+        return recipe("matrices", labels=list(self.labels), sides=self.sides, models=self.models, matrices=matrices)
 
 
 class MatrixPanel(FigurePanel):

@@ -85,9 +85,9 @@ def intervals(
         rows = table if shade is None else table[table[hue] == shade]
         y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
         x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
-        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3, "label": None if shade is None else str(shade)}
+        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3, "label": None if shade is None else short(shade)}
         ax.errorbar(x, y, xerr=np.clip([x - low, high - x], 0, None), **style)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [short(name) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     if zero:
         ax.axvline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
@@ -131,10 +131,10 @@ def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **optio
     """seaborn's table of colours: even steps of lightness, or two colours that part at `centre`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
-        cmap = COLOURS if centre is None else "PuOr_r"
-        ax = sns.heatmap(
-            table.rename(short, axis=0).rename(short, axis=1), cmap=cmap, center=centre, ax=_axes(ax), **options
-        )
+        options |= {"xticklabels": False, "yticklabels": False}  # seaborn would draw them before they are plain
+        ax = sns.heatmap(table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, ax=_axes(ax), **options)
+    ax.set_xticks(np.arange(table.shape[1]) + 0.5, [short(name) for name in table.columns], rotation=90)
+    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [short(name) for name in table.index])
     plain(ax, *(drawn.colorbar.ax for drawn in ax.collections if drawn.colorbar))
     return ax
 
@@ -169,8 +169,11 @@ def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = N
     centre: the value of the neutral colour, for differences; name: what the scale measures.
     """
     same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
-    ticks = {"xticklabels": True, "yticklabels": True, "cbar_kws": {"label": name, "shrink": 0.7}}
+    ticks = {"cbar_kws": {"shrink": 0.7}}
     ax = _colours(table, ax, centre, mask=same, square=True, **ticks)
+    bar: Any = ax.collections[0].colorbar
+    bar.set_label(name)
+    plain(bar.ax)
     ax.set_facecolor("#dddddd")
     ax.set(xlabel="", ylabel="")
     ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)

@@ -84,6 +84,13 @@ def test_matrices(tmp_path: Path) -> None:
     assert_runs_alone(panel, tmp_path)
 
 
+def test_matrices_of_a_model_that_no_call_loads(clip: clipsx.Clip, tmp_path: Path) -> None:
+    given = tiny_resnet()
+    given.name = "it's $a$\nimport os\x00"
+    panel = MatrixPanel({given.name: given, "b": clip}, out=tmp_path, labels="cat, $dog$, fish")
+    assert_runs_alone(panel, tmp_path)
+
+
 def test_companions(clip: clipsx.Clip, tmp_path: Path) -> None:
     labels = list(WORLD.labels)
     measure = coactivation.measure(clip, labels, "clip-surgery@1+code", templates="photo")
@@ -100,8 +107,13 @@ def test_unmix(clip: clipsx.Clip, tmp_path: Path) -> None:
     got = unmix.gather(clip, images, folder=tmp_path / "features")
     options = {"epochs": 2, "lr": 1e-3, "batch": 4}
     panel = UnmixPanel(clip, got, got, WORLD, images=images, out=tmp_path, image=3, **options)
+    assert_runs_alone(panel, tmp_path)  # nothing is trained yet
     panel.start()
     try:
+        panel.stop()
+        assert panel.wait(120)
+        assert_runs_alone(panel, tmp_path)  # stopped on the way
+        panel.start()
         assert panel.wait(120)
         code = assert_runs_alone(panel, tmp_path)
         assert code == panel._code.code

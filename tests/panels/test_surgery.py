@@ -172,6 +172,31 @@ def test_another_sample_brings_its_labels_unless_edited(panel: SurgeryPanel) -> 
     assert panel._ui.pictures.scene["title"] == SAMPLES[6].name
 
 
+def test_edited_labels_stay_with_their_picture(panel: SurgeryPanel) -> None:
+    own = panel.state["labels"]
+    panel._ui.gallery.chosen = 5
+    panel._ui.chips.labels = ["sun", "moon"]
+    panel._ui.chips.shown = 1
+    for place, labels, shown in ((0, own, own[0]), (5, ["sun", "moon"], "moon")):
+        panel._ui.gallery.chosen = place
+        assert panel.wait(60) and panel.state["labels"] == labels and panel.state["shown"] == shown
+
+
+def test_a_bad_picture_is_named_and_gone_round(tmp_path: Path) -> None:
+    def broken() -> Image.Image:
+        raise ValueError("b.png is cut short.")
+
+    samples = [Sample(broken, ("cat",), name="b.png"), *(SAMPLES[i] for i in range(3))]
+    panel = SurgeryPanel(tiny_clip(layers=4), samples, out=tmp_path)
+    assert panel.wait(60) and panel.state["image"] == 1
+    assert "1 of its pictures" in said(panel) and "b.png cannot be shown" in said(panel)
+    assert [entry["key"] for entry in panel._ui.gallery.thumbs] == [1, 2, 3]
+    panel._ui.gallery.chosen = 0
+    assert "b.png cannot be shown" in said(panel) and panel.state["image"] == panel._ui.gallery.chosen == 1
+    panel._ui.gallery.chosen = 2
+    assert panel.wait(60) and said(panel) == "" and panel.state["image"] == 2
+
+
 def test_gallery_pages(panel: SurgeryPanel) -> None:
     panel._ui.gallery.page = 2
     assert [entry["key"] for entry in panel._ui.gallery.thumbs] == [16, 17, 18, 19]

@@ -79,7 +79,7 @@ def test_a_threshold_out_of_range(value: Any) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 0.5, math.nan, math.inf, 100_000, (8, 0), (8, math.nan), "64"])
 def test_a_size_out_of_range(size: Any) -> None:
-    with unchecked(), pytest.raises(ValueError, match="size must be a whole number|A size of .* memory"):
+    with unchecked(), pytest.raises(ValueError, match=r"size must be a whole number|A size of .* memory"):
         explain(tiny_clip(), noise(9, 9), ["cat", "boat"], size=size)
 
 

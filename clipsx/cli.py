@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with printing():
                 options = _parser().parse_args(argv)
-                return options.command(options)
+                code = options.command(options)
+                if heard:  # and swallowed by a library that went on
+                    raise KeyboardInterrupt
+                return code
         except SystemExit:
             raise
         except BaseException as error:

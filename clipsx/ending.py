@@ -10,24 +10,31 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+PATIENCE = 5.0  # seconds in which a command has ended that heard Ctrl-C, its helpers too
+
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
     """Ctrl-C as KeyboardInterrupt; the list is not empty once it came, as libraries make other errors of it.
 
-    Python drops what is raised in a destructor, with a traceback: Ctrl-C is then sent again instead.
+    Python drops what is raised in a destructor, with a traceback, and numpy what is raised while it is imported: Ctrl-C
+    is then sent again.
     """
     heard: list[int] = []
+    ended = threading.Event()
+
+    def again(seconds: float) -> None:
+        if not ended.wait(seconds):
+            _thread.interrupt_main()
 
     def interrupt(number: int, frame: Any) -> None:
         heard.append(number)
+        threading.Thread(target=again, args=(PATIENCE,), daemon=True).start()
         raise KeyboardInterrupt
 
     def dropped(what: Any) -> None:
         if what.exc_type is KeyboardInterrupt:
-            again = threading.Timer(0.05, _thread.interrupt_main)
-            again.daemon = True
-            again.start()
+            threading.Thread(target=again, args=(0.05,), daemon=True).start()
         else:
             hook(what)
 
@@ -40,6 +47,7 @@ def interrupts() -> Iterator[list[int]]:
     try:
         yield heard
     finally:
+        ended.set()
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.unraisablehook = hook

@@ -6,14 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from clipsx.messages import brief
 from clipsx.quiet import quiet
-from clipsx.weights import require_numbers
+from clipsx.weights import require_numbers, unpickled
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 WRAPPERS = ("state_dict", "model", "model_state_dict", "module")  # of a checkpoint that holds more than weights
@@ -37,7 +36,7 @@ def fill(model: Any, file: Path) -> None:
     _refuse_others(file)
     try:
         with quiet():
-            raw = load_file(file) if file.suffix == ".safetensors" else _unpickled(file)
+            raw = load_file(file) if file.suffix == ".safetensors" else unpickled(file)
         tensors = _tensors(raw)
         require_numbers(tensors.items(), file.name)
         _put(model, file, tensors, tensors is raw)
@@ -67,10 +66,6 @@ def _refuse_others(file: Path) -> None:
                     "open_clip.load_openai_model(path) gives a model object for "
                     "clipsx.Clip(model.eval(), preprocess, tokenizer)."
                 )
-
-
-def _unpickled(file: Path) -> Any:
-    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _tensors(found: Any) -> dict[str, Tensor]:

@@ -14,15 +14,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from clipsx.ending import interrupts, printing
-from clipsx.messages import require
+from clipsx.options import Parser, device, positive, share
 
 if TYPE_CHECKING:
     from clipsx.clip import Clip
 
 TASKS = ("explain", "segment", "recognise")  # of `evaluation.tasks`
+MADE = ("model", "weights", "data", "image_size", "templates", "protocol")  # what stands under a figure of `explain`
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
 
@@ -69,8 +70,7 @@ def _explain(options: argparse.Namespace) -> int:
         figure = explained(photo, maps, labels, options.opacity)
         decides = (labels, about, options.opacity, options.precision, clip)
         stem = file_name(image, photo, readings, decides)
-        about_it = ("model", "weights", "data", "image_size", "templates", "protocol")
-        made = {name: table[name].iloc[0] for name in about_it}
+        made = {column: table[column].iloc[0] for column in MADE}
         made["reading"] = ", ".join(map(str, readings))
         for file in [*save.figure(figure, options.out, stem, made), save.table(table, options.out, stem)]:
             print(file)
@@ -181,33 +181,26 @@ def _stated(options: argparse.Namespace) -> dict[str, Any]:
     return given | {"images": options.count, "options": _options(options)}
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse's parser; a mistake is answered in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {' '.join(message.split())} (usage: {self.prog} --help)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     from clipsx.load import PRECISIONS
 
-    model = _Parser(add_help=False)
+    model = Parser(add_help=False)
     model.add_argument("--model", help="built-in name, open_clip name, directory or file (default: sketchbook)")
     model.add_argument("--pretrained", help="open_clip tag, such as openai, or a weights file")
-    model.add_argument("--device", type=_device, help="cpu, cuda, … (default: cuda when there is one)")
+    model.add_argument("--device", type=device, help="cpu, cuda, … (default: cuda when there is one)")
     model.add_argument("--precision", choices=PRECISIONS, metavar="NAME", help="fp32, fp16, bf16 … (default: fp32)")
     model.add_argument("--quickgelu", action=argparse.BooleanOptionalAction, help="state a local file's activation")
-    data = _Parser(add_help=False)
+    data = Parser(add_help=False)
     data.add_argument("--dataset", help="sketchbook, voc2012, folder, … (default: sketchbook)")
     data.add_argument("--root", help="where the data set lies")
-    data.add_argument("--images", dest="count", type=_positive, help="how many samples to read (default: 200)")
-    out = _Parser(add_help=False)
+    data.add_argument("--images", dest="count", type=positive, help="how many samples to read (default: 200)")
+    out = Parser(add_help=False)
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 
-    parser = _Parser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
+    parser = Parser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, words: str, *parents: _Parser) -> _Parser:
+    def command(name: str, run: Any, words: str, *parents: Parser) -> Parser:
         sub = commands.add_parser(name, parents=parents, help=words, description=words)
         sub.set_defaults(command=run)
         return sub
@@ -218,20 +211,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--labels", required=True, help="names: 'cat, \"boat, sailing\"', or @FILE, one a line")
     sub.add_argument("--reading", default="clip-surgery+code", help=f"{readings} (default: %(default)s)")
     sub.add_argument("--templates", default="clip-surgery", help="prompt templates by name (default: %(default)s)")
-    sub.add_argument("--size", type=_positive, help="side in pixels the model reads (default: its own)")
-    sub.add_argument("--threshold", type=_share, default=0.5, help="for the area in the table (default: %(default)s)")
-    sub.add_argument("--opacity", type=_share, default=0.6, help="of a map over the photo (default: %(default)s)")
+    sub.add_argument("--size", type=positive, help="side in pixels the model reads (default: its own)")
+    sub.add_argument("--threshold", type=share, default=0.5, help="for the area in the table (default: %(default)s)")
+    sub.add_argument("--opacity", type=share, default=0.6, help="of a map over the photo (default: %(default)s)")
 
     sub = command("evaluate", _evaluate, "readings on a data set: a table, resumable", model, data, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
     sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
-    sub.add_argument("--batch", type=_positive, default=16, help="pictures at a time (default: %(default)s)")
+    sub.add_argument("--batch", type=positive, default=16, help="pictures at a time (default: %(default)s)")
 
     sub = command("reproduce", _reproduce, "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
     sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
-    sub.add_argument("--timeout", type=_positive, help="seconds for each cell (default: none)")
+    sub.add_argument("--timeout", type=positive, help="seconds for each cell (default: none)")
 
     sub = command("lab", _lab, "open the notebooks in JupyterLab", model, data)
     sub.add_argument("--dir", help="work on copies in this folder (default: the checkout's, or ./clipsx-notebooks)")
@@ -241,43 +234,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", help="a built-in model, or lab-CELL-sSEED of the laboratory's grid")
     sub.add_argument("--out", type=Path, help="folder of the model (default: ./NAME)")
     sub.add_argument("--work", type=Path, help="folder of checkpoint and scenes (default: in the cache)")
-    sub.add_argument("--threads", type=_positive, help="threads (default: all cores)")
+    sub.add_argument("--threads", type=positive, help="threads (default: all cores)")
     sub.add_argument("--compile", action="store_true", help="compile the image tower: faster, needs a C++ compiler")
 
     sub = command("lab-measure", _lab_measure, "measure a cell of the laboratory's grid, or a built-in model")
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="the model's folder, named as its run")
     sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
-    sub.add_argument("--images", dest="count", type=_positive, help="scenes of the test world (default: 150)")
+    sub.add_argument("--images", dest="count", type=positive, help="scenes of the test world (default: 150)")
 
     sub = command("cache", _cache, "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
     sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")
 
     command("lab-report", _lab_report, "the laboratory's tables and figures again", out)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:10]) < 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        require("it", value := float(text), 0, 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie in 0…1") from None
-    return value
-
-
-def _device(text: str) -> str:
-    import torch
-
-    try:
-        torch.zeros(1, device=text).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {str(error).splitlines()[0]}") from None
-    return text
 
 
 if __name__ == "__main__":

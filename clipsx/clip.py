@@ -15,9 +15,10 @@ from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
 from clipsx.messages import require
+from clipsx.preprocess import pixels, read
 from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
-from clipsx.weights import digest, require_sound
+from clipsx.weights import digest, require_open_clip, require_sound
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +95,7 @@ class Clip:
         weights: str | None = None,
         recipe: dict[str, Any] | None = None,
     ) -> None:
-        _refuse_others(model, tokenizer)
+        require_open_clip(model, tokenizer)
         require_sound(model)
         self.model: Any = model  # open_clip's: its parts are known by name alone
         self.preprocess = preprocess
@@ -103,7 +104,7 @@ class Clip:
         self.recipe = recipe
         self.heads = Heads()
         self._weights = weights
-        self._mean, self._std, self._interpolation = _recipe(model, preprocess)
+        self._mean, self._std, self._interpolation = read(model, preprocess)
 
     def __repr__(self) -> str:
         return f"Clip({self.name!r}, weights={self.weights!r}, device={str(self.device)!r}, dtype={self.dtype})"
@@ -191,7 +192,7 @@ class Clip:
         rows, columns = self.patch_size
         whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
         pictures.require_room(whole)
-        return partial(_pixels, whole, fit, self._interpolation, self._mean, self._std)
+        return partial(pixels, whole, fit, self._interpolation, self._mean, self._std)
 
     @_plainly
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
@@ -306,50 +307,3 @@ class Clip:
                     "prepare(image, size=…) rounds to whole patches."
                 )
         return images.to(self.device, self.dtype)
-
-
-def _refuse_others(model: Any, tokenizer: Any) -> None:
-    """What is mistaken for an open_clip model or its tokenizer, with the sentence that helps."""
-    if hasattr(tokenizer, "transforms"):
-        raise TypeError(
-            "The third part is a picture transform, not a tokenizer: create_model_and_transforms gives a model and two "
-            "transforms. Write model, _, preprocess = create_model_and_transforms(name, …); "
-            "Clip(model.eval(), preprocess, open_clip.get_tokenizer(name))."
-        )
-    wrapper, inside = type(model).__name__, next((n for n in ("_orig_mod", "module") if hasattr(model, n)), "")
-    if inside:
-        raise TypeError(f"The model is wrapped ({wrapper}): give Clip(model.{inside}, …), the model inside.")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError(
-            "A TorchScript model hides its parts: make it with jit=False, or clipsx.load(name, pretrained=…), instead."
-        )
-    if not isinstance(model, nn.Module) or not hasattr(model, "visual") or not callable(tokenizer):
-        what = f"{wrapper} as the model and {type(tokenizer).__name__} as the tokenizer"
-        raise TypeError(
-            f"Clip takes an open_clip model (with its .visual), its transform and its tokenizer, not {what}."
-        )
-
-
-def _pixels(
-    size: tuple[int, int],
-    fit: str,
-    interpolation: str,
-    mean: Sequence[float],
-    std: Sequence[float],
-    picture: pictures.Picture,
-) -> Float[Tensor, "1 3 H W"]:
-    image = pictures.resize(pictures.decode(picture), size, fit, interpolation)
-    return pictures.to_tensor(image, mean, std)  # (1, 3, H, W)
-
-
-def _recipe(model: nn.Module, preprocess: Any) -> tuple[Sequence[float], Sequence[float], str]:
-    """Mean, standard deviation, interpolation: from the transform's steps, else what open_clip left on the tower."""
-    steps = getattr(preprocess, "transforms", ())
-    own = getattr(model.visual, "preprocess_cfg", {})
-    mean = next((list(s.mean) for s in steps if hasattr(s, "mean") and hasattr(s, "std")), own.get("mean"))
-    std = next((list(s.std) for s in steps if hasattr(s, "mean") and hasattr(s, "std")), own.get("std"))
-    if mean is None or std is None:
-        raise ValueError("preprocess has no Normalize step: mean and standard deviation of the pixels are not known.")
-    named = (str(getattr(s.interpolation, "value", s.interpolation)) for s in steps if hasattr(s, "interpolation"))
-    interpolation = next(named, own.get("interpolation", "bicubic"))
-    return mean, std, interpolation if interpolation in pictures.RESAMPLE else "bicubic"

@@ -30,8 +30,6 @@ def asked(text: str) -> list[str]:
     if text.startswith("@"):
         try:
             return list(Vocabulary.read(text[1:]).names)
-        except UnicodeDecodeError:
-            raise ValueError(f"{text[1:]} is no text in UTF-8.") from None
         except OSError as error:
             raise type(error)(f"The labels' file {text[1:]!r} cannot be read: {error.strerror}.") from None
     text = text.encode(errors="surrogateescape").decode(errors="replace")  # as a terminal without UTF-8 hands it over

@@ -27,7 +27,7 @@ def built_in() -> dict[str, Path]:
 
 
 def load(
-    name: str,
+    name: str | Path,
     pretrained: str | Path | None = None,
     device: str | torch.device | None = None,
     precision: str = "fp32",
@@ -47,7 +47,7 @@ def load(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
-    given = {"name": name, "pretrained": None if pretrained is None else str(pretrained)}
+    given = {"name": str(name), "pretrained": None if pretrained is None else str(pretrained)}
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clip = _loaded(str(name), pretrained, on, precision, quickgelu)
     clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}

@@ -1,7 +1,6 @@
 """How far a training has come, on disk: written whole, read back, and named where it is damaged."""
 
 import io
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 
 from clipsx import paths
 from clipsx.messages import brief
+from clipsx.weights import unpickled
 
 
 def write(file: Path, state: dict[str, Any]) -> None:
@@ -22,13 +22,10 @@ def write(file: Path, state: dict[str, Any]) -> None:
 
 def read(file: Path) -> dict[str, Any]:
     """What `write` wrote. Errors: ValueError naming a file that is damaged or something else."""
-    content = io.BytesIO(file.read_bytes())
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist.")
     try:
-        with zipfile.ZipFile(content) as archive:  # torch itself does not look at the checksums
-            if (bad := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(bad)
-        content.seek(0)
-        state = torch.load(content, map_location="cpu", weights_only=True)
+        state = unpickled(file)
     except Exception as error:
         told = f"{file} is not a whole checkpoint ({type(error).__name__}): delete it to start anew."
         raise ValueError(told) from None

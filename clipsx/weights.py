@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -43,6 +45,28 @@ def require_sound(model: nn.Module) -> None:
             )
 
 
+def require_open_clip(model: Any, tokenizer: Any) -> None:
+    """Raise a TypeError for what is mistaken for an open_clip model or its tokenizer, saying what to give."""
+    if hasattr(tokenizer, "transforms"):
+        raise TypeError(
+            "The third part is a picture transform, not a tokenizer: create_model_and_transforms gives a model and two "
+            "transforms. Write model, _, preprocess = create_model_and_transforms(name, …); "
+            "Clip(model.eval(), preprocess, open_clip.get_tokenizer(name))."
+        )
+    wrapper, inside = type(model).__name__, next((n for n in ("_orig_mod", "module") if hasattr(model, n)), "")
+    if inside:
+        raise TypeError(f"The model is wrapped ({wrapper}): give Clip(model.{inside}, …), the model inside.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "A TorchScript model hides its parts: make it with jit=False, or clipsx.load(name, pretrained=…), instead."
+        )
+    if not isinstance(model, nn.Module) or not hasattr(model, "visual") or not callable(tokenizer):
+        what = f"{wrapper} as the model and {type(tokenizer).__name__} as the tokenizer"
+        raise TypeError(
+            f"Clip takes an open_clip model (with its .visual), its transform and its tokenizer, not {what}."
+        )
+
+
 def digest(model: nn.Module, without: str = "-") -> str:
     """SHA-256 (hex) of a model's parameters (names, types, shapes, bytes), save those whose name starts with `without`.
 
@@ -62,6 +86,18 @@ def digest(model: nn.Module, without: str = "-") -> str:
 
 def _version(parameter: Tensor) -> int:
     return 0 if parameter.is_inference() else parameter._version  # inference tensors count no versions
+
+
+def unpickled(file: Path) -> Any:
+    """What a file of torch's holds, tensors and plain values alone, on the CPU: never code out of a pickle.
+
+    Errors: zipfile.BadZipFile where a checksum in it is wrong, which torch does not look at; else torch's own.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            if (bad := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"the checksum of {bad} is wrong")
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def file_digest(file: Path) -> str:

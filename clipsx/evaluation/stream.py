@@ -1,13 +1,11 @@
 """The one loop over a data set: pictures in batches, one walk of the tower a batch, rows of measures as they come."""
 
-import hashlib
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,12 @@ from tqdm.auto import tqdm
 from clipsx import datasets
 from clipsx.clip import Clip, Seen
 from clipsx.datasets import Sample
-from clipsx.evaluation.parts import Parts
+from clipsx.evaluation.parts import Parts, made, names_of
 from clipsx.features import DenseFeatures
 from clipsx.images import Picture, PictureError
 from clipsx.maps import minmax, upsample
 from clipsx.messages import brief
 from clipsx.reading import Reading
-from clipsx.weights import digest
 
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
@@ -118,7 +115,7 @@ def stream(
     """
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
-    keep = None if folder is None else Parts(Path(folder), _made(clip, samples, measures, size), _names(measures))
+    keep = None if folder is None else Parts(Path(folder), made(clip, samples, measures, size), names_of(measures))
     starts = range(0, len(samples), PART)
     kept = {} if keep is None else {start: keep.read(start) for start in starts}
     parts = {start: tables for start, tables in kept.items() if tables is not None}  # a table per measure each
@@ -256,26 +253,3 @@ def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """One table of those that are not empty, which know no columns."""
     known = [table for table in tables if len(table)]
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
-
-
-def made_by(clip: Clip) -> str:
-    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
-    layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
-    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
-
-
-def _names(measures: Sequence[Measure]) -> list[str]:
-    """The names of measures, each once: a second one of a name is numbered."""
-    names = [measure.name for measure in measures]
-    counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
-    return [name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)]
-
-
-def _made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Size) -> dict[str, Any]:
-    """What decides every number of a run, by name."""
-    made: dict[str, Any] = {"clipsx": version("clipsx"), "model": made_by(clip), "size": repr(size)}
-    made |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
-    for name, measure in zip(_names(measures), measures, strict=True):
-        asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}
-        made[f"measure {name}"] = hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()
-    return made

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from clipsx import mfi, paths
+from clipsx import mfi, paths, progress
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.panels.base import FigurePanel, image, png_of
@@ -60,6 +60,8 @@ class UnmixPanel(FigurePanel):
         self.images = train.samples if images is None else images
         self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
         self._before = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N)
+        content = (np.ascontiguousarray(part) for part in (train.cls, train.present))
+        self._content = [sha256(part.tobytes()).hexdigest() for part in content]  # tells runs apart
         self._trainer = Worker(self._on_progress, self._on_error, lambda: self._lock(False))
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
         self._stale: set[str] = set()  # pictures that have to be drawn anew
@@ -152,7 +154,7 @@ class UnmixPanel(FigurePanel):
     @property
     def _file(self) -> Path:
         """The checkpoint of the run that the dials describe: of this CLIP, these images, this configuration."""
-        words = repr((self.train.about, self.train.labels, len(self.train.present), self._state.config))
+        words = repr((self._content, self.train.about, self.train.labels, self._state.config))
         return paths.cache() / "unmix" / f"{sha256(words.encode()).hexdigest()[:20]}.pt"
 
     def start(self) -> None:
@@ -226,7 +228,7 @@ class UnmixPanel(FigurePanel):
     def _known(self) -> tuple[dict[str, float], ...]:
         """The epochs that the checkpoint knows; what is wrong with one is for `fit` to say."""
         try:
-            return tuple(torch.load(self._file, map_location="cpu", weights_only=True)["log"])
+            return tuple(progress.read(self._file)["log"])
         except Exception:
             return ()
 

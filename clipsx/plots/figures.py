@@ -25,7 +25,7 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
         intervals(summary, value, "method", ax, hue="surgery", zero=value == "msc").set_xlabel(name)
         if floor is not None:
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
-            ax.legend(fontsize=8)
+            ax.legend(title="feature surgery", title_fontsize=8, fontsize=8)
     plain(figure)
     return figure
 

@@ -15,7 +15,8 @@ from clipsx.cache import Entry, entry, trim
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.explain import queries
-from clipsx.evaluation.stream import Measure, looks, made_by
+from clipsx.evaluation.parts import made_by
+from clipsx.evaluation.stream import Measure, looks
 from clipsx.paths import reserve
 from clipsx.reading import Reading
 

@@ -23,7 +23,7 @@ import clipsx
 from clipsx import towers, unmix
 from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Folder, Sample
-from clipsx.evaluation import explain, recognise, segment
+from clipsx.evaluation import explain, parts, recognise, segment
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
@@ -363,7 +363,7 @@ def test_what_a_measure_asks_decides_what_is_found_again(clip: clipsx.Clip, tmp_
     ]  # fmt: skip
     world = World(2)
     for n, group in enumerate(groups):
-        made = [streams._made(clip, world, [measure], None) for measure in group]
+        made = [parts.made(clip, world, [measure], None) for measure in group]
         assert len({json.dumps(one) for one in made}) == len(group), n
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,6 +18,8 @@ from clipsx.messages import require
 from clipsx.preprocess import pixels, read
 from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
+from clipsx.sentence import Sentence
+from clipsx.sentence import read as read_sentence
 from clipsx.weights import digest, require_open_clip, require_sound
 
 P = ParamSpec("P")
@@ -226,6 +228,18 @@ class Clip:
         self._ready()
         words, features = text.token_features(self.model, self.tokenizer, prompt)
         return words, self._text(features)
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether words have features in their sentence: a causal text tower, pooled at its end."""
+        return text.Tower(self.model).cuts
+
+    @_plainly
+    def encode_words(self, sentence: str, alone: bool = False) -> Sentence:
+        """The words of a sentence, each with its own feature (`sentence.read`)."""
+        self._ready()
+        found = read_sentence(self.model, self.tokenizer, sentence, alone)
+        return replace(found, features=self._text(found.features))
 
     def encode_dense(
         self, images: Float[Tensor, "B 3 H W"], method: str = "clip-surgery", depth: int | None = None

@@ -70,7 +70,7 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     return found
 
 
-class _Tower:
+class Tower:
     """The parts of an open_clip text tower, whether it stands in `model.text` or in the model itself."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -91,6 +91,19 @@ class _Tower:
             and getattr(parts, "cls_emb", None) is None
             and not getattr(parts, "use_pad_mask", False)
         )
+
+    def require_causal(self) -> None:
+        """Raise a ValueError for a tower in which a token's feature is no word's own."""
+        if not self.cuts:
+            raise ValueError(
+                f"{type(self.parts).__name__} is not a causal text tower, pooled at its end: no per-token features. "
+                "encode_words(…, alone=True) reads every word as a text of its own."
+            )
+
+    @property
+    def context(self) -> int:
+        """How many tokens it has positions for."""
+        return len(self.parts.positional_embedding)
 
     def tokens(self, ids: Tensor) -> Float[Tensor, "T L D"]:
         """Every token's feature in the joint space, not normalised; ids (T, L) cut at the longest prompt."""
@@ -153,7 +166,7 @@ def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: 
     """
     ids = token_ids(tokenizer, prompts)  # (T, context)
     device = next(model.parameters()).device
-    tower = _Tower(model)
+    tower = Tower(model)
     if tower.cuts:
         ends = tower.ends(ids)  # (T,)
         _warn_of_long(tokenizer, [p for p, end in zip(prompts, ends.tolist(), strict=True) if end == ids.shape[1] - 1])
@@ -186,13 +199,17 @@ def token_features(model: nn.Module, tokenizer: Any, text: str) -> tuple[list[st
     Each token goes through the last norm and the projection. Errors: ValueError where the tower does not allow it.
     Source: CLIP Surgery, multimodal visualisation (an author's reply).
     """
-    tower = _Tower(model)
-    if not tower.cuts:
-        raise ValueError(f"{type(tower.parts).__name__} is not a causal text tower: no per-token features.")
+    tower = Tower(model)
+    tower.require_causal()
     ids = token_ids(tokenizer, [text]).to(next(model.parameters()).device)  # (1, context)
     ids = ids[:, : int(tower.ends(ids)[0]) + 1]  # (1, T)
-    words = [tokenizer.decode([int(i)]).strip() for i in ids[0]]
-    return words, F.normalize(tower.tokens(ids)[0].float(), dim=-1)
+    return pieces_of(tokenizer, ids[0]), F.normalize(tower.tokens(ids)[0].float(), dim=-1)
+
+
+def pieces_of(tokenizer: Any, ids: Int[Tensor, " T"]) -> list[str]:
+    """Every token in letters; what is half a character reads �."""
+    decode = getattr(tokenizer, "decode", None) or tokenizer.tokenizer.decode  # open_clip wraps that of transformers
+    return [decode([int(i)]).strip() for i in ids]
 
 
 def label_features(

@@ -66,7 +66,7 @@ def test_prompts_are_cut_only_where_nothing_changes(options: dict) -> None:
     with torch.no_grad():
         expected = model.encode_text(tokenizer()(prompts), normalize=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert text._Tower(model).cuts == (options in ({}, {"pool_type": "eos", "eos_id": 49407}, {"proj_bias": True}))
+    assert text.Tower(model).cuts == (options in ({}, {"pool_type": "eos", "eos_id": 49407}, {"proj_bias": True}))
 
 
 def test_many_prompts_make_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:

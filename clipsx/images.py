@@ -142,7 +142,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             clear = image.convert("RGBA")
             white = Image.new("RGBA", clear.size, "white")
             return Image.alpha_composite(white, clear).convert("RGB")
-        return image.convert("RGB")
+        return image if type(image) is Image.Image and image.mode == "RGB" else image.convert("RGB")
     except (OSError, SyntaxError, EOFError, IndexError) as error:
         raise PictureError(_damaged(name, error)) from None
     except ValueError as error:

@@ -97,6 +97,7 @@ class Session:
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
         self._dense, self._text = Kept(keep), Kept(4096)
+        self._pixels = Kept(1)  # of the picture on screen, as the model reads it
         self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
@@ -120,7 +121,8 @@ class Session:
             self._relations.made(self._block(picture, block, size), partial(self._related, seen, block))
 
     def _walk(self, picture: Picture, readings: Sequence[Reading], size: int | None, keep: bool = False) -> Seen:
-        return self.clip.look(self.clip.prepare(picture.sample.image, size=size), readings, keep)
+        pixels = self._pixels.made((picture.key, size), lambda: self.clip.prepare(picture.sample.image, size=size))
+        return self.clip.look(pixels, readings, keep)
 
     def _key(self, picture: Picture, reading: Reading, size: int | None) -> Hashable:
         return picture.key, size, reading.plan(self.clip.tower)

@@ -34,6 +34,7 @@ TURNS = dict(enumerate(
     start=2,
 ))  # fmt: skip
 """What EXIF's orientation says to do with the pixels as they were taken."""
+TOLD = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where an orientation can stand
 
 
 class PictureError(ValueError):
@@ -127,7 +128,12 @@ def loaded(image: Image.Image, name: str) -> Image.Image:
     except Exception as error:  # decoders raise whatever broken bytes lead to
         raise PictureError(_damaged(name, error)) from None
     turn = orientation(image)
-    return image.transpose(TURNS[turn]) if turn in TURNS else image
+    if turn not in TURNS:
+        return image
+    turned = image.transpose(TURNS[turn])
+    for key in TOLD:  # else whoever decodes it again would turn it again
+        turned.info.pop(key, None)
+    return turned
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -94,7 +94,9 @@ def test_every_turn_is_pils(kind: str, turn: int) -> None:
     data = encoded(Image.fromarray(np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((8, 8), np.uint8))),
                    kind, exif=exif)  # fmt: skip
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-    assert np.array_equal(np.asarray(images.decode(data)), np.asarray(expected))
+    decoded = images.decode(data)
+    assert np.array_equal(np.asarray(decoded), np.asarray(expected))
+    assert np.array_equal(np.asarray(images.decode(decoded)), np.asarray(expected))  # it is never turned twice
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_explain_photographs(voc: Path, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.pdf"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_evaluate_and_go_on(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -107,6 +108,7 @@ def test_evaluate_and_go_on(
     assert "another run" in refused(capsys, *call, "--images", "4")
 
 
+@pytest.mark.slow
 def test_the_task_of_every_reading_is_its_own_and_defaults_are_all() -> None:
     clip, halves = tiny_clip(), tuning_and_test("sketchbook", images=2)
     assert tuple(TASKS) == cli.TASKS

@@ -125,6 +125,7 @@ def test_nothing_heavy_is_imported_before_a_command_runs() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_heard_whatever_libraries_make_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,6 +125,7 @@ def test_the_constraints_name_every_dependency(project: dict[str, list[str]]) ->
 HEAVY = ("open_clip", "scipy", "pandas", "timm", "torchvision", "sklearn", "matplotlib", "ipywidgets")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "allowed"),
     [("import clipsx", ()), ("import clipsx; clipsx.Clip, clipsx.load, clipsx.Reading, clipsx.maps", ("torch",)),

@@ -236,6 +236,7 @@ def test_weights_that_are_not_finite(tiny_name: str, tmp_path: Path) -> None:
         clipsx.load(tiny_name, pretrained=str(file), quickgelu=False)
 
 
+@pytest.mark.slow
 def test_precision(tiny_name: str) -> None:
     full = clipsx.load(tiny_name, pretrained="random", device="cpu")
     images = random_images(1, 64, 64)

@@ -47,6 +47,7 @@ def test_msc_and_iou_equal_the_loop(case, threshold):
     np.testing.assert_allclose(metrics.iou(map, mask, threshold, ignore), overlap, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(cases())
 @settings(max_examples=100, deadline=None)
 def test_curve_in_one_pass_equals_one_iou_per_threshold(case):
@@ -124,6 +125,7 @@ def weighted(draw):
     return scores, targets, weights
 
 
+@pytest.mark.slow
 @given(weighted())
 @settings(max_examples=80, deadline=None)
 def test_weighted_average_precision_is_scikit_learns(case):

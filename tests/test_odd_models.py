@@ -43,6 +43,7 @@ WRAPPED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "suffix"),
     [(kind, ".pt") for kind in WRAPPED] + [(kind, ".safetensors") for kind in ("plain", "compiled", "part")],
@@ -74,6 +75,7 @@ def test_what_stands_in_the_place_of_weights_is_called_that(tmp_path: Path, cont
         fill(tiny_model(), file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bool, torch.complex64, torch.float8_e4m3fn, torch.uint8, torch.int8])
 def test_weights_of_other_types_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
     state = tiny_model().state_dict()
@@ -97,6 +99,7 @@ def test_a_logit_scale_beyond_reason_is_refused(value: float) -> None:
         clipsx.Clip(model, tiny_clip().preprocess, tiny_clip().tokenizer)
 
 
+@pytest.mark.slow
 def test_mistaken_models_get_the_sentence_that_helps() -> None:
     clip = tiny_clip()
     model, rest = clip.model, (clip.preprocess, clip.tokenizer)

@@ -45,6 +45,7 @@ def test_a_hidden_error_fails_the_notebook(name: str, tmp_path: Path) -> None:
     assert result.page.exists()
 
 
+@pytest.mark.slow
 def test_parameters_files_and_page(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_text("a\n1\n")
     cells = [

@@ -130,6 +130,7 @@ def test_workers_do_not_matter(clip: clipsx.Clip, tables: list[pd.DataFrame]) ->
     assert not world.opened  # not in this process
 
 
+@pytest.mark.slow
 def test_measures_together_are_measures_alone(clip: clipsx.Clip, tables: list[pd.DataFrame]) -> None:
     alone = [stream(clip, World(), [measure], batch=4)[0] for measure in every(clip)]
     alike(alone, tables)
@@ -293,6 +294,7 @@ def test_measures_of_one_name_are_kept_apart(clip: clipsx.Clip, tmp_path: Path) 
         stream(clip, World(), [measures[0], measures[0]], folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_every_analysis_comes_back_from_disk(
     clip: clipsx.Clip, tables: list[pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +412,7 @@ class Dying(World):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.filterwarnings("ignore:Could not serialize")  # pandas, where torch's word comes while it writes
 @pytest.mark.usefixtures("short_parts")
@@ -590,6 +593,7 @@ def test_no_look_is_kept(clip: clipsx.Clip) -> None:
     assert not any(ref() is not None for ref in alive)
 
 
+@pytest.mark.slow
 def test_an_unmixed_clip_goes_through_every_analysis_in_one_stream(clip: clipsx.Clip) -> None:
     """Heads come after whatever is seen: the same numbers as projecting the base model's own by hand."""
     projectors = unmix.Projectors(32, seed=3).eval()

@@ -65,6 +65,7 @@ def test_all_that_is_recorded_is_compared() -> None:
     assert compare.files() == {*tables.TABLES, *tables.FEATURES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_a_value_that_moves_is_seen(name: str) -> None:
     """Every column of every table, one value at a time, and a row that goes or comes."""

@@ -52,6 +52,7 @@ def panel(parts, tmp_path):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_a_cell_shows_what_made_its_number(panel, parts, monkeypatch):
     _, world, _, matrices, labels = parts
     sample = world[0]
@@ -90,6 +91,7 @@ def test_only_the_pictures_shown_are_opened(parts, tmp_path):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_state_errors_and_what_is_taken_away(panel, parts):
     again = CompanionsPanel(*parts, out=panel.out, **panel.state)
     assert again.wait(60) and again.state == panel.state

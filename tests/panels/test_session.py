@@ -75,6 +75,7 @@ def test_nothing_is_encoded_twice(picture: Picture, monkeypatch: pytest.MonkeyPa
     assert calls["encode_labels"] == len(LABELS)
 
 
+@pytest.mark.slow
 def test_blocks_are_not_kept(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, seen = tiny_clip(), []
     session, look = Session(clip), clipsx.Clip.look
@@ -110,6 +111,7 @@ def test_maps_are_those_of_the_package(picture: Picture) -> None:
         torch.testing.assert_close(torch.from_numpy(at_pixels(maps.values, picture.size)), pixels, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_one_label_goes_by_the_empty_label(picture: Picture) -> None:
     clip, session = tiny_clip(), Session(tiny_clip())
     state = replace(STATE, labels=("cat",))
@@ -122,6 +124,7 @@ def test_one_label_goes_by_the_empty_label(picture: Picture) -> None:
     )
 
 
+@pytest.mark.slow
 def test_attention_rows_are_the_relation_without_the_class_column(picture: Picture) -> None:
     clip, session = tiny_clip(), Session(tiny_clip())
     rows = session.relation(picture, "qk", 1)
@@ -137,6 +140,7 @@ def test_tokens_before_the_patches_are_dropped(picture: Picture, monkeypatch: py
     assert Session(clip).relation(picture, "vv", 1).shape == (13, 13)  # 1 + 4 × 4 tokens
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_metrics(picture: Picture) -> None:
     session, there = Session(tiny_clip()), picture.sample.labels
     labels = (*there, "nowhere")

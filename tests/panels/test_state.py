@@ -47,6 +47,7 @@ def test_what_cannot_be_shown_is_said(changes: dict, words: str) -> None:
         updated(State(), changes).checked(tiny_clip(layers=4), 3)
 
 
+@pytest.mark.slow
 def test_a_reading_is_kept_in_its_shortest_text() -> None:
     given = updated(State(), {"reading": Reading("clip-surgery", 3, "code", 4)})
     assert given.checked(tiny_clip(), 1).reading == "clip-surgery@3+code(tau=4)"

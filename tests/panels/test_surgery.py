@@ -69,6 +69,7 @@ def test_it_shows_its_first_state(panel: SurgeryPanel) -> None:
     assert SAMPLES[0].labels == tuple(ui.chips.labels[: len(SAMPLES[0].labels)])
 
 
+@pytest.mark.slow
 def test_sliders_never_encode(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Counter[str]()
     for name in ("look", "encode_labels", "encode_image", "prepare"):
@@ -87,6 +88,7 @@ def test_sliders_never_encode(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPat
     assert calls["look"] == 1  # kept
 
 
+@pytest.mark.slow
 def test_threshold_and_opacity_send_no_picture(panel: SurgeryPanel) -> None:
     sent = (scene(panel), panel._ui.pictures.picture)
     move(panel, "threshold", 0.25)
@@ -98,6 +100,7 @@ def test_threshold_and_opacity_send_no_picture(panel: SurgeryPanel) -> None:
     assert links == {("value", "threshold"), ("value", "opacity"), ("shown", "shown")}
 
 
+@pytest.mark.slow
 def test_every_control_changes_what_it_should(panel: SurgeryPanel) -> None:
     for name, value, reading in (
         ("method", "maskclip", "maskclip+code"),
@@ -262,6 +265,7 @@ def test_bad_uploads(panel: SurgeryPanel, data: bytes, words: str) -> None:
     assert said(panel) == ""  # it lives on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "1"])
 def test_uploads_of_any_kind(panel: SurgeryPanel, mode: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()
@@ -431,6 +435,7 @@ def test_table(panel: SurgeryPanel) -> None:
     assert table[(table.kind == "repaired")].iou.iloc[0] == pytest.approx(at, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_save_table_and_figures(panel: SurgeryPanel, tmp_path: Path) -> None:
     panel._table.click()
     path = panel.save_table()
@@ -460,6 +465,7 @@ def test_saving_where_nothing_can_be_written(panel: SurgeryPanel, tmp_path: Path
     assert said(panel) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "state",
     [
@@ -490,6 +496,7 @@ def test_code_makes_the_same_maps(panel: SurgeryPanel, state: dict[str, Any]) ->
     assert names["attention"].shape == view.attention.shape
 
 
+@pytest.mark.slow
 def test_code_of_own_pictures(panel: SurgeryPanel) -> None:
     panel.take(png(noise(33, 21)))
     assert panel.wait(60)
@@ -500,6 +507,7 @@ def test_code_of_own_pictures(panel: SurgeryPanel) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_static_picture_is_left_beside_the_view(panel: SurgeryPanel) -> None:
     bundle = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
@@ -508,6 +516,7 @@ def test_a_static_picture_is_left_beside_the_view(panel: SurgeryPanel) -> None:
     assert len(np.unique(np.asarray(image.convert("L")))) > 50
 
 
+@pytest.mark.slow
 def test_defaults_are_the_built_in_world() -> None:
     if "sketchbook" not in __import__("clipsx.load", fromlist=["load"]).built_in():
         pytest.skip("no built-in model")
@@ -517,6 +526,7 @@ def test_defaults_are_the_built_in_world() -> None:
     assert "clipsx.load('sketchbook')" in panel.code()
 
 
+@pytest.mark.slow
 def test_code_of_a_part_of_a_data_set(panel: SurgeryPanel, tmp_path: Path) -> None:
     part = SurgeryPanel(panel.clip, Subset(SAMPLES, [9, 4, 2], "three"), out=tmp_path, image=1)
     assert part.wait(60)

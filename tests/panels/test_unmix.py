@@ -88,6 +88,7 @@ def test_an_interrupt_stops_and_nothing_is_lost(panel, monkeypatch):
     assert panel.wait(120) and len(panel.rows) < 3 and panel.projectors is not None and not panel._go.disabled
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     kept = panel.state
     panel.restore({"image": 99})

@@ -75,6 +75,7 @@ FREE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", VISIONS.values(), ids=VISIONS)
 def test_free_combinations_on_a_vision_transformer(vision: dict[str, Any]) -> None:
     """All in one walk, so that what they share is held against the formulas too."""

@@ -27,6 +27,7 @@ def _close():
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_functions_of_axes_draw_on_them_and_return_them() -> None:
     half = np.linspace(1, 0, len(THRESHOLDS))
     drawn = [

@@ -18,6 +18,7 @@ WORDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", WORDS, ids=ascii)
 def test_every_function_draws_any_words(words: str, tmp_path: Path) -> None:
     image, table = Image.new("RGB", (8, 6)), pd.DataFrame(np.eye(2), [words, "$b$"], [words, "$b$"])

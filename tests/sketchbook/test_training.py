@@ -107,6 +107,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(tmp_path, monkeypatch):
     assert after == ["after-32.safetensors", "after-64.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_pool_that_was_cut_short_is_drawn_again(tmp_path):
     world = Sketchbook(seed=1, length=12, size=16)
     file = draw_pool(world, tmp_path)
@@ -116,6 +117,7 @@ def test_a_pool_that_was_cut_short_is_drawn_again(tmp_path):
         assert draw_pool(world, tmp_path).read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_leaves_no_half_pool(tmp_path):
     with full_disk(5_000), pytest.raises(OSError, match=r"is full: .*npy was not written. Free space"):
         train(TINY, tmp_path / "out", tmp_path / "work" / "a", test_length=20)

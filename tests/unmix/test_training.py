@@ -87,6 +87,7 @@ def loaded(raw):
     return torch.load(io.BytesIO(raw), weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_can_be_deleted(damage, tmp_path):
     features, labels, text = toy()

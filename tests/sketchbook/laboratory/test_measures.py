@@ -70,6 +70,7 @@ def test_companions_are_compared_with_the_other_pairs(clip, tables):
     assert 0 <= rows["absent companion above other absent nouns"] <= 100
 
 
+@pytest.mark.slow
 def test_an_error_is_an_absent_companion_that_ranks_high():
     """A model that always scores companions of what is there highest makes errors in all pairs."""
     clip = clipsx.load("sketchbook")

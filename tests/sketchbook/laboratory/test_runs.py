@@ -31,6 +31,7 @@ def closed():
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_what_is_shipped_belongs_to_the_grid(found):
     names = {run.partition("@")[0] for run in found.runs["run"]}
     assert names <= {*cells(), *read.REFERENCES}
@@ -181,6 +182,7 @@ def test_each_cell_is_shown_once_by_its_first_seed(found):
     assert len(runs) == found.runs["cell"].nunique()
 
 
+@pytest.mark.slow
 def test_the_typical_object_stands_out_as_the_average_one_does():
     runs = ["lab-centre-s7", "sketchbook"]
     found = plots.contrasts(runs)

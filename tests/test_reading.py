@@ -320,7 +320,7 @@ def test_one_pass_computes_every_block_once_and_every_comparison_once(monkeypatc
     clip = tiny_clip(layers=8)
     original = [text for text in several(clip) if "itself" not in text]
     stem = Counted(monkeypatch, towers.ViT, "stem", lambda *_: "stem")
-    blocks = Counted(monkeypatch, towers.ViT, "_qkv", lambda self, index, x: index)
+    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x: index)
     compared = Counted(
         monkeypatch, towers.ViT, "_second", lambda self, index, attend, qkv, grid, start: (index, attend, start)
     )
@@ -337,7 +337,7 @@ def test_a_row_that_feeds_itself_computes_its_own_later_blocks_alone(monkeypatch
     clip = tiny_clip(layers=8)
     assert clip.tower.blocks == 8  # adapted here: that asks every block as well
     stem = Counted(monkeypatch, towers.ViT, "stem", lambda *_: "stem")
-    blocks = Counted(monkeypatch, towers.ViT, "_qkv", lambda self, index, x: index)
+    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x: index)
     clip.encode_readings(
         random_images(1, 64, 64), ["clip", "free(vv,itself,blocks=3)", "free(vv,itself,blocks=3)+code"]
     )

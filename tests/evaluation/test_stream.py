@@ -121,6 +121,7 @@ def test_batches_do_not_matter(clip: clipsx.Clip, tables: list[pd.DataFrame], ba
     alike(stream(clip, World(), every(clip), batch=batch), tables)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_do_not_matter(clip: clipsx.Clip, tables: list[pd.DataFrame]) -> None:
     world = World()
@@ -573,6 +574,7 @@ def test_a_resnet_goes_through_what_needs_no_blocks() -> None:
     assert recognition["score"][:3].tolist() == pytest.approx(own[0].tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_no_look_is_kept(clip: clipsx.Clip) -> None:
     """Memory is flat in images: only the batch at hand is alive, and nothing of it afterwards."""
     alive: list[weakref.ref[Any]] = []

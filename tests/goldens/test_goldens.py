@@ -49,6 +49,7 @@ def _where_apart(was: str, now: str, most: int = 60) -> tuple[str, str]:
     return f"…{was[start : start + most]}", f"…{now[start : start + most]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cases())
 def test_table(name: str) -> None:
     entry = tables.TABLES[name]

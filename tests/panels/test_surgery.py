@@ -337,6 +337,7 @@ def test_a_state_that_cannot_be_shown(panel: SurgeryPanel) -> None:
     assert SurgeryPanel(panel.clip, SAMPLES, reading=clipsx.Reading("clip")).state["reading"] == "clip"
 
 
+@pytest.mark.slow
 def test_resnet(tmp_path: Path) -> None:
     panel = SurgeryPanel(tiny_resnet(), SAMPLES, out=tmp_path, size=128)
     assert panel.wait(60)
@@ -453,6 +454,7 @@ def test_save_table_and_figures(panel: SurgeryPanel, tmp_path: Path) -> None:
     assert {p.suffix for p in tmp_path.iterdir()} == {".csv", ".pdf", ".png", ".svg"}
 
 
+@pytest.mark.slow
 def test_saving_where_nothing_can_be_written(panel: SurgeryPanel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     panel.out = tmp_path / "file"
@@ -537,6 +539,7 @@ def test_code_of_a_part_of_a_data_set(panel: SurgeryPanel, tmp_path: Path) -> No
     assert names["sample"].name == SAMPLES[4].name == part.view.picture.sample.name
 
 
+@pytest.mark.slow
 def test_code_of_samples_on_disk(panel: SurgeryPanel, tmp_path: Path) -> None:
     noise(20, 30).save(tmp_path / "one.png")
     own = SurgeryPanel(panel.clip, Folder(tmp_path, labels=["cat", "dog"]), out=tmp_path)

@@ -45,6 +45,7 @@ def test_it_is_the_projection_of_what_clip_gives(unmixed: Unmixed) -> None:
     assert base.describe()["model"] == "tiny" and base.embed_dim == 32
 
 
+@pytest.mark.slow
 def test_every_analysis_works_on_it_unchanged(unmixed: Unmixed) -> None:
     base, clip = unmixed.base, unmixed.clip
     before, words = digest(base.model), ["{}"]

@@ -17,6 +17,7 @@ def _written(table: pd.DataFrame, column: str) -> str:
     return f"{row['value']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
 
 
+@pytest.mark.slow
 def test_the_page_shows_every_trained_cell_and_its_numbers() -> None:
     page = (paths.data() / "laboratory" / "README.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]

@@ -55,6 +55,7 @@ def _recipe(run):
     return asdict(recipe(run))
 
 
+@pytest.mark.slow
 def test_the_built_in_models_rows_are_of_the_weights_that_are_shipped(found):
     """The first scenes of the test world, measured now, are those that the shipped maps were made of."""
     clip = clipsx.load("sketchbook")

@@ -4,7 +4,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -48,16 +48,37 @@ class Sentence:
 
     def find(self, name: str) -> list[int]:
         """The places of the words that spell a name ("traffic_light": two words), where they first stand; else none."""
-        sought, places = [word.casefold() for _, _, word, _ in spell(name.replace("_", " "))], self.places()
-        spelled = [self.words[place].casefold() for place in places]
-        for n in range(len(spelled) - len(sought) + 1 if sought else 0):
-            if spelled[n : n + len(sought)] == sought:
-                return places[n : n + len(sought)]
+        sought = _spelled(name)
+        every = [(word, place) for place in self.places() for word in _spelled(self.words[place])]
+        for n in range(len(every) - len(sought) + 1 if sought else 0):
+            found = every[n : n + len(sought)]
+            places = sorted({place for _, place in found})
+            whole = sum(place in places for _, place in every) == len(sought)  # no part of a longer name
+            if whole and [word for word, _ in found] == sought:
+                return places
         return []
 
-    def joined(self, places: list[int]) -> Float[Tensor, "1 D"]:
-        """One feature of several words: the unit mean of theirs."""
-        return _mean(self.features[places])[None]
+    def together(self, places: list[int]) -> "Sentence":
+        """The same sentence with neighbouring words as one, whose feature is the unit mean of theirs."""
+        if len(places) < 2:
+            return self
+        first, last = places[0], places[-1] + 1
+
+        def put(values: tuple[Any, ...], one: Any) -> tuple[Any, ...]:
+            return (*values[:first], one, *values[last:])
+
+        one = _mean(self.features[places])[None]  # (1, D)
+        return replace(
+            self,
+            words=put(self.words, " ".join(self.words[first:last])),
+            kinds=put(self.kinds, "word"),
+            pieces=put(self.pieces, sum(self.pieces[first:last], ())),
+            features=torch.cat([self.features[:first], one, self.features[last:]]),
+        )
+
+
+def _spelled(name: str) -> list[str]:
+    return [word.casefold() for _, _, word, kind in spell(name.replace("_", " ")) if kind == "word"]
 
 
 def spell(text: str) -> Iterator[tuple[int, int, str, str]]:

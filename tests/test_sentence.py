@@ -63,12 +63,18 @@ def test_a_word_does_not_depend_on_what_follows_it(clip: clipsx.Clip) -> None:
     ("name", "expected"),
     [("traffic light", [2, 3]), ("traffic_light", [2, 3]), ("Cat", [6]), ("light", [3]), ("cats", []), ("", [])],
 )
-def test_a_name_is_found_among_the_words(clip: clipsx.Clip, name: str, expected: list[int]) -> None:
+def test_a_name_is_found_among_the_words_and_read_as_one(clip: clipsx.Clip, name: str, expected: list[int]) -> None:
     sentence = clip.encode_words("a traffic light, a cat and a cat")
     assert sentence.find(name) == expected
-    if len(expected) == 2:
-        both = sentence.features[expected].mean(0, keepdim=True)
-        torch.testing.assert_close(sentence.joined(expected), F.normalize(both, dim=-1), atol=1e-6, rtol=0)
+    one = sentence.together(expected)
+    if len(expected) < 2:
+        assert one is sentence
+        return
+    assert one.words[2] == "traffic light" and one.find(name) == [2] and one.find("light") == []
+    assert len(one.words) == len(one.kinds) == len(one.pieces) == len(one.features) == len(sentence.words) - 1
+    both = sentence.features[expected].mean(0)
+    torch.testing.assert_close(one.features[2], F.normalize(both, dim=-1), atol=1e-6, rtol=0)
+    assert torch.equal(one.features[3:], sentence.features[4:])
 
 
 ROOM = TEXT["context_length"] - 2

@@ -1,0 +1,145 @@
+"""What the words of a sentence light up: a map per word, and whether a noun's map prefers its own object."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
+from clipsx.evaluation.explain import queries
+from clipsx.evaluation.stream import Look, Measure
+from clipsx.evaluation.summary import constants
+from clipsx.features import DenseFeatures
+from clipsx.maps import is_constant, minmax
+from clipsx.metrics import msc
+from clipsx.reading import Reading
+from clipsx.sentence import Sentence
+from clipsx.statistics import bootstrap, interval
+
+STRONGEST = 3  # words that are marked, as in the paper's figure
+EXAMPLE = "a photo of a cat and a boat"
+
+
+def sentence_of(sample: Sample, caption: int = 0) -> str:
+    """A sample's caption (the last, where it has fewer); of one without, "a photo of a cat and a boat" of its labels.
+
+    Of a sample without labels, the example itself.
+    """
+    if sample.captions:
+        return sample.captions[min(caption, len(sample.captions) - 1)]
+    names = [name.replace("_", " ") for name in sample.labels if name]
+    things = [f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" for name in names]
+    listed = ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else "".join(things)
+    return f"a photo of {listed}" if listed else EXAMPLE
+
+
+def read(clip: Clip, text: str) -> Sentence:
+    """A sentence's words as the model allows: in their sentence, or each alone (`Sentence.how`)."""
+    return clip.encode_words(text, alone=not clip.reads_words)
+
+
+def maps(sentence: Sentence, dense: DenseFeatures, asked: str | Reading = "clip") -> Float[Tensor, "B h w W"]:
+    """A map for every entry of a sentence, start and end among them, by any reading.
+
+    Feature surgery takes away what all entries share.
+    """
+    return Reading.parse(asked).similarities(dense, sentence.features)
+
+
+def strengths(sentence: Sentence, sim: Float[Tensor, "h w W"]) -> pd.DataFrame:
+    """A row per entry of a sentence: how strongly it is found in one picture, and where.
+
+    `strength`: the highest value of its map (a cosine, without feature surgery); `row`, `column`: the patch that has
+    it; `rank`: 1 for the strongest word; 0 for punctuation and the specials, which are not ranked.
+    """
+    high, place = sim.flatten(0, 1).float().cpu().max(dim=0)  # (W,) both
+    table = pd.DataFrame({"place": range(len(sentence.words)), "word": sentence.words, "kind": sentence.kinds})
+    table["strength"], (table["row"], table["column"]) = high.numpy(), divmod(place.numpy(), sim.shape[1])
+    words = table["kind"] == "word"
+    table["rank"] = table["strength"].where(words).rank(ascending=False, method="first").fillna(0).astype(int)
+    return table
+
+
+def strongest(sentence: Sentence, sim: Float[Tensor, "h w W"], count: int = STRONGEST) -> list[int]:
+    """The places of the strongest words, the strongest first."""
+    ranked = strengths(sentence, sim).query("rank > 0").sort_values("rank")
+    return ranked["place"].head(count).tolist()
+
+
+def firing(sentence: Sentence, sim: Float[Tensor, "h w W"], patch: tuple[int, int]) -> pd.DataFrame:
+    """Which words fire at a patch (row, column): a row per entry, the highest first.
+
+    `fires`: the entry's map there, stretched to 0…1 over the picture: 1 where it is highest; `value`: as it stands.
+    """
+    stretched = minmax(sim[None])[0]  # (h, w, W)
+    found = {"word": sentence.words, "kind": sentence.kinds, "place": range(len(sentence.words))}
+    found |= {name: m[patch].float().cpu().numpy() for name, m in (("fires", stretched), ("value", sim))}
+    return pd.DataFrame(found).sort_values("fires", ascending=False, kind="stable", ignore_index=True)
+
+
+def measure(
+    clip: Clip,
+    labels: Sequence[str],
+    asked: str | Reading = "clip",
+    caption: int = 0,
+    templates: str | Sequence[str] = "clip-surgery",
+) -> Measure:
+    """Whether a noun's word map prefers its own object: a row per image and label with a mask that its sentence names.
+
+    The sentence is `sentence_of`; a label of several words is read as one word, with the unit mean of their features.
+    Columns, in %: `msc` of the word's map, `msc_label` of the label's own map (its prompts, among all labels) and
+    `msc_end` of the end token's, all on the label's object; `difference`, word less label; `constant`: the word's map
+    says nothing. `rank`: the word's place among the sentence's `words` by the mean of their stretched maps on the
+    object, 1 the highest; `top`, whether it is among the first three, and `chance`, how often it would be by chance,
+    both in %. `cut`: how many words of the sentence the model does not read.
+    Errors: ValueError for fewer than two labels, and where no picture has a mask of a label that its sentence names.
+    Source: CLIP Surgery, multimodal visualisation; the measure is ours, over exact masks.
+    """
+    names, reading = queries(labels), Reading.parse(asked)
+    text = clip.encode_labels(names, templates)  # (N, D)
+
+    def rows(look: Look) -> Iterator[dict[str, Any]]:
+        sample, seen = look.sample, ~look.sample.ignore
+        here = [a for a in sample.labels if a in names and a in sample.masks and (sample.masks[a] & seen).any()]
+        if not here:
+            return
+        sentence = read(clip, sentence_of(sample, caption))
+        for label in sorted(here, key=len, reverse=True):  # "traffic light" before "light"
+            sentence = sentence.together(sentence.find(label))
+        found = {label: places[0] for label in here if (places := sentence.find(label))}
+        if not found:
+            return
+        sim = look.similarities(reading, sentence.features)  # (1, h, w, W)
+        prompts = look.similarities(reading, text)[..., [names.index(label) for label in found]]  # (1, h, w, n)
+        words, asked_for, constant = look.at_pixels(sim), look.at_pixels(prompts), is_constant(sim)[0].tolist()
+        for n, (label, place) in enumerate(found.items()):
+            mask = sample.masks[label]
+            kinds = {"msc": words[..., place], "msc_label": asked_for[..., n], "msc_end": words[..., -1]}
+            scores = {name: msc(map, mask, sample.ignore) for name, map in kinds.items()}
+            row = {"image": look.name, "label": label, "sentence": sentence.text, "constant": constant[place]}
+            row |= scores | {"difference": scores["msc"] - scores["msc_label"]}
+            on = words[mask & seen].mean(axis=0, dtype=np.float64)[sentence.places()]  # (words,)
+            rank = 1 + int((on > on[sentence.places().index(place)]).sum())
+            row |= {"words": len(on), "rank": rank, "top": 100.0 * (rank <= STRONGEST)}
+            yield row | {"chance": 100 * min(1, STRONGEST / len(on)), "cut": len(sentence.cut)}
+
+    how = "words in their sentence" if clip.reads_words else "each word alone"
+    about = {"templates": str(templates), "labels": len(names), "caption": caption}
+    about |= reading.columns(clip.tower) | {"protocol": f"min-max per map; {how}"}
+    empty = "No picture has a mask of a label that its sentence names: there is nothing to measure."
+    return Measure("words", rows, (reading,), about=about, asks={"names": names}, empty=empty)
+
+
+def by_label(table: pd.DataFrame) -> pd.DataFrame:
+    """Means of `measure` by label, with the 95 % image-bootstrap interval of the difference; `n` pairs each."""
+    keys, found = ["reading", "label"], []
+    for (reading, label), rows in table.groupby(keys, sort=True):
+        means = rows[["msc", "msc_label", "msc_end", "difference", "top", "chance"]].mean()
+        low, high = interval(bootstrap(rows["difference"].to_numpy(float), rows["image"].to_numpy())[1])
+        row = {"reading": reading, "label": label, **means, "difference_low": low, "difference_high": high}
+        found.append(row | {"n": len(rows)})
+    return pd.DataFrame(found).assign(**constants(table, keys))

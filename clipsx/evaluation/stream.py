@@ -31,6 +31,7 @@ from clipsx.reading import Reading
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
 NAMED = 3  # of the pictures that cannot be read
+UNREADABLE = (PictureError, OSError)  # what a run goes round: a picture, or a mask, that is damaged or missing
 Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
 
@@ -109,7 +110,7 @@ def stream(
     size: what the model reads, as in `Clip.prepare`; batch: pictures at a time; workers: processes that open pictures
     (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a run that
     was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made it.
-    Pictures that cannot be read are left out: a warning names the first few, and `data` says how many.
+    Pictures that cannot be read, or a mask of theirs, are left out: a warning names the first few, and `data` says how many.
     Errors: ValueError for no picture (or none that can be read), for a measure that gave no row, and for a folder of
     another run, saying what differs; those of `Clip`.
     """
@@ -130,11 +131,13 @@ def stream(
             rows: list[list[pd.DataFrame]] = [[] for _ in measures]
             unread[start] = []
             for look in islice(looked, len(part)):
-                if isinstance(look, Unread):
-                    unread[start].append(f"{look.name} ({brief(look.error, 120)})")
+                try:
+                    found = _read(measures, look)
+                except UNREADABLE as error:
+                    unread[start].append(f"{look.name} ({brief(error, 120)})")
                     continue
-                for tables, measure in zip(rows, measures, strict=True):
-                    tables.append(_rows(measure, look))
+                for tables, table in zip(rows, found, strict=True):
+                    tables.append(table)
             parts[start] = [_joined(tables) for tables in rows]
             if keep is not None:
                 keep.write(start, parts[start], unread[start])
@@ -221,9 +224,9 @@ def _opened(
     sample = samples[number].closed()  # a list of samples does not keep what is opened here
     try:
         images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
-    except (PictureError, OSError) as error:
+        return number, sample.opened() if whole else sample, images
+    except UNREADABLE as error:
         return Unread(number, sample.name or f"#{number}", error)
-    return number, sample.opened() if whole else sample, images
 
 
 def _left_out(unread: Sequence[str], count: int) -> str:
@@ -238,10 +241,16 @@ def _left_out(unread: Sequence[str], count: int) -> str:
     return f", {len(unread)} of {count} left out (cannot be read)"
 
 
-def _rows(measure: Measure, look: Look) -> pd.DataFrame:
-    rows = measure.rows(look)
-    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    return table.assign(image_size=look.image_size)
+def _read(measures: Iterable[Measure], look: Look | Unread) -> list[pd.DataFrame]:
+    """A table of one picture's rows per measure. Errors: `UNREADABLE`, for a picture or a mask that cannot be read."""
+    if isinstance(look, Unread):
+        raise look.error
+    tables = []
+    for measure in measures:
+        rows = measure.rows(look)
+        table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+        tables.append(table.assign(image_size=look.image_size))
+    return tables
 
 
 def _undisturbed(worker: int) -> None:

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 
 import clipsx
 from clipsx import towers, unmix
@@ -504,6 +505,26 @@ def test_bad_pictures_are_gone_round_named_and_counted(
         assert set(table["image"]) == {f"{n}.jpg" for n in places if n % 5}
         assert set(table["data"]) == {f"folder own n=8, without masks, {len(bad)} of 8 left out (cannot be read)"}
         assert seen is None or seen == places  # and the second time nothing is looked at again
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_mask_is_gone_round_like_a_damaged_picture(clip: clipsx.Clip, tmp_path: Path, workers: int) -> None:
+    folder = tmp_path / "own"
+    for place in (folder, folder / "masks"):
+        place.mkdir()
+    for n in range(3):
+        Image.new("RGB", (64, 64), (n, 90, 90)).save(folder / f"{n}.jpg")
+        mask = np.zeros((64, 64), np.uint8)
+        mask[16:40, 16:40] = 255
+        (folder / "masks" / str(n)).mkdir()
+        Image.fromarray(mask).save(folder / "masks" / str(n) / "cat.png")
+    damaged = folder / "masks" / "1" / "cat.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    measure = Measure("area", lambda look: [{"image": look.name, "area": look.sample.masks["cat"].mean()}])
+    with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and is left out: 1\.jpg .*cat\.png"):
+        table = stream(clip, Folder(folder), [measure], workers=workers)[0]
+    assert list(table["image"]) == ["0.jpg", "2.jpg"] and set(table["area"]) == {24 * 24 / 64**2}
 
 
 @pytest.mark.usefixtures("short_parts")

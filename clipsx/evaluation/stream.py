@@ -110,7 +110,8 @@ def stream(
     size: what the model reads, as in `Clip.prepare`; batch: pictures at a time; workers: processes that open pictures
     (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a run that
     was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made it.
-    Pictures that cannot be read, or a mask of theirs, are left out: a warning names the first few, and `data` says how many.
+    Pictures that cannot be read, or whose masks cannot, are left out: a warning names the first few, `data` says how
+    many.
     Errors: ValueError for no picture (or none that can be read), for a measure that gave no row, and for a folder of
     another run, saying what differs; those of `Clip`.
     """
@@ -125,7 +126,7 @@ def stream(
     unread = {start: [] if keep is None else keep.unread(start) for start in parts}  # a line for each picture
     seen = _seen(clip, samples, measures, size, batch, workers, numbers)
     bar = tqdm(seen, words, total=len(numbers), unit="picture", leave=False, disable=words is None, delay=1)
-    with _told(), closing(seen), closing(bar):
+    with _ended(), closing(seen), closing(bar):
         looked = iter(bar)
         for start, part in missing.items():
             rows: list[list[pd.DataFrame]] = [[] for _ in measures]
@@ -134,16 +135,15 @@ def stream(
                 try:
                     found = _read(measures, look)
                 except UNREADABLE as error:
-                    unread[start].append(f"{look.name} ({brief(error, 120)})")
+                    unread[start].append(told(look.name, error))
                     continue
                 for tables, table in zip(rows, found, strict=True):
                     tables.append(table)
             parts[start] = [_joined(tables) for tables in rows]
             if keep is not None:
                 keep.write(start, parts[start], unread[start])
-    left_out = _left_out([line for start in starts for line in unread[start]], len(samples))
     about = clip.describe() | datasets.described(samples)
-    about["data"] += left_out
+    about["data"] += left_out([line for start in starts for line in unread[start]], len(samples))
     found = []
     for measure, tables in zip(measures, zip(*(parts[start] for start in starts), strict=True), strict=True):
         table = _joined(tables)
@@ -162,17 +162,21 @@ def looks(
     batch: int = BATCH,
     workers: int = 0,
     numbers: Sequence[int] | None = None,
+    unread: list[str] | None = None,
 ) -> Generator[Look, None, None]:
     """Pictures in order, seen by all that the measures ask for; arguments as in `stream`, `numbers`: which pictures.
 
-    Errors: those of `images.decode`, for a picture that cannot be read.
+    unread: takes a line for each picture that cannot be read. Errors: without it, those of `images.decode` for such.
     """
     numbers = list(range(len(samples)) if numbers is None else numbers)
     with closing(_seen(clip, samples, measures, size, batch, workers, numbers)) as seen:
         for look in seen:
-            if isinstance(look, Unread):
+            if isinstance(look, Look):
+                yield look
+            elif unread is None:
                 raise look.error
-            yield look
+            else:
+                unread.append(told(look.name, look.error))
 
 
 def _seen(
@@ -207,7 +211,7 @@ def _seen(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _ended() -> Iterator[None]:
     """Clear words where a process that opens pictures ended: torch says it wherever this process happens to be."""
     try:
         yield
@@ -229,7 +233,12 @@ def _opened(
         return Unread(number, sample.name or f"#{number}", error)
 
 
-def _left_out(unread: Sequence[str], count: int) -> str:
+def told(name: str, error: Exception) -> str:
+    """A line of a picture that cannot be read."""
+    return f"{name} ({brief(error, 120)})"
+
+
+def left_out(unread: Sequence[str], count: int) -> str:
     """What `data` says of pictures that could not be read, with a warning. Errors: ValueError where none could be."""
     if not unread:
         return ""

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from PIL import Image
 from tqdm.auto import tqdm
 
 from clipsx import datasets
 from clipsx.cache import Entry, entry, trim
 from clipsx.clip import Clip
-from clipsx.datasets import Sample
+from clipsx.datasets import Sample, Subset
 from clipsx.evaluation.explain import queries
 from clipsx.evaluation.parts import made_by
-from clipsx.evaluation.stream import Measure, looks
+from clipsx.evaluation.stream import Measure, left_out, looks
 from clipsx.paths import reserve
 from clipsx.reading import Reading
 
@@ -51,39 +52,45 @@ def gather(
 
     labels: those of the data set by default. Squashed to one size and not augmented, unlike the paper's training. Kept
     under `folder` (the cache), found by the model, the content of the data and the size; what is damaged is made anew.
-    Memory does not grow with the data set. words: of a line of progress.
+    Memory does not grow with the data set. Pictures that cannot be read are left out, with a warning. words: of a line
+    of progress.
     Errors: ValueError for no image, fewer than two labels, and what `Clip` refuses.
     """
     if not len(samples):
         raise ValueError("The split is empty: there is no image to take features from.")
     asked = queries(datasets.labels_of(samples) if labels is None else labels)
     size = size or clip.image_size[0]
-    place = entry("features", f"{made_by(clip)}|{datasets.fingerprint_of(samples)}|{size}", ".npy", folder)
+    place = entry("features", f"{made_by(clip)}|{datasets.fingerprint_of(samples)}|{size}|read", ".npy", folder)
     about = place.read()
     if about is None:
         about = _compute(clip, samples, size, place, words)
-    whole = np.load(place.file, mmap_mode="r")  # (n, 1 + P, D): the class feature stands first
+    read = about["read"]
+    left = left_out(about["unread"], len(samples))
+    whole = np.load(place.file, mmap_mode="r")[: len(read)]  # (n, 1 + P, D): the class feature stands first
     present = np.array([[label in names for label in asked] for names in about["labels"]], dtype=np.int64)
     told = {"positions": "method clip, computed once, no augmentation", "image_size": f"{size}×{size}"}
     about = clip.describe() | datasets.described(samples) | told
-    return Gathered(whole[:, 1:], whole[:, 0], present, asked, about, samples)
+    about["data"] += left
+    kept = Subset(samples, read, "those that can be read") if left else samples
+    return Gathered(whole[:, 1:], whole[:, 0], present, asked, about, kept)
 
 
 def _compute(clip: Clip, samples: Sequence[Sample], size: int, place: Entry, words: str | None) -> dict[str, Any]:
-    """Write the features of every image; what the entry says: the labels of each."""
-    height, width = clip.tower.grid(*clip.pixels(samples[0].image, size=size).shape[2:])
+    """Write the features of every image that can be read; what the entry says: which, and the labels of each."""
+    height, width = clip.tower.grid(*clip.pixels(Image.new("RGB", (1, 1)), size=size).shape[2:])
     shape = (len(samples), 1 + height * width, clip.embed_dim)
-    about: dict[str, Any] = {"labels": []}
+    about: dict[str, Any] = {"labels": [], "read": [], "unread": []}
     needs = Measure("features", lambda look: (), (POSITIONS,))
     with place.write(about) as part:
         out = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
         reserve(part)
-        seen = looks(clip, samples, [needs], size=size)
+        seen = looks(clip, samples, [needs], size=size, unread=about["unread"])
         for look in tqdm(seen, words, total=shape[0], unit="picture", leave=False, disable=words is None, delay=1):
             dense = look.dense(POSITIONS)
             rows = torch.cat([dense.cls, dense.patches[0].flatten(0, 1)])  # (1 + P, D)
-            out[look.number] = rows.half().cpu().numpy()
+            out[len(about["read"])] = rows.half().cpu().numpy()
             about["labels"].append(list(look.sample.labels))
+            about["read"].append(look.number)
         out.flush()
     trim()
     return about

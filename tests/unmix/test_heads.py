@@ -1,18 +1,21 @@
 """An unmixed CLIP gives all that a CLIP gives, is kept whole, and is refused where it does not belong."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import clipsx
 from clipsx import mfi, unmix
 from clipsx.analyses import attention, coactivation, high_norm, redundancy
-from clipsx.datasets import Sketchbook
+from clipsx.datasets import Sample, Sketchbook
 from clipsx.evaluation import explain, recognise, segment
 from clipsx.evaluation.stream import stream
+from clipsx.images import PictureError
 from clipsx.unmix import Config, Projectors, Unmixed, gather, spatial_head
 from clipsx.weights import digest
 from helpers import tiny_clip
@@ -96,6 +99,24 @@ def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypa
     assert np.allclose(gather(clip, WORLD, folder=tmp_path).positions, expected) and sum(walks) == 20
     with pytest.raises(ValueError, match="split is empty"):
         gather(clip, [], LABELS, folder=tmp_path)
+
+
+def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    clip = tiny_clip()
+
+    def damaged() -> Image.Image:
+        raise PictureError("cut short")
+
+    whole = [WORLD[n] for n in range(4)]
+    whole[1] = Sample(damaged, ["cat"], name="bad.jpg")
+    for _ in range(2):  # made, and found again
+        with pytest.warns(UserWarning, match=r"1 of 4 pictures .*bad\.jpg \(cut short\)"):
+            got = gather(clip, whole, LABELS, folder=tmp_path)
+        rest = [whole[n] for n in (0, 2, 3)]
+        assert got.samples is not None and [s.name for s in got.samples] == [s.name for s in rest]
+        assert np.array_equal(got.present, gather(clip, rest, LABELS, folder=tmp_path).present)
+        assert np.array_equal(got.positions, gather(clip, rest, LABELS, folder=tmp_path).positions)
+        assert got.about["data"].endswith("1 of 4 left out (cannot be read)")
 
 
 def test_it_is_saved_and_loaded_and_refused(unmixed: Unmixed, tmp_path) -> None:

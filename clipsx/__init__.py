@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipsx import datasets, images, maps, metrics, mfi, unmix
+    from clipsx import datasets, images, maps, metrics, mfi, segmenters, unmix
     from clipsx.clip import Clip
     from clipsx.features import DenseFeatures
     from clipsx.load import load
@@ -29,6 +29,7 @@ __all__ = [
     "mfi",
     "minmax",
     "points_from_map",
+    "segmenters",
     "similarity",
     "surgery_scores",
     "unmix",

@@ -183,3 +183,20 @@ def points_from_map(
     y = ((chosen // w + 0.5) * height / h).long().clamp(max=height - 1)
     labels = torch.cat([torch.ones(count, dtype=torch.long), torch.zeros(count, dtype=torch.long)]).to(chosen.device)
     return torch.stack([x, y], dim=-1), labels
+
+
+def points_from_maps(
+    sim: Float[Tensor, "h w N"], size: tuple[int, int], threshold: float = 0.8
+) -> tuple[Int[Tensor, "P 2"], Int[Tensor, " P"]]:
+    """Points for several texts at once, as `points_from_map` gives them for one map.
+
+    Positives are those of every map, negatives those of the mean of the maps, each stretched to 0…1 before. Each place
+    counts once; one that would be both is positive.
+    Source: CLIP Surgery, released demo for texts joined by "+"; that a place is not both is ours.
+    """
+    each = [points_from_map(sim[..., n], size, threshold) for n in range(sim.shape[-1])]
+    mean, signs = points_from_map(minmax(sim[None])[0].mean(-1), size, threshold)
+    on = dict.fromkeys(tuple(xy) for points, labels in each for xy in points[labels == 1].tolist())
+    off = [xy for xy in dict.fromkeys(map(tuple, mean[signs == 0].tolist())) if xy not in on]
+    points = torch.tensor([*on, *off], dtype=torch.long, device=sim.device).reshape(-1, 2)
+    return points, torch.tensor([1] * len(on) + [0] * len(off), dtype=torch.long, device=sim.device)

@@ -123,6 +123,24 @@ def test_points_lie_inside_and_are_balanced(h: int, w: int, size: tuple, thresho
     assert ((points >= 0) & (points < torch.tensor([size[1], size[0]]))).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(h=st.integers(1, 9), w=st.integers(1, 9), n=st.integers(1, 3), seed=st.integers(0, 99))
+def test_points_of_several_maps_are_on_any_and_beside_their_mean(h: int, w: int, n: int, seed: int) -> None:
+    sim, size = torch.randn(h, w, n, generator=torch.Generator().manual_seed(seed)), (40, 50)
+    points, labels = maps.points_from_maps(sim, size, 0.7)
+    stretched = [(m - m.min()) / (m.max() - m.min()) if h * w > 1 else 0 * m for m in sim.unbind(-1)]
+    each = [clipsx.points_from_map(m, size, 0.7) for m in stretched]
+    on = {tuple(xy) for xys, kinds in each for xy in xys[kinds == 1].tolist()}
+    mean, signs = clipsx.points_from_map(sum(stretched) / n, size, 0.7)
+    off = {tuple(xy) for xy in mean[signs == 0].tolist()} - on
+    found = list(map(tuple, points.tolist()))
+    assert len(set(found)) == len(found) and labels.tolist() == [1] * len(on) + [0] * len(off)
+    assert set(found[: len(on)]) == on and set(found[len(on) :]) == off
+    if n == 1:
+        alone = clipsx.points_from_map(sim[..., 0], size, 0.7)
+        assert points.tolist() == alone[0].tolist() and labels.tolist() == alone[1].tolist()
+
+
 def test_points_of_a_constant_map_are_none() -> None:
     points, labels = clipsx.points_from_map(torch.ones(6, 6), (60, 60), threshold=0.0)
     assert points.shape == (0, 2)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from clipsx import datasets, images, maps, metrics, mfi, segmenters, unmix
     from clipsx.clip import Clip
     from clipsx.features import DenseFeatures
+    from clipsx.huggingface import from_transformers
     from clipsx.load import load
     from clipsx.maps import feature_surgery, is_constant, minmax, points_from_map, similarity, surgery_scores, upsample
     from clipsx.methods import METHODS
@@ -21,6 +22,7 @@ __all__ = [
     "Reading",
     "datasets",
     "feature_surgery",
+    "from_transformers",
     "images",
     "is_constant",
     "load",
@@ -38,7 +40,7 @@ __all__ = [
 
 _MAPS = ("feature_surgery", "is_constant", "minmax", "points_from_map", "similarity", "surgery_scores", "upsample")
 _HOMES = {"METHODS": "methods", "Clip": "clip", "DenseFeatures": "features", "Reading": "reading", "load": "load"}
-_HOMES |= dict.fromkeys(_MAPS, "maps")
+_HOMES |= dict.fromkeys(_MAPS, "maps") | {"from_transformers": "huggingface"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,21 +33,37 @@ def fill(model: Any, file: Path) -> None:
     Errors: ValueError, naming the file, for one that is something else, damaged, of a type that weights cannot have, or
     does not fit the model.
     """
-    if file.suffix not in SUFFIXES:
-        raise ValueError(f"{file.name} is not a weights file ({', '.join(SUFFIXES)}).")
-    _refuse_others(file)
+    with _in_words(file):
+        raw = _read(file)
+        found = _tensors(raw)
+        require_numbers(found.items(), file.name)
+        _put(model, file, found, found is raw)
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    """The named tensors of a weights file, as `fill` reads them. Errors: as `fill`."""
+    with _in_words(file):
+        return _tensors(_read(file))
+
+
+@contextmanager
+def _in_words(file: Path) -> Iterator[None]:
     try:
-        with quiet():
-            raw = load_file(file) if file.suffix == ".safetensors" else unpickled(file)
-        tensors = _tensors(raw)
-        require_numbers(tensors.items(), file.name)
-        _put(model, file, tensors, tensors is raw)
+        yield
     except (pickle.UnpicklingError, AttributeError, StopIteration, TypeError, EOFError):
         raise ValueError(f"{file.name} holds something else than a model's named tensors.") from None
     except (SafetensorError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file.name} is cut short or damaged: {brief(error)}") from None
     except (RuntimeError, KeyError, AssertionError) as error:
         raise ValueError(f"{file.name} does not fit this model: {brief(error)}") from None
+
+
+def _read(file: Path) -> Any:
+    if file.suffix not in SUFFIXES:
+        raise ValueError(f"{file.name} is not a weights file ({', '.join(SUFFIXES)}).")
+    _refuse_others(file)
+    with quiet():
+        return load_file(file) if file.suffix == ".safetensors" else unpickled(file)
 
 
 def _refuse_others(file: Path) -> None:

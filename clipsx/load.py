@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from clipsx import config, paths
+from clipsx import config, huggingface, paths
 from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
 from clipsx.hub import looking, reaching
-from clipsx.messages import brief, nearest
+from clipsx.messages import brief, nearest, require_package
+from clipsx.preprocess import transform
 from clipsx.quiet import making
 from clipsx.weights import file_digest
 
@@ -36,14 +37,15 @@ def load(
     """A Clip, in eval mode.
 
     name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
-    open_clip's format, or a weights file that lies in one; "hf-hub:owner/name" and
-    "local-dir:folder" as in open_clip. pretrained: for an architecture, one of its tags ("openai",
-    downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else the CPU.
-    precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with
-    QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local file of
-    an architecture does not, so there it must be stated.
+    open_clip's format or of transformers (CLIPModel, SiglipModel; a Trainer's checkpoint too), or a weights file that
+    lies in one; "hf-hub:owner/name" and "local-dir:folder" as in open_clip. pretrained: for an architecture, one of its
+    tags ("openai", downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else
+    the CPU. precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained
+    with QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local
+    file of an architecture does not, so there it must be stated.
     Errors: ValueError for unknown names (with the nearest), contradictions, files that hold something else or weights
-    that are not finite; FileNotFoundError; ConnectionError where a download fails.
+    that are not finite; FileNotFoundError; ConnectionError where a download fails; ImportError naming a package that
+    the model needs.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
@@ -66,8 +68,13 @@ def _loaded(
         return _directory(place.parent, place, *given)
     if (place / config.NAME).is_file():
         return _directory(place, _weights_in(place), *given)
+    if huggingface.fits(place):
+        return huggingface.folder(place, *given)
     if place.is_dir():
-        raise FileNotFoundError(f"{place} holds no {config.NAME}: it is not a model in open_clip's format.")
+        raise FileNotFoundError(
+            f"{place} holds neither {config.NAME} (of open_clip) nor {huggingface.CONFIG} (of transformers): "
+            "it is not a model's folder."
+        )
     if place.is_file():
         raise ValueError(
             f"{place.name} alone does not say its architecture: "
@@ -90,6 +97,7 @@ def _directory(
         raise ValueError(f"{name or folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
     folder = folder.resolve()  # so that "." has a name as well
     cfg = config.read(folder)["model_cfg"]
+    _require_transformers(cfg, name or folder.name)
     stated = bool(cfg.get("quick_gelu", False))
     _agree(quickgelu, stated, f"{name or folder.name}'s {config.NAME} says quick_gelu={stated}")
     vocabulary = (cfg["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
@@ -138,6 +146,9 @@ def _architecture(
     if name not in open_clip.list_models():
         raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *open_clip.list_models()))}.")
     cfg = open_clip.get_model_config(name) or {}
+    if "vision_cfg" not in cfg:
+        raise ValueError(f"{name} has no image tower ({', '.join(key for key in cfg if key.endswith('_cfg'))}).")
+    _require_transformers(cfg, name)
     named = bool(cfg.get("quick_gelu", False))
     tags = list_pretrained_tags_by_model(name)
     tag = get_pretrained_cfg(name, str(pretrained)) if pretrained is not None else {}
@@ -179,6 +190,12 @@ def _architecture(
     return _wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
 
 
+def _require_transformers(cfg: dict[str, Any], name: str) -> None:
+    """Raise an ImportError where a model's text tower or tokenizer is of transformers, which is not installed."""
+    if {"hf_model_name", "hf_tokenizer_name"} & cfg.get("text_cfg", {}).keys():
+        require_package("transformers", "hf", name)
+
+
 def _offline(name: str = "") -> str:
     own = f"load({name!r}, pretrained='path/to/weights', quickgelu=True or False)" if name else "load('path/to/folder')"
     return f"{own}. Offline there is: {', '.join(built_in()) or 'nothing built in'}."
@@ -213,7 +230,4 @@ def _made(
 
 
 def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    preprocess: Any = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
-    return Clip(model.eval(), preprocess, tokenizer, name, weights)
+    return Clip(model.eval(), transform(model.visual), tokenizer, name, weights)

@@ -3,6 +3,7 @@
 import difflib
 import operator
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -38,3 +39,9 @@ def require(name: str, value: Any, low: float, high: float = float("inf"), whole
         kind = "a whole number" if whole else "a finite number"
         bounds = f"of at least {low:g}" if high == float("inf") else f"in {low:g}…{high:g}"
         raise ValueError(f"{name} must be {kind} {bounds}, not {value}.")
+
+
+def require_package(package: str, extra: str, who: str) -> None:
+    """Raise an ImportError, naming the extra that brings it, unless a package is installed. who: what needs it."""
+    if find_spec(package) is None:
+        raise ImportError(f"{who} needs the package {package}, which is not installed: pip install 'clipsx[{extra}]'.")

@@ -32,3 +32,11 @@ def read(model: nn.Module, preprocess: Any) -> tuple[Sequence[float], Sequence[f
     named = (str(getattr(s.interpolation, "value", s.interpolation)) for s in steps if hasattr(s, "interpolation"))
     interpolation = next(named, own.get("interpolation", "bicubic"))
     return mean, std, interpolation if interpolation in pictures.RESAMPLE else "bicubic"
+
+
+def transform(visual: nn.Module) -> Any:
+    """open_clip's picture transform of a tower that open_clip made."""
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    stated: Any = visual.preprocess_cfg
+    return image_transform_v2(PreprocessCfg(**stated), is_train=False)

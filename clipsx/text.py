@@ -70,6 +70,15 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     return found
 
 
+def convention(model: nn.Module) -> str:
+    """What a model was trained to do with cosines, which is what feature surgery's constants rest on.
+
+    "softmax": one text among others, as CLIP; "sigmoid": each text by itself, with a bias beside the scale, as SigLIP.
+    The empty label and τ come from the former; with the latter they are an extension of ours.
+    """
+    return "softmax" if getattr(model, "logit_bias", None) is None else "sigmoid"
+
+
 class Tower:
     """The parts of an open_clip text tower, whether it stands in `model.text` or in the model itself."""
 
@@ -165,30 +174,28 @@ def encode_prompts(model: nn.Module, tokenizer: Callable[..., Tensor], prompts: 
     Warns of a prompt that is longer than the tower's context: the words beyond it are not read.
     """
     ids = token_ids(tokenizer, prompts)  # (T, context)
+    _warn_of_long(tokenizer, prompts, ids)
     device = next(model.parameters()).device
     tower = Tower(model)
-    if tower.cuts:
-        ends = tower.ends(ids)  # (T,)
-        _warn_of_long(tokenizer, [p for p, end in zip(prompts, ends.tolist(), strict=True) if end == ids.shape[1] - 1])
-        order = ends.argsort(stable=True)
-    else:
-        order = torch.arange(len(ids))
+    order = tower.ends(ids).argsort(stable=True) if tower.cuts else torch.arange(len(ids))
     found = [tower.pooled(ids[chosen].to(device)).float() for chosen in order.split(BATCH)]  # (≤ BATCH, D) each
     features = torch.empty_like(torch.cat(found))
     features[order.to(device)] = torch.cat(found)
     return F.normalize(features, dim=-1)  # (T, D)
 
 
-def _warn_of_long(tokenizer: Callable[..., Tensor], full: list[str]) -> None:
+def _warn_of_long(tokenizer: Callable[..., Tensor], prompts: Sequence[str], ids: Int[Tensor, "T L"]) -> None:
     """Of the prompts that fill the context, name the first that goes on beyond it."""
-    for prompt in full:
-        length = token_ids(tokenizer, [prompt]).shape[1]
+    length = ids.shape[1]
+    padding = token_ids(tokenizer, [""])[0, -1]
+    for row in map(int, (ids[:, max(length - 2, 0)] != padding).nonzero()):  # the last may be an end alone
         try:
-            longer = token_ids(partial(tokenizer, context_length=length + 1), [prompt])
+            longer = token_ids(partial(tokenizer, context_length=length + 1), [prompts[row]])
         except TypeError:
             return  # this tokenizer does not tell
-        if bool(longer[0, -1]):
-            warnings.warn(f"{prompt!r} is longer than the model's {length} tokens; its end is not read.", stacklevel=4)
+        if not torch.equal(longer[0, :length], ids[row]):  # an end stood in the place of a word
+            words = f"{prompts[row]!r} is longer than the model's {length} tokens; its end is not read."
+            warnings.warn(words, stacklevel=4)
             return
 
 
@@ -228,7 +235,8 @@ def label_features(
     """
     names, ensemble = check_labels(labels), templates_of(templates)
     layout = "".join(repr(child) for name, child in model.named_children() if name != "visual")
-    base = f"{digest(model, without='visual.')}|{layout}|{ensemble!r}"
+    pooled = Tower(model)
+    base = f"{digest(model, without='visual.')}|{layout}|{pooled.pool_type}, {pooled.eos_id}|{ensemble!r}"
     entries: dict[str, Entry] = {}
     for name in dict.fromkeys(names):
         probe = token_ids(tokenizer, [_fill(ensemble[0], name)]).tolist()

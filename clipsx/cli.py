@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--precision", choices=PRECISIONS, metavar="NAME", help="fp32, fp16, bf16 … (default: fp32)")
     model.add_argument("--quickgelu", action=argparse.BooleanOptionalAction, help="state a local file's activation")
     data = Parser(add_help=False)
-    data.add_argument("--dataset", help="sketchbook, voc2012, folder, … (default: sketchbook)")
+    data.add_argument("--dataset", help="sketchbook, photographs, voc2012, folder (default: sketchbook)")
     data.add_argument("--root", help="where the data set lies")
     data.add_argument("--images", dest="count", type=positive, help="how many samples to read (default: 200)")
     out = Parser(add_help=False)

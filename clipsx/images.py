@@ -38,7 +38,7 @@ TOLD = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where an
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read: what an evaluation goes round."""
+    """A picture, or a mask of it, that cannot be read, or not in one way: what an evaluation goes round."""
 
 
 def fitting(size: tuple[int, int]) -> tuple[int, int]:

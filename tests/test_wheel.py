@@ -33,6 +33,7 @@ def wheel(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_in_it(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
     shipped = ("sketchbook/open_clip_config.json", "constraints.txt", "vocabularies/voc-20.txt", "laboratory/README.md")
+    shipped += ("photographs/cat.toml", "photographs/README.md")
     assert {f"clipsx/_data/{name}" for name in shipped} <= set(names)
     assert any(name.startswith("clipsx/_notebooks/00_") for name in names)
     for ending in (".js", ".css", ".py.jinja"):

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from clipsx.datasets.folder import Folder
+from clipsx.datasets.photographs import Photographs
 from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, has, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.subset import Subset
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from clipsx.sketchbook.world import Sketchbook
 
 __all__ = [  # without `open`: a star import would hide Python's own
-    "BUILT_IN", "VOC", "VOCABULARIES", "Dataset", "Folder", "Sample", "Sketchbook", "Subset", "Vocabulary",
-    "code_of", "described", "fingerprint_of", "has", "labels_of", "load", "recipe_of", "tuning_and_test", "vocabulary",
+    "BUILT_IN", "VOC", "VOCABULARIES", "Dataset", "Folder", "Photographs", "Sample", "Sketchbook", "Subset",
+    "Vocabulary", "code_of", "described", "fingerprint_of", "has", "labels_of", "load", "recipe_of", "tuning_and_test",
+    "vocabulary",
 ]  # fmt: skip
 
 
@@ -32,16 +34,18 @@ def __getattr__(name: str) -> Any:
 
 DATASETS: dict[str, Callable[..., Any]] = {
     "sketchbook": lambda **options: __getattr__("Sketchbook")(**options),
+    "photographs": Photographs,
     "voc2012": VOC,
     "folder": Folder,
 }
+ROOTLESS = ("sketchbook", "photographs")  # what comes with the package, and those that it needs
 
 
 def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Any:
-    """A data set by name: "sketchbook" (built in), "voc2012" or "folder" (both under `root`), with its own options.
+    """A data set by name, with its own options: "sketchbook", "photographs", or "voc2012", "folder" under `root`.
 
-    Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for the built-in
-    one with it, and for options it does not have; else those of `Sketchbook`, `VOC` and `Folder`.
+    Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for a built-in
+    one with it, and for options it does not have; else those of `Sketchbook`, `Photographs`, `VOC` and `Folder`.
     """
     check(name, root)
     try:
@@ -51,10 +55,10 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
 
 
 def check(name: str, root: str | PathLike[str] | None = None) -> None:
-    """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, one in memory with."""
+    """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, another with."""
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}{nearest(name, DATASETS)}.")
-    if (root is None) != (name == "sketchbook"):
+    if (root is None) != (name in ROOTLESS):
         need = f"is built in and takes no root ({root})" if root is not None else "lies on disk: say where, root=…"
         raise ValueError(f"The data set {name!r} {need}.")
 
@@ -77,7 +81,8 @@ def tuning_and_test(
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
 
-    The sketchbook gives two worlds of different seeds; any other data set its even and its odd samples.
+    The sketchbook gives two worlds of different seeds; any other data set its even and its odd samples, with a word
+    where they are fewer.
     Errors: those of `load`; ValueError for fewer than two samples.
     """
     if name == "sketchbook":
@@ -87,4 +92,6 @@ def tuning_and_test(
     count = min(len(whole), 2 * images)
     if count < 2:
         raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
+    if count < 2 * images:
+        print(f"{name!r} has {count} samples: thresholds are chosen on {(count + 1) // 2}, reported on {count // 2}.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")

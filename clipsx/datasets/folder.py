@@ -14,7 +14,7 @@ from clipsx.datasets.lines import classes, listed, spelled
 from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
-from clipsx.images import decode
+from clipsx.images import PictureError, decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MASKS = "masks"
@@ -72,7 +72,7 @@ class Folder(Sequence[Sample]):
         for label, path in self._masks(file):
             mask, grey = pictured.regions(pictured.read(path, self.root / file), str(path))  # (H, W) each
             if unsure and grey.shape != unsure[0].shape:
-                raise ValueError(f"{path} is {grey.shape}, another mask of its picture {unsure[0].shape} (H, W).")
+                raise PictureError(f"{path} is {grey.shape}, another mask of its picture {unsure[0].shape} (H, W).")
             masks[label] = masks.get(label, False) | mask
             unsure.append(grey)
         ignore = np.any(unsure, axis=0) if unsure else None

@@ -16,7 +16,7 @@ Regions = tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]
 def read(file: Path, picture: Path) -> Image.Image:
     """A mask in its own mode, as its picture is seen: turned with it where it lies as the picture was taken.
 
-    Errors: those of `images.opened`; ValueError where the mask fits both ways, so that it cannot be known.
+    Errors: those of `images.opened`; PictureError where the mask fits both ways, so that it cannot be known.
     """
     with opened(file) as image:
         own, mask = orientation(image), loaded(image, str(file))
@@ -31,7 +31,7 @@ def read(file: Path, picture: Path) -> Image.Image:
     seen = size[::-1] if sideways and kind != "TIFF" else size  # PIL tells a TIFF's size as it is seen
     taken = seen[::-1] if sideways else seen
     if mask.size == seen == taken:
-        raise ValueError(
+        raise PictureError(
             f"{file} is {mask.width} × {mask.height}, and so is {picture.name} as it was taken and as EXIF turns it "
             f"(orientation {turn}): which of the two it fits cannot be known. Save the picture turned, without EXIF."
         )
@@ -43,7 +43,7 @@ def regions(image: Image.Image, name: str) -> Regions:
 
     White (192 … 255) is the object, mid-grey (64 … 191) counts nowhere; values of 0 and 1 alone, of 8 or 16 bits, are
     no and yes. Of a cut-out the object is what can be seen; of a palette, or of colours, the one that is not black.
-    Errors: ValueError, saying how to save it, for what can be read in two ways.
+    Errors: PictureError, saying how to save it, for what can be read in two ways.
     """
     wide = image.mode.startswith("I") or image.mode == "F"
     if not wide and (image.mode in CLEAR or "transparency" in image.info):
@@ -51,7 +51,7 @@ def regions(image: Image.Image, name: str) -> Regions:
         if pixels[..., 3].min() < pixels[..., 3].max():
             return _cut_out(pixels, name)
         if not pixels[..., 3].any():
-            raise ValueError(f"{name} is transparent everywhere. {HOW}")
+            raise PictureError(f"{name} is transparent everywhere. {HOW}")
         image = image if image.mode == "P" else image.convert("RGBA").convert("RGB")
     if wide:
         return _levels(np.asarray(image), name)
@@ -74,7 +74,7 @@ def _cut_out(pixels: Int[np.ndarray, "H W 4"], name: str) -> Regions:
     greys = np.unique(pixels[shown][:, :3], axis=0) if (np.ptp(pixels[shown][:, :3], axis=-1) == 0).all() else []
     if 1 < len(greys) <= 3 and greys[-1][0] >= 192:  # a mask on clear ground, no photograph
         if greys[0][0] < 64:
-            raise ValueError(f"{name} is black and white on clear ground: what is the object? {HOW}")
+            raise PictureError(f"{name} is black and white on clear ground: what is the object? {HOW}")
         white = pixels[..., 0] >= 192
         return shown & white, shown & ~white
     return shown, np.zeros_like(shown)
@@ -84,18 +84,18 @@ def _kinds(kinds: Num[np.ndarray, "H W"], void: Bool[np.ndarray, "H W"], name: s
     """Of places in a palette, or colours, the one that is not 0 and not void."""
     count = len(np.unique(kinds[(kinds != 0) & ~void]))
     if count > 1:
-        raise ValueError(f"{name} holds {count} colours beside black: which is the object? {HOW}")
+        raise PictureError(f"{name} holds {count} colours beside black: which is the object? {HOW}")
     return (kinds != 0) & ~void, void
 
 
 def _levels(values: Num[np.ndarray, "H W"], name: str) -> Regions:
     top = float(values.max())
     if not (values >= 0).all() or not top <= 65535:
-        raise ValueError(f"{name} holds values outside 0 … 65535. {HOW}")
+        raise PictureError(f"{name} holds values outside 0 … 65535. {HOW}")
     values = values.astype(float) * (255 if top <= 1 else 1 if top <= 255 else 1 / 257)  # now 0 … 255
     few = set(np.unique(values).tolist())
     if {1, 255} <= few <= {0, 1, 255}:
-        raise ValueError(f"{name} holds both 1 and 255: which is the object? {HOW}")
+        raise PictureError(f"{name} holds both 1 and 255: which is the object? {HOW}")
     if 0 < values.max() < 64:
-        raise ValueError(f"{name} is all but black (values up to {top:g}), but neither 0 and 1 alone. {HOW}")
+        raise PictureError(f"{name} is all but black (values up to {top:g}), but neither 0 and 1 alone. {HOW}")
     return values >= 192, (values >= 64) & (values < 192)

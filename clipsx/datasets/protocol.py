@@ -98,11 +98,12 @@ def digest(*values: Any) -> str:
 
 
 def digests(root: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
-    """The path under `root` and the digest of the bytes of every file; "" for what is no file, or cannot be read."""
-    return [(file.relative_to(root).as_posix(), _digest(file)) for file in files]
+    """The path under `root` and the digest (`digest_of`) of every file."""
+    return [(file.relative_to(root).as_posix(), digest_of(file)) for file in files]
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """The digest of a file's bytes; "" for what is no file, or cannot be read."""
     try:
         return file_digest(file) if file.is_file() else ""  # a pipe would be waited for
     except OSError:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clipsx import arrays
 from clipsx.datasets.lines import listed, spelled
-from clipsx.images import decode
+from clipsx.images import PictureError, decode
 
 
 class Sample:
@@ -60,7 +60,7 @@ class Sample:
         """The picture, RGB."""
         image, size = self._open("image"), self.__dict__.get("size", self._given["size"])
         if isinstance(size, tuple) and image.size != size:
-            raise ValueError(f"{self.name}: the picture is {image.size} (W, H), but its size was given as {size}.")
+            raise PictureError(f"{self.name}: the picture is {image.size} (W, H), but its size was given as {size}.")
         return image if image.mode == "RGB" else decode(image)
 
     @cached_property
@@ -126,7 +126,7 @@ class Sample:
         """A mask of any accepted type as booleans that cannot be written to."""
         values = arrays.array(values)
         if values.shape != self.size[::-1]:
-            raise ValueError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
+            raise PictureError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
         mask = np.array(arrays.mask(values, f"{self.name}: the {what}"))  # (H, W), a copy
         mask.setflags(write=False)
         return mask

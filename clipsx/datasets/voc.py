@@ -15,7 +15,7 @@ from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed
 from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
-from clipsx.images import decode
+from clipsx.images import PictureError, decode
 from clipsx.messages import nearest
 
 IGNORE = 255
@@ -107,7 +107,7 @@ class VOC(Sequence[Sample]):
             raise FileNotFoundError(f"{file} is missing: {name} is in the list {self.split!r} but has no mask.")
         mask = pictured.read(file, picture)
         if mask.mode not in ("P", "L"):
-            raise ValueError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
+            raise PictureError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
         index_map, found = np.asarray(mask), {}  # (H, W)
         values = [int(v) for v in np.unique(index_map) if v not in (0, IGNORE)]
         if values and values[-1] > len(self._values):

@@ -173,7 +173,7 @@ def looks(
         for look in seen:
             if isinstance(look, Look):
                 yield look
-            elif unread is None:
+            elif unread is None or not isinstance(look.error, UNREADABLE):
                 raise look.error
             else:
                 unread.append(told(look.name, look.error))
@@ -229,7 +229,7 @@ def _opened(
     try:
         images = pixels(sample.image).numpy()  # not a tensor: its memory would end with the process it came from
         return number, sample.opened() if whole else sample, images
-    except UNREADABLE as error:
+    except (OSError, TypeError, ValueError) as error:  # raised here, another process would tell its traceback as well
         return Unread(number, sample.name or f"#{number}", error)
 
 

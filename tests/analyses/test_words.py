@@ -46,13 +46,9 @@ def test_every_row_equals_the_loop(clip: clipsx.Clip, asked: str) -> None:
             entries[t : t + 2], each[t : t + 2] = ["traffic_light"], [unit((each[t] + each[t + 1]) / 2)]
         dense = clip.encode_dense(clip.prepare(sample.image), reading.method, depth)
         similarity = clipsx.similarity if reading.surgery == "none" else clipsx.feature_surgery
-        maps = [
-            clipsx.upsample(clipsx.minmax(similarity(dense, features)), sample.size[::-1])[0].numpy()
-            for features in (
-                clipsx.Clip._text(clip, tokens.new_tensor(np.stack(each))),
-                clip.encode_labels(LABELS, "photo"),
-            )
-        ]
+        texts = (tokens.new_tensor(np.stack(each)), clip.encode_labels(LABELS, "photo"))
+        size = (sample.size[1], sample.size[0])
+        maps = [clipsx.upsample(clipsx.minmax(similarity(dense, text)), size)[0].numpy() for text in texts]
         for label, mask in sample.masks.items():
             row = table[(table["image"] == sample.name) & (table["label"] == label)].iloc[0]
             seen, place = ~sample.ignore, entries.index(label)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from clipsx import datasets
-from clipsx.datasets import VOC, Folder, Sketchbook, Subset
+from clipsx.datasets import VOC, Folder, Photographs, Sketchbook, Subset
 
 
 def test_load_errors():
@@ -48,11 +48,15 @@ def test_two_parts_share_no_sample(devkit):
     assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
 
 
-@pytest.fixture(params=["sketchbook", "voc2012", "folder", "subset"])
+@pytest.fixture(params=["sketchbook", "photographs", "voc2012", "folder", "subset"])
 def dataset(request, devkit, pictures):
     """One of each kind."""
     world = Sketchbook(seed=3, length=4, co_occurrence=0.25, background_bias=0, size=24, objects=[2, 3])
-    kinds = {"sketchbook": world, "voc2012": VOC(devkit, labels=[f"thing {n}" for n in range(15)])}
+    kinds = {
+        "sketchbook": world,
+        "photographs": Photographs(),
+        "voc2012": VOC(devkit, labels=[f"thing {n}" for n in range(15)]),
+    }
     kinds |= {
         "folder": Folder(pictures, ["cat", "dog"]),
         "subset": Subset(Subset(world, [3, 0, 2], "three"), (2,), "one"),

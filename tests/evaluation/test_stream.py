@@ -509,7 +509,15 @@ def test_bad_pictures_are_gone_round_named_and_counted(
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_mask_is_gone_round_like_a_damaged_picture(clip: clipsx.Clip, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda f: f.write_bytes(f.read_bytes()[:60]), lambda f: Image.new("L", (9, 9), 255).save(f),
+     lambda f: Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(f)],
+    ids=["cut short", "another size", "clear"],
+)  # fmt: skip
+def test_a_mask_that_cannot_be_read_is_gone_round_like_a_picture(
+    clip: clipsx.Clip, tmp_path: Path, spoil: Callable[[Path], None], workers: int
+) -> None:
     folder = tmp_path / "own"
     for place in (folder, folder / "masks"):
         place.mkdir()
@@ -520,11 +528,21 @@ def test_a_damaged_mask_is_gone_round_like_a_damaged_picture(clip: clipsx.Clip, 
         (folder / "masks" / str(n)).mkdir()
         Image.fromarray(mask).save(folder / "masks" / str(n) / "cat.png")
     damaged = folder / "masks" / "1" / "cat.png"
-    damaged.write_bytes(damaged.read_bytes()[:60])
+    spoil(damaged)
     measure = Measure("area", lambda look: [{"image": look.name, "area": look.sample.masks["cat"].mean()}])
-    with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and is left out: 1\.jpg .*cat\.png"):
+    with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and is left out: 1\.jpg .*cat"):
         table = stream(clip, Folder(folder), [measure], workers=workers)[0]
     assert list(table["image"]) == ["0.jpg", "2.jpg"] and set(table["area"]) == {24 * 24 / 64**2}
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_another_error_of_a_sample_is_told_as_it_is(clip: clipsx.Clip, workers: int) -> None:
+    def wrong() -> Image.Image:
+        raise ValueError("a mistake of one's own")
+
+    with pytest.raises(ValueError, match=r"^a mistake of one's own$"):
+        stream(clip, [Sample(wrong, size=(64, 64))], [counting([])], workers=workers)
 
 
 @pytest.mark.usefixtures("short_parts")

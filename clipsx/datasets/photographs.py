@@ -1,0 +1,100 @@
+"""Free photographs that installed packages bring along, with labels and masks of our own."""
+
+import tomllib
+from collections.abc import Sequence
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageDraw
+
+from clipsx import paths
+from clipsx.datasets.protocol import digest, digest_of, digests
+from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import VOCABULARIES
+from clipsx.images import decode
+
+IGNORE = "ignore"  # what counts nowhere; "background" cuts a gap
+
+
+def outlined(outlines: Sequence[Sequence[str]], size: tuple[int, int]) -> tuple[list[str], UInt8[np.ndarray, "H W"]]:
+    """The names that are outlined, and at every pixel the place of its own among them, their number where none is.
+
+    outlines: (name, "x,y x,y …"), corners in pixels, the nearest thing first: it hides what is behind. Drawn with
+    PIL's `polygon`, whose edge belongs to it. size: (W, H).
+    """
+    names = list(dict.fromkeys(name for name, _ in outlines))
+    canvas = Image.new("L", size, len(names))
+    for name, corners in reversed(outlines):
+        xy = [(int(x), int(y)) for x, _, y in (corner.partition(",") for corner in corners.split())]
+        ImageDraw.Draw(canvas).polygon(xy, fill=names.index(name))
+    return names, np.asarray(canvas)
+
+
+class Photographs(Sequence[Sample]):
+    """Ten photographs in scikit-image, scikit-learn and matplotlib as they are installed: nothing is downloaded.
+
+    A cat, a cup of coffee, an astronaut, a motorcycle and others, grey ones among them, of several sizes, each opened
+    when asked, with every visible pixel of its labels; some labels are in no picture. `data/photographs` holds the
+    outlines, and says whose the pictures are. A picture that is missing, or another one than its outlines were drawn
+    on, is left out, with a word: `left_out` has the names.
+    Errors: FileNotFoundError when no picture is left.
+    """
+
+    labels = VOCABULARIES["photographs"]
+
+    def __init__(self) -> None:
+        self._files = {file.stem: file for file in sorted((paths.data() / "photographs").glob("*.toml"))}
+        self.about = {name: tomllib.loads(file.read_text(encoding="utf-8")) for name, file in self._files.items()}
+        drawn = {name: digest_of(picture(about)) == about["sha256"] for name, about in self.about.items()}
+        self.names = tuple(name for name in drawn if drawn[name])
+        self.left_out = tuple(name for name in drawn if not drawn[name])
+        packages = sorted({self.about[name]["package"] for name in self.left_out})
+        words = f"missing in {', '.join(packages)}, or others than their outlines were drawn on"
+        if not self.names:
+            raise FileNotFoundError(f"All {len(drawn)} photographs are {words}. Install these packages anew, by pip.")
+        if self.left_out:
+            print(f"Left out of the photographs: {', '.join(self.left_out)}; they are {words}.")
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        less = f", without {', '.join(self.left_out)}" if self.left_out else ""
+        return {"data": f"photographs n={len(self)}{less}"}
+
+    def fingerprint(self) -> str:
+        """A hex digest of the outlines, which name their pictures' digests, and of the labels."""
+        return digest("photographs", self.labels, digests(paths.data(), (self._files[name] for name in self.names)))
+
+    def recipe(self) -> dict[str, Any]:
+        """What `datasets.open` makes it again from."""
+        return {"dataset": "photographs"}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        name = self.names[index]
+        about = self.about[name]
+        there = {label for label, _ in about["outlines"]}
+        labels = [label for label in self.labels if label in there]
+        regions = cache(partial(_regions, about))
+        return Sample(
+            partial(decode, picture(about)), labels, lambda: {label: regions()[label] for label in labels},
+            about["captions"], lambda: regions().get(IGNORE), name, tuple(about["size"]),
+        )  # fmt: skip
+
+
+def picture(about: dict[str, Any]) -> Path:
+    """Where a photograph is; where its package would be, for one that is not installed."""
+    found = find_spec(about["package"])
+    folder = Path(found.origin).parent if found and found.origin else Path(about["package"])
+    return folder / about["file"]
+
+
+def _regions(about: dict[str, Any]) -> dict[str, Bool[np.ndarray, "H W"]]:
+    """The visible pixels of everything that is outlined."""
+    names, places = outlined(about["outlines"], tuple(about["size"]))
+    return {name: places == place for place, name in enumerate(names)}

@@ -1,0 +1,109 @@
+"""A sentence with its strongest words marked, over the maps of the picture that it speaks of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
+
+from clipsx.analyses import words
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
+from clipsx.evaluation.stream import Size
+from clipsx.features import DenseFeatures
+from clipsx.maps import minmax, upsample
+from clipsx.plots.axes import STYLE, overlay
+from clipsx.plots.reduced import reduced
+from clipsx.plots.texts import plain, short
+from clipsx.reading import Reading
+from clipsx.sentence import Sentence
+
+# Told apart by colour (with or without colour vision), by line and, in grey as well, by the number beside the word.
+MARKS = (("#e69f00", "-", "①"), ("#56b4e9", "--", "②"), ("#f0e442", ":", "③"))
+LETTER = 0.58  # of the font's size: how wide a letter is, about
+
+
+def sentence(read: Sentence, marked: Sequence[int] = (), ax: Axes | None = None, size: float = 11) -> Axes:
+    """A sentence written as wide as the axes are, its marked places (strongest first) in boxes with their numbers.
+
+    Words that the model does not read stand in grey, in brackets.
+    """
+    ax = plt.gca() if ax is None else ax
+    ax.axis("off")
+    parts: list[tuple[str, dict[str, Any]]] = []
+    for place in read.places("word", "punctuation"):
+        style: dict[str, Any] = {"color": STYLE["text"]}
+        word = short(read.words[place])
+        if place in marked[: len(MARKS)]:
+            colour, line, number = MARKS[marked.index(place)]
+            word, box = f"{word} {number}", {"boxstyle": "round,pad=0.2", "facecolor": colour, "edgecolor": "black"}
+            style = {"color": "black", "fontweight": "bold", "bbox": box | {"linestyle": line}}
+        parts.append((word, style))
+    parts += [(f"[{short(word)}]", {"color": STYLE["chance"]}) for word in read.cut]
+    points = ax.get_window_extent().width * 72 / ax.figure.dpi
+    most, used, lines = points / (LETTER * size), 0, [[]]
+    for word, style in parts:
+        used += len(word) + 1
+        if used > most and lines[-1]:
+            lines, used = [*lines, []], len(word) + 1
+        lines[-1].append(TextArea(word, textprops={"fontsize": size} | style))
+    rows: list[Artist] = [HPacker(children=line, pad=0, sep=0.6 * size, align="baseline") for line in lines if line]
+    if rows:
+        packed = VPacker(children=rows, pad=0, sep=0.7 * size, align="left")
+        ax.add_artist(AnchoredOffsetbox("center left", child=packed, frameon=False, pad=0, borderpad=0.4))
+    return ax
+
+
+def draw(
+    target: Figure | SubFigure,
+    sample: Sample,
+    read: Sentence,
+    dense: DenseFeatures,
+    asked: str | Reading = "clip",
+    also: Sequence[int] = (),
+) -> None:
+    """The sentence, its three strongest words marked, above the photo, the sentence's map and the words' own.
+
+    sample: at the size that is shown; dense: its features by the reading; also: more places of the sentence to show.
+    The sentence's map is that of its end token. A word that names an object with a mask has it outlined.
+    Source: CLIP Surgery, multimodal visualisation.
+    """
+    reading = Reading.parse(asked)
+    sim = words.maps(read, dense, reading)  # (1, h, w, W)
+    found, end = words.strongest(read, sim[0]), len(read.words) - 1
+    shown = list(dict.fromkeys([end, *found, *also]))
+    values = upsample(minmax(sim[..., shown]), (sample.size[1], sample.size[0]))[0].float().cpu().numpy()  # (H, W, n)
+    high = sim[0].amax((0, 1)).tolist()
+    layout = [["sentence"] * (len(shown) + 1), ["photo", *map(str, shown)]]
+    axes = target.subplot_mosaic(layout, height_ratios=[0.3, 1])  # type: ignore[arg-type]
+    sentence(read, found, axes["sentence"])
+    axes["photo"].imshow(sample.image)
+    axes["photo"].set(xticks=[], yticks=[])
+    axes["photo"].set_title(short(sample.name), fontsize=9)
+    for n, place in enumerate(shown):
+        named = [mask for label, mask in sample.masks.items() if place in read.find(label)]
+        ax = overlay(sample.image, values[..., n], axes[str(place)], outline=named[0] if named else None)
+        title = "the whole sentence" if place == end else short(read.words[place])
+        colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
+        ax.set_title(f"{title} {number}\n{high[place]:.2f}", fontsize=9)
+        for side in ax.spines.values():
+            side.set(edgecolor=colour, linestyle=line, linewidth=3)
+    plain(*axes.values())
+
+
+def sheet(
+    clip: Clip, samples: Sequence[Sample], asked: str | Reading = "clip", text: str = "", size: Size = None
+) -> Figure:
+    """`draw` for every sample, below each other; text: one sentence for all, else each one's own (`sentence_of`)."""
+    reading, features = Reading.parse(asked), Reading.parse(asked).features
+    figure = plt.figure(figsize=(11, 2.9 * len(samples)), layout="constrained")
+    rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
+    for target, sample in zip(rows, samples, strict=True):
+        dense = clip.encode_readings(clip.prepare(sample.image, size), features)[str(features)]
+        draw(target, reduced(sample), words.read(clip, text or words.sentence_of(sample)), dense, reading)
+    figure.suptitle(f"Maps by {reading.title}; under a word, the highest value of its map", fontsize=10)
+    plain(figure)
+    return figure

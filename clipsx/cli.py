@@ -22,7 +22,7 @@ from clipsx.options import Parser, device, positive, share
 if TYPE_CHECKING:
     from clipsx.clip import Clip
 
-TASKS = ("explain", "segment", "recognise")  # of `evaluation.tasks`
+TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`
 MADE = ("model", "weights", "data", "image_size", "templates", "protocol")  # what stands under a figure of `explain`
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
@@ -83,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
-    how = {"folder": options.out, "workers": options.workers, "batch": options.batch}
+    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter")} | {"folder": options.out}
     table = evaluate(clip, options.task, tuning, test, options.readings or (), **how)
     print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
     print(save.table(table, options.out, "table"))
@@ -218,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", _evaluate, "readings on a data set: a table, resumable", model, data, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
+    words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
+    sub.add_argument("--segmenter", default="random-walker", help=words)
     sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
     sub.add_argument("--batch", type=positive, default=16, help="pictures at a time (default: %(default)s)")
 

@@ -90,6 +90,27 @@ def attention(shares: pd.DataFrame) -> str:
     return " ".join(said)
 
 
+def points(summary: pd.DataFrame) -> str:
+    """Whether points lie on their objects, and whether their masks beat a threshold; from `points.summarise`."""
+    said = []
+    for _, row in summary.iterrows():
+        title = Reading.parse(row["reading"]).title
+        empty = f"{row['empty']:.0f} of {row['pairs']:.0f} maps give no point"
+        if pd.isna(row["accuracy"]):
+            said.append(f"{title}: {empty}.")
+            continue
+        area = {"accuracy_low": row["chance_low"], "accuracy_high": row["chance_high"]}
+        order = _side(row, "accuracy", "above chance", "below chance", "not clearly apart from chance", area)
+        change = _side(row, "gain", "better than", "worse than", "not clearly apart from")
+        said.append(
+            f"{title}: {_span(row, 'accuracy')} of the points lie on the object, {order} (its area, "
+            f"{row['chance']:.1f} %); masks from points are {change} those of a threshold, mIoU "
+            f"{row['miou_points']:.1f} against {row['miou_plain']:.1f} % ({_span(row, 'gain', '+.1f', '')})"
+            + (f"; {empty}." if row["empty"] else ".")
+        )
+    return " ".join(said)
+
+
 def submodules(cosines: pd.DataFrame) -> str:
     """Whether the last FFN is far from the final class feature; from `attention.cosines`."""
     last = cosines[cosines["block"] == cosines["block"].max()].groupby("part")["cosine"].mean()

@@ -141,3 +141,22 @@ def test_raw_maps_are_compared_with_random_weights(chance, words):
     said = verdicts.background(row(-7.5), row(chance))
     assert f"Its raw maps {words} those of random weights by mSC ({chance:.1f} %" in said
     assert "random weights" not in verdicts.background(row(-7.5))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "gain", "empty", "words"),
+    [
+        ((50, 40, 60), (5, 1, 9), 0, ["above chance", "better than", "mIoU 30.0 against 25.0 % (+5.0 [+1.0, +9.0])."]),
+        ((1, 0, 3), (-5, -9, -1), 2, ["below chance", "worse than", "2 of 9 maps give no point"]),
+        ((11, 6, 20), (0, -1, 1), 0, ["not clearly apart from chance", "not clearly apart from those"]),
+        ((50, NAN, NAN), (5, NAN, NAN), 0, ["not clearly apart from chance", "not clearly apart from those"]),
+        ((NAN, NAN, NAN), (0, 0, 0), 9, ["9 of 9 maps give no point."]),
+    ],
+)
+def test_points_against_chance_and_a_threshold(accuracy: tuple, gain: tuple, empty: int, words: list[str]) -> None:
+    row = {"reading": "clip-surgery", "pairs": 9, "empty": empty, "miou_points": 30.0, "miou_plain": 30.0 - gain[0]}
+    for name, values in (("accuracy", accuracy), ("chance", (10, 5, 15)), ("gain", gain)):
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(float, values), strict=True))
+    said = verdicts.points(pd.DataFrame([row]))
+    assert said.startswith("CLIP Surgery: ") and all(part in said for part in words)
+    assert ("lie on the object" in said) == (accuracy[0] == accuracy[0]) and "nan %" not in said

@@ -19,7 +19,7 @@ MEASURES = {
 }  # of a summary: columns of `explain` (or made of them), and titles
 ABOUT = (
     "model", "weights", "data", "image_size", "templates", "labels", "reading", "method", "surgery", "tau", "depth",
-    "protocol",
+    "segmenter", "protocol",
 )  # fmt: skip
 
 
@@ -56,10 +56,10 @@ def summarise(
     that is not in it, the threshold is `FIXED`. All in %; `left_out` counts pairs without a background, which
     have no mSC. mSC and mIoU are means over images, then classes; the opposite share is over pairs.
     """
-    found, best = [], {} if tuning is None else _best(tuning, by)
+    found, tuned = [], {} if tuning is None else best(tuning, by)
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
         words = tuple(map(str, key))
-        chosen, threshold = words in best, best.get(words, FIXED)
+        chosen, threshold = words in tuned, tuned.get(words, FIXED)
         ious, at, fixed = iou_at(rows), *(int(np.argmin(abs(THRESHOLDS - t))) for t in (threshold, FIXED))
         images, labels, score = rows["image"].to_numpy(), rows["label"].to_numpy(), rows["msc"].to_numpy()
         opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
@@ -79,7 +79,7 @@ def summarise(
     return pd.DataFrame(found)
 
 
-def _best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:
+def best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:
     """The threshold of the best mIoU for every group, by its key in words (NaN is not equal to itself)."""
     curves = curve(tuning, by)
     rows = curves.loc[curves.groupby(list(by), sort=False, dropna=False)["miou"].idxmax()]

@@ -1,6 +1,7 @@
-"""Three tasks by any readings, one shape of table: reading, measure, value, low, high, n (`clipsx evaluate`)."""
+"""Four tasks by any readings, one shape of table: reading, measure, value, low, high, n (`clipsx evaluate`)."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,19 @@ import pandas as pd
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, labels_of
-from clipsx.evaluation import explain, recognise, segment, summary
+from clipsx.evaluation import explain, points, recognise, segment, summary
 from clipsx.evaluation.stream import stream
 from clipsx.reading import SURGERIES, Reading, crossed, readings
+from clipsx.segmenters.named import WALKER
 
-TASKS = {"explain": tuple(summary.MEASURES), "segment": ("mIoU",), "recognise": ("mAP", "CF1", "OF1")}
+TASKS = {
+    "explain": tuple(summary.MEASURES),
+    "segment": ("mIoU",),
+    "recognise": ("mAP", "CF1", "OF1"),
+    "points": tuple(points.MEASURES),
+}
 """What is measured, all in %: maps of the labels present against their masks; the best label at every position; which
-labels are there, by the class feature."""
+labels are there, by the class feature; points chosen from maps and the masks they yield."""
 
 
 def evaluate(
@@ -26,6 +33,7 @@ def evaluate(
     asked: str | Sequence[str | Reading] = (),
     *,
     folder: str | Path | None = None,
+    segmenter: str | Path = WALKER,
     **options: Any,
 ) -> pd.DataFrame:
     """A row per reading and measure: value, low, high (95 % image bootstrap), n images, and what made it.
@@ -33,22 +41,30 @@ def evaluate(
     Thresholds are chosen on `tuning`, everything is reported on `test`. asked: readings; none: every method that the
     model can do, plain and with feature surgery (to recognise: CLIP's class feature by every form of it). folder: where
     rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where it stopped.
+    segmenter: of the task points, as `segmenters.load` takes it.
     options: those of `stream`. Errors: those of `stream` and of the task's measure.
     """
     default = crossed(("clip",), SURGERIES) if task == "recognise" else crossed(clip.methods)
     shown, labels = readings(asked) if asked else default, labels_of(test)
-    make = {"explain": explain.measure, "segment": segment.measure, "recognise": recognise.measure}[task]
+    make = {
+        "explain": explain.measure,
+        "segment": segment.measure,
+        "recognise": recognise.measure,
+        "points": partial(points.measure, segmenter=segmenter),
+    }[task]
     measure = make(clip, labels, shown)
+    choosing = explain.measure(clip, labels, shown) if task == "points" else measure  # a threshold needs no segmenter
 
     def rows(samples: Sequence[Sample], part: str, words: str) -> pd.DataFrame:
-        place = None if folder is None else Path(folder, part)
-        return stream(clip, samples, [measure], folder=place, words=words, **options)[0]
+        place, asked = None if folder is None else Path(folder, part), measure if samples is test else choosing
+        return stream(clip, samples, [asked], folder=place, words=words, **options)[0]
 
     found = rows(test, ".", "measuring")
     if task == "segment":
         return _long(segment.summarise(found), task)
     tuned = rows(tuning, "tuning", "choosing thresholds")
-    return _long(summary.summarise(found, tuned) if task == "explain" else _recognised(found, tuned), task)
+    said = {"explain": summary.summarise, "recognise": _recognised, "points": points.summarise}[task]
+    return _long(said(found, tuned), task)
 
 
 def _recognised(table: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:

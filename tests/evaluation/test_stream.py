@@ -24,7 +24,7 @@ import clipsx
 from clipsx import towers, unmix
 from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Folder, Sample
-from clipsx.evaluation import explain, parts, recognise, segment
+from clipsx.evaluation import explain, parts, points, recognise, segment
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
@@ -34,7 +34,7 @@ from helpers import VIT, noise, tiny_clip, tiny_model, tiny_resnet
 LABELS = ("cat", "dog", "sky")
 COUNT = 11
 # A pixel on the edge of a threshold, or of two labels, may fall on either side of it.
-HANGING = ("in@", "out@", "fires", "iou", "hits", "said", "share", "on_object")
+HANGING = ("in@", "out@", "fires", "iou", "hits", "said", "share", "on_object", "accuracy", "outside")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,7 @@ def every(clip: clipsx.Clip) -> list[Measure]:
         attention.shares(clip, ("qk", "vv"), "photo"),
         attention.cosines(clip, "photo"),
         high_norm.measure(clip, "photo"),
+        points.measure(clip, LABELS, "clip", templates="photo"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from clipsx.panels.companions import CompanionsPanel
 from clipsx.panels.matrices import MatrixPanel
+from clipsx.panels.sentence import WordsPanel
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.unmix import UnmixPanel
@@ -13,6 +14,7 @@ __all__ = [
     "Session",
     "SurgeryPanel",
     "UnmixPanel",
+    "WordsPanel",
     "likeness",
     "sentence",
 ]

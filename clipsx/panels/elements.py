@@ -56,7 +56,7 @@ class Chips(anywidget.AnyWidget):
 class Pictures(anywidget.AnyWidget):
     """The photo and maps over it. Blending, threshold, hover and the choice of label never leave the browser."""
 
-    _esm, _css = _own("canvas.js"), _STYLE
+    _esm, _css = _own("paint.js") + _own("canvas.js"), _STYLE
     picture = t.Dict().tag(sync=True)  # bytes, size (W, H), outlines {label: SVG path}
     scene = t.Dict().tag(sync=True)  # title, under, words, grid (h, w), labels, panes (see `pane`)
     attention = t.Dict().tag(sync=True)  # title, under, words, map (h, w) float32, anchor (row, column)
@@ -65,6 +65,19 @@ class Pictures(anywidget.AnyWidget):
     threshold = t.Float(0.6).tag(sync=True)
     opacity = t.Float(0.6).tag(sync=True)
     colours = t.Bytes().tag(sync=True)  # 256 × RGB
+
+
+class Words(anywidget.AnyWidget):
+    """A sentence over a picture. Hovering never leaves the browser; a click or a key chooses a word or a patch."""
+
+    _esm, _css = _own("paint.js") + _own("words.js"), _STYLE
+    picture = t.Dict().tag(sync=True)  # bytes, size (W, H), name
+    scene = t.Dict().tag(sync=True)  # grid (h, w), maps (W, h, w) float32, words (`SentenceView.entries`), cut, about
+    word = t.Int(-1).tag(sync=True)  # the place of the one shown, −1 for the strongest
+    patch = t.Any(None, allow_none=True).tag(sync=True)  # (row, column)
+    opacity = t.Float(0.6).tag(sync=True)
+    colours = t.Bytes().tag(sync=True)  # 256 × RGB
+    marks = t.List().tag(sync=True)  # colour and number of the strongest words
 
 
 class Cells(anywidget.AnyWidget):

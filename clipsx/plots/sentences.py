@@ -15,7 +15,7 @@ from clipsx.datasets import Sample
 from clipsx.evaluation.stream import Size
 from clipsx.features import DenseFeatures
 from clipsx.maps import minmax, upsample
-from clipsx.plots.axes import STYLE, overlay
+from clipsx.plots.axes import STYLE, overlay, ring
 from clipsx.plots.reduced import reduced
 from clipsx.plots.texts import plain, short
 from clipsx.reading import Reading
@@ -64,11 +64,13 @@ def draw(
     dense: DenseFeatures,
     asked: str | Reading = "clip",
     also: Sequence[int] = (),
+    patch: tuple[int, int] | None = None,
 ) -> None:
     """The sentence, its three strongest words marked, above the photo, the sentence's map and the words' own.
 
     sample: at the size that is shown; dense: its features by the reading; also: more places of the sentence to show.
-    The sentence's map is that of its end token. A word that names an object with a mask has it outlined.
+    patch: ringed on the photo, with the three words that fire most there. The sentence's map is that of its end token.
+    A word that names an object with a mask has it outlined.
     Source: CLIP Surgery, multimodal visualisation.
     """
     reading = Reading.parse(asked)
@@ -83,6 +85,11 @@ def draw(
     axes["photo"].imshow(sample.image)
     axes["photo"].set(xticks=[], yticks=[])
     axes["photo"].set_title(short(sample.name), fontsize=9)
+    if patch is not None:
+        ring(patch, (sim.shape[1], sim.shape[2]), (sample.size[1], sample.size[0]), axes["photo"])
+        here = words.firing(read, sim[0], patch).query("kind == 'word'").head(len(MARKS))
+        said = ", ".join(f"{short(row['word'], 16)} {row['fires']:.2f}" for row in here.to_dict("records"))
+        axes["photo"].set_xlabel(said, fontsize=8)
     for n, place in enumerate(shown):
         named = [mask for label, mask in sample.masks.items() if place in read.find(label)]
         ax = overlay(sample.image, values[..., n], axes[str(place)], outline=named[0] if named else None)

@@ -1,0 +1,116 @@
+"""The live panel of words on pictures: hover a word and see its map, point at the picture and see which words fire."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
+from clipsx.maps import minmax
+from clipsx.messages import brief, require
+from clipsx.panels.base import FigurePanel
+from clipsx.panels.elements import Words, colours, png
+from clipsx.panels.sentence_view import SentenceView, Spoken
+from clipsx.panels.session import Kept, Picture, Session
+from clipsx.panels.state import updated
+from clipsx.plots import sentences
+from clipsx.reading import Reading, crossed
+
+SENT = 640  # pixels a side that go to the browser
+
+
+class WordsPanel(FigurePanel):
+    """A sentence over a picture: go to a word and see its map, to a place in the picture and see what fires there.
+
+    By the pointer, or by arrow keys in the sentence and on the picture. The three strongest words are marked.
+
+    Args:
+        clip: the model; one whose text tower is not causal reads every word alone.
+        samples: a sequence of `Sample`.
+        out: where figures and tables are written.
+        state: entries of `Spoken`; `WordsPanel(clip, samples, **panel.state)` shows the same again.
+
+    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+    """
+
+    stem, doing = "words", "reading the sentence"
+
+    def __init__(self, clip: Clip, samples: Sequence[Sample], *, out: str | Path = "out", **state: Any) -> None:
+        super().__init__(out)
+        self.samples, self.session = samples, Session(clip)
+        self._known, self._pictures = Kept(64), Kept(4)
+        self._state = self._checked(updated(Spoken(), state))
+        wide: dict[str, Any] = {"style": {"description_width": "64px"}}
+        options = [(reading.title, str(reading)) for reading in crossed(clip.methods)]
+        self._image = W.IntSlider(description="picture", max=len(samples) - 1, continuous_update=False, **wide)
+        self._readings = W.Dropdown(description="reading", options=options, **wide)
+        opacity = W.FloatSlider(description="opacity", max=1, step=0.01, **wide)
+        self._controls = {"reading": self._readings, "opacity": opacity}
+        self._typed = W.Text(description="sentence", placeholder="a photo of …", continuous_update=False, **wide)
+        self._typed.layout = W.Layout(width="auto", flex="1 1 0")
+        self._own = W.Button(description="Its own", tooltip="the picture's caption, or a sentence of its labels")
+        self._words = Words(colours=colours(), marks=[[colour, number] for colour, _, number in sentences.MARKS])
+        self._link = W.jslink((opacity, "value"), (self._words, "opacity"))  # in the browser
+        title = W.HTML("<b>Words on pictures: point at a word, or at the picture</b>")
+        rows = [title, W.HBox([self._image, self._readings, opacity]), W.HBox([self._typed, self._own])]
+        self.children = [*rows, self._words, self._tools, self._line]
+        self._listen()
+        self._image.observe(lambda change: self._heard(image=change["new"], word=None, patch=None), "value")
+        self._typed.observe(lambda change: self._heard(sentence=change["new"], word=None), "value")
+        self._own.on_click(lambda _: self._heard(sentence=None, word=None))
+        self._words.observe(lambda change: self._heard(word=change["new"]), "word")
+        self._words.observe(lambda change: self._heard(patch=change["new"]), "patch")
+        self._adopt(self._state)
+
+    @property
+    def view(self) -> SentenceView:
+        """What is shown now."""
+        picture, _ = self._opened(self._state.image)
+        return SentenceView(self.session, self.samples, picture, self._state, self._known)
+
+    def _opened(self, image: int) -> tuple[Picture, dict[str, Any]]:
+        """A picture, and what the browser is sent of it."""
+        return self._pictures.made(image, lambda: self._open(image))
+
+    def _open(self, image: int) -> tuple[Picture, dict[str, Any]]:
+        sample = self.samples[image]
+        try:
+            picture = Picture(sample)
+            shown, _ = picture.shown, sample.masks  # opened here, where what is wrong with them can still be told
+        except Exception as error:
+            raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
+        return picture, {"bytes": png(shown.image, SENT), "size": list(shown.size), "name": shown.name}
+
+    def _checked(self, state: Spoken) -> Spoken:
+        reading = Reading.parse(state.reading)
+        reading.plan(self.session.clip.tower)
+        require("opacity", state.opacity, 0, 1)
+        if not 0 <= state.image < len(self.samples):
+            raise ValueError(f"image is {state.image}: there are samples 0 to {len(self.samples) - 1}")
+        if state.sentence is not None and not state.sentence.strip():
+            raise ValueError("Type a sentence, such as 'a photo of a cat and a boat'.")
+        self._opened(state.image)
+        return replace(state, reading=str(reading))
+
+    def _put(self) -> None:
+        s, options = self._state, list(self._readings.options)
+        if s.reading not in dict(options).values():
+            self._readings.options = [*options, (Reading.parse(s.reading).title, s.reading)]
+        super()._put()
+        self._image.value, self._typed.value = s.image, self.view.text
+        self._words.word, self._words.patch = -1 if s.word is None else s.word, s.patch and list(s.patch)
+
+    def _draw(self) -> None:
+        view = self.view
+        maps = minmax(view.sim[None])[0].permute(2, 0, 1).float().cpu().contiguous()  # (W, h, w)
+        about = f"{view.session.about['model']} · {Reading.parse(view.state.reading).title} · {view.sentence.how}"
+        scene = {"grid": list(view.sim.shape[:2]), "maps": maps.numpy().tobytes(), "words": view.entries()}
+        with self._words.hold_sync():
+            self._words.picture = self._opened(view.state.image)[1]
+            self._words.scene = scene | {"cut": list(view.sentence.cut), "about": about}
+
+    def _shown(self, state: Any, news: str) -> None:
+        super()._shown(state, " ".join(part for part in (news, self.view.news()) if part))

@@ -1,0 +1,155 @@
+"""A sentence over a picture under one state: maps, numbers, figure, table and code, without a widget."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from clipsx import datasets
+from clipsx.analyses import words
+from clipsx.datasets import Sample
+from clipsx.maps import is_constant, minmax
+from clipsx.metrics import msc
+from clipsx.panels.code import recipe
+from clipsx.panels.elements import outline
+from clipsx.panels.session import Kept, Picture, Session, at_pixels
+from clipsx.panels.state import Entries
+from clipsx.plots import sentences
+from clipsx.reading import Reading
+from clipsx.sentence import Sentence
+
+WHOLE = "the whole sentence"  # the end token's map
+
+
+@dataclass(frozen=True)
+class Spoken(Entries):
+    """What the panel shows. JSON holds it: `patch` may come as a list.
+
+    image: a place in the samples; sentence: None for the sample's caption, or one of its labels; word: the place of the
+    word whose map is shown, None for the strongest; patch: (row, column), None for none; reading: the text of a
+    `Reading`; size: the side that the picture is read at, None for the model's own.
+    """
+
+    image: int = 0
+    sentence: str | None = None
+    word: int | None = None
+    patch: tuple[int, int] | None = None
+    reading: str = "clip-surgery"
+    opacity: float = 0.6
+    size: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceView:
+    """A picture and a sentence under a state; `known` keeps sentences by their text."""
+
+    session: Session
+    samples: Sequence[Sample]
+    picture: Picture
+    state: Spoken
+    known: Kept
+
+    @property
+    def text(self) -> str:
+        """The sentence as it stands."""
+        typed = self.state.sentence
+        return words.sentence_of(self.picture.sample) if typed is None else typed
+
+    @cached_property
+    def sentence(self) -> Sentence:
+        """Its words and their features; those that the model does not read stand in it (`cut`)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the panel says it
+            return self.known.made(self.text, lambda: words.read(self.session.clip, self.text))
+
+    @cached_property
+    def sim(self) -> Float[Tensor, "h w W"]:
+        """The maps of all entries by the reading."""
+        reading = Reading.parse(self.state.reading)
+        return words.maps(self.sentence, self.session.dense(self.picture, reading, self.state.size), reading)[0]
+
+    @property
+    def place(self) -> int:
+        """Which entry's map is shown."""
+        if self.state.word is None:
+            return next(iter(words.strongest(self.sentence, self.sim, 1)), len(self.sentence.words) - 1)
+        return min(self.state.word, len(self.sentence.words) - 1)
+
+    @property
+    def patch(self) -> tuple[int, int] | None:
+        """The chosen patch, on the grid."""
+        if self.state.patch is None:
+            return None
+        row, column = (min(max(n, 0), size - 1) for n, size in zip(self.state.patch, self.sim.shape, strict=False))
+        return row, column
+
+    @cached_property
+    def named(self) -> dict[int, str]:
+        """The places of words that name an object whose true region is known, and which."""
+        return {place: label for label in self.picture.shown.masks for place in self.sentence.find(label)}
+
+    def table(self) -> pd.DataFrame:
+        """A row per entry: strength, where, rank, how much it fires at the patch, mSC on the object that it names."""
+        table = words.strengths(self.sentence, self.sim).assign(label=None, msc=np.nan)
+        maps = minmax(self.sim[None])[0].permute(2, 0, 1).float().cpu().numpy()  # (W, h, w)
+        for place, label in self.named.items():
+            (map,) = at_pixels(maps[[place]], self.picture.size)  # (H, W)
+            table.loc[place, "label"] = label
+            table.loc[place, "msc"] = msc(map, self.picture.shown.masks[label], self.picture.shown.ignore)
+        if self.patch is not None:
+            here = words.firing(self.sentence, self.sim, self.patch)[["place", "fires", "value"]]
+            table = table.merge(here, on="place").assign(patch=f"{self.patch[0]}, {self.patch[1]}")
+        return table.assign(constant=is_constant(self.sim[None])[0].tolist(), **self.provenance())
+
+    def provenance(self) -> dict[str, Any]:
+        """Model, data, sentence, reading and protocol."""
+        s, tower = self.state, self.session.clip.tower
+        height, width = (n * side for n, side in zip(self.sim.shape, tower.patch_size, strict=False))
+        about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "sentence": self.text}
+        protocol = f"min-max per map; {self.sentence.how}"
+        data = datasets.described(self.samples)
+        return self.session.about | data | about | Reading.parse(s.reading).columns(tower) | {"protocol": protocol}
+
+    def figure(self) -> Figure:
+        """The sentence, its strongest words marked, over their maps and the chosen word's (`sentences.draw`)."""
+        figure = Figure(figsize=(11, 2.9), layout="constrained")
+        dense = self.session.dense(self.picture, Reading.parse(self.state.reading), self.state.size)
+        shown, also = self.picture.shown, [self.place]
+        sentences.draw(figure, shown, self.sentence, dense, self.state.reading, also, self.patch)
+        return figure
+
+    def code(self) -> str:
+        """Code that makes the maps and the figure again, without a panel."""
+        return recipe("words", view=self, s=self.state)
+
+    def news(self) -> str:
+        """What the model does not read of the sentence, and how it reads the rest where that is not as usual."""
+        read, said = self.sentence, []
+        if read.cut:
+            said.append(f"Longer than the model reads; not read: {', '.join(read.cut)}.")
+        if read.dropped:
+            said.append(f"The tokenizer leaves out: {', '.join(read.dropped)}.")
+        if read.alone:
+            said.append("This text tower is not causal: every word is read alone.")
+        return " ".join(said)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What the browser shows of every entry."""
+        found = []
+        for row in self.table().to_dict("records"):
+            word = WHOLE if row["kind"] == "end" else "start" if row["kind"] == "start" else row["word"]
+            rank = f", number {row['rank']} of its words" if row["rank"] else ""
+            msc = "" if row["msc"] != row["msc"] else f", mSC {row['msc']:.1f} % on its object"
+            about = f"{word}: highest value {row['strength']:.2f} at patch {row['row']}, {row['column']}{rank}{msc}"
+            about = f"{word}: a constant map, which says nothing" if row["constant"] else about
+            label = self.named.get(row["place"])
+            shape = {} if label is None else {"outline": outline(self.picture.shown.masks[label])}
+            found.append({"word": word, "kind": row["kind"], "rank": row["rank"], "about": about} | shape)
+        return found

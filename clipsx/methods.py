@@ -1,67 +1,38 @@
-"""The table of localisation methods as plain data: what is compared with what, over which blocks, on which path."""
+"""The table of localisation methods: a row each, whose it is, and what a tower can serve of it."""
 
-import re
-from dataclasses import dataclass
-from itertools import product
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
+from clipsx.combinations import free
 from clipsx.messages import nearest
+from clipsx.recipe import PAIRS, Attend, Earlier, Recipe
 
-PAIRS: dict[str, str] = {a + b: f"{a}-{b}" for a, b in product("qkv", repeat=2)}
-"""What can be compared with what in a block: queries, keys, values; "qk" is the model's own attention."""
-DEPTH = 6  # blocks of the second path where none are given, as CLIP Surgery's authors chose; fewer in a shallower tower
+__all__ = ["DEPTH", "METHODS", "PAIRS", "ROWS", "Attend", "Earlier", "Recipe", "Serves", "able", "authority", "free",
+           "rows_of", "serving"]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Attend:
-    """What a patch attends to in one block, in place of the model's own attention.
-
-    pairs: out of `PAIRS`, one map each; none: every token keeps its own value. unit: vectors of unit length are
-    compared; sharpen: factor on the usual 1/√d; mean: several maps are averaged, else summed; neighbour: standard
-    deviation, in patches, of a bias of exp(−distance² / 2·neighbour²) towards near patches, 0 for none.
-    """
-
-    pairs: tuple[str, ...] = ()
-    unit: bool = False
-    sharpen: float = 1.0
-    mean: bool = True
-    neighbour: float = 0.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How patch features are made, as plain data.
-
-    attend: None, the model's own path to its end; else what a second path attends to. blocks: over how many of the last
-    blocks (None: as many as a reading's depth says). fed_by: every block of the second path reads the "original" path,
-    or the second path "itself". residual: it starts from the tokens of the original path, else from nothing; ffn: with
-    the blocks' feed-forward networks. own_class: the class feature is CLIP's own, else it is made as the patches are.
-    name, title: what tables and figures call it; source: whose it is.
-    """
-
-    name: str
-    title: str
-    source: str
-    attend: Attend | None = None
-    blocks: int | None = 1
-    fed_by: str = "original"
-    residual: bool = True
-    ffn: bool = False
-    own_class: bool = True
-
+DEPTH = 6  # blocks of the second path where none are given, as CLIP Surgery's and GEM's authors chose; all, if fewer
+NUMBERED = 12  # blocks of the towers whose blocks a method numbers: they are counted from the first, at any depth
+VIT, RESNET = "VisionTransformer", "ModifiedResNet"
+BOTH_SELVES = Attend(("qq", "kk"), mean=False)
+NEAR = Attend(("kk",), neighbour=5.0)
 
 ROWS = (
     Recipe(
         "clip",
         "CLIP",
-        "Radford et al. 2021; a ResNet's attention pool asked at every position, as the CLIP Surgery baseline does",
+        "Radford et al. 2021 (arXiv 2103.00020); a ResNet's attention pool asked at every position, as CLIP Surgery's "
+        "baseline does",
+        licence="MIT",
+        released=(VIT, RESNET),
     ),
     Recipe(
         "maskclip",
         "MaskCLIP",
-        "Zhou et al. 2022, as later re-implemented: identity attention in the last block, no residual, no FFN",
+        "Zhou et al. 2022 (arXiv 2112.01071), as ClearCLIP's code has it: identity attention in the last block, no "
+        "residual, no FFN",
         Attend(),
         residual=False,
+        licence="NTU S-Lab 1.0",
+        released=(VIT, RESNET),
     ),
     Recipe(
         "clip-surgery",
@@ -69,6 +40,8 @@ ROWS = (
         "Li et al. 2023 (arXiv 2304.05653), vision transformer as released",
         Attend(("vv",)),
         blocks=None,
+        licence="none found",
+        released=(VIT,),
     ),
     Recipe(
         "clip-surgery",
@@ -76,14 +49,131 @@ ROWS = (
         "Li et al. 2023 (arXiv 2304.05653), ResNet as the paper describes: unit-length v, scale × 8",
         Attend(("vv",), unit=True, sharpen=8.0),
         residual=False,
+        licence="none found",
+        formula=(RESNET,),
     ),
     Recipe(
         "clip-surgery-released",
         "CLIP Surgery (released code)",
-        "Li et al. 2023, released code for ResNet: plain v-v, its class feature from v-v too",
+        "Li et al. 2023 (arXiv 2304.05653), released code for ResNet: plain v-v, its class feature from v-v too",
         Attend(("vv",)),
         residual=False,
         own_class=False,
+        licence="none found",
+        released=(RESNET,),
+    ),
+    Recipe(
+        "maskclip-original",
+        "MaskCLIP (original code)",
+        "Zhou et al. 2022 (arXiv 2112.01071), its own code for transformers: identity attention, residual and FFN kept",
+        Attend(),
+        ffn=True,
+        licence="Apache-2.0",
+        released=(VIT,),
+    ),
+    Recipe(
+        "gem",
+        "GEM",
+        "Bousselham et al. 2023 (arXiv 2312.00878), one iteration, temperature by the image; its depth 7 is 6 blocks",
+        Attend(rule="gem"),
+        blocks=None,
+        licence="MIT",
+        released=(VIT,),
+    ),
+    Recipe(
+        "sclip",
+        "SCLIP",
+        "Wang, Mei, Yuille 2023 (arXiv 2312.01597)",
+        BOTH_SELVES,
+        ffn=True,
+        licence="none found",
+        released=(VIT,),
+    ),
+    Recipe(
+        "clearclip",
+        "ClearCLIP",
+        "Lan et al. 2024 (arXiv 2407.12442)",
+        Attend(("qq",)),
+        residual=False,
+        licence="NTU S-Lab 1.0",
+        released=(VIT,),
+    ),
+    Recipe(
+        "naclip",
+        "NACLIP",
+        "Hajimiri, Ben Ayed, Dolz 2024 (arXiv 2404.08181), without PAMR",
+        NEAR,
+        residual=False,
+        licence="MIT",
+        released=(VIT,),
+    ),
+    Recipe(
+        "kk",
+        "k-k attention",
+        "Hajimiri, Ben Ayed, Dolz 2024 (arXiv 2404.08181), NACLIP's ablation without neighbours",
+        Attend(("kk",)),
+        residual=False,
+        licence="MIT",
+        released=(VIT,),
+    ),
+    Recipe(
+        "pearl",
+        "PEARL",
+        "PEARL (CVPR 2026), its alignment alone, by five Newton–Schulz steps as released; without propagation",
+        Attend(rule="pearl"),
+        residual=False,
+        licence="none found",
+        released=(VIT,),
+    ),
+    Recipe(
+        "pearl-svd",
+        "PEARL (SVD)",
+        "PEARL (CVPR 2026), its alignment alone, the orthogonal factor itself; without propagation",
+        Attend(rule="pearl-svd"),
+        residual=False,
+        licence="none found",
+        formula=(VIT,),
+    ),
+    Recipe(
+        "sc-clip",
+        "SC-CLIP",
+        "Bai et al. 2024 (arXiv 2411.15869), blocks 4 to 10 as released; any batch and any grid are ours",
+        Attend(rule="sc-clip"),
+        reads=tuple(range(4, 11)),
+        least=11,
+        class_token=True,
+        licence="none found",
+        released=(VIT,),
+    ),
+    Recipe(
+        "sfp",
+        "SFP",
+        "Jin et al. 2025 (ICCV 2025), blocks 4 to 10 as released; any batch and any grid are ours",
+        Attend(rule="sfp"),
+        reads=tuple(range(4, 11)),
+        least=11,
+        class_token=True,
+        licence="MIT",
+        released=(VIT,),
+    ),
+    Recipe(
+        "itaclip",
+        "ITACLIP (attention)",
+        "Aydın et al. 2024 (arXiv 2411.12044), attention alone: those of blocks 7, 8, 10 before the last, and the last",
+        Attend(("qq", "kk"), mean=False, earlier=Earlier(BOTH_SELVES, (7, 8, 10), 0.5)),
+        least=8,
+        licence="none found",
+        released=(VIT,),
+    ),
+    Recipe(
+        "resclip-rcs",
+        "ResCLIP (RCS)",
+        "Yang et al. 2024 (arXiv 2411.15851), residual cross-correlation alone: blocks 6 to 9 and the last",
+        Attend(("kk",), neighbour=5.0, earlier=Earlier(Attend(("qk",)), (6, 7, 8, 9), 0.3, times=2.0)),
+        residual=False,
+        least=10,
+        licence="none found",
+        released=(VIT,),
     ),
 )
 """One row a method; where a tower cannot serve a row, the next one of the same name is asked."""
@@ -129,70 +219,16 @@ def able(tower: Serves) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.name for row in ROWS if not tower.refuses(row)))
 
 
-# option of a free combination: the field of `Attend` or `Recipe` that it sets, and how its text is read
-_NUMBERS: dict[str, tuple[str, Any]] = {"blocks": ("blocks", int), "sharpen": ("sharpen", float)}
-_NUMBERS |= {"neighbour": ("neighbour", float)}
-_FLAGS: dict[str, tuple[str, Any]] = {
-    "unit": ("unit", True), "sum": ("mean", False), "itself": ("fed_by", "itself"), "bare": ("residual", False),
-    "ffn": ("ffn", True),
-}  # fmt: skip
+def authority(recipe: Recipe, tower: Serves) -> str:
+    """On what a row stands on a tower: "released code", "formula" or "our extension"; or why it does not apply.
 
-
-def free(text: str) -> Recipe:
-    """A row from the text of a free combination, such as "free(qq, kk, sum, blocks=2, ffn)".
-
-    In the brackets, parted by commas: pairs out of `PAIRS` (none: each token keeps its own value); blocks=N (1 by
-    default, "depth" for a reading's depth); unit, sharpen=X, sum (of several maps, else their mean), neighbour=X;
-    itself (the second path feeds itself), bare (no residual), ffn. The row's name is the text in its shortest form.
-    Errors: ValueError naming the word that is not understood, with the nearest.
+    Released code: its authors ran it on this family of towers, and the row computes what it computes. Formula: the
+    paper says all that is computed, the released code computes something else. Our extension: a choice of ours is in
+    it, as on every tower of another family, and where blocks are numbered and there are not 12.
     """
-    inside = re.fullmatch(r"free\(([^()]*)\)", text.strip())
-    if inside is None:
-        raise ValueError(f"A free combination is written free(qq, kk, blocks=2, …), not {text!r}.")
-    pairs: list[str] = []
-    own: dict[str, Any] = {}
-    for word in filter(None, (part.strip() for part in inside[1].split(","))):
-        name, stated, value = (part.strip() for part in word.partition("="))
-        if word in PAIRS:
-            pairs.append(word)
-        elif word in _FLAGS:
-            field, own_value = _FLAGS[word]
-            own[field] = own_value
-        elif stated and name in _NUMBERS:
-            own[_NUMBERS[name][0]] = _number(name, value)
-        else:
-            raise ValueError(f"{word!r} in {text!r} is not understood{nearest(name, [*PAIRS, *_FLAGS, *_NUMBERS])}.")
-    if len(pairs) < 2:
-        own.pop("mean", None)  # the sum of one map is its mean
-    attend = Attend(tuple(pairs), **{name: own.pop(name) for name in tuple(own) if name in Attend.__annotations__})
-    row = Recipe("", "", "free combination", attend, **own)
-    name = f"free({','.join(_words(row))})"
-    return Recipe(name, name, row.source, attend, **own)
-
-
-def _number(name: str, value: str) -> int | float | None:
-    if name == "blocks" and value == "depth":
-        return None
-    try:
-        found = _NUMBERS[name][1](value)
-    except ValueError:
-        found = float("nan")
-    if not (1 if name == "blocks" else 0) <= found < float("inf"):
-        words = "a whole number of at least 1, or depth" if name == "blocks" else "a number of at least 0"
-        raise ValueError(f"{name}={value} in a free combination: give {words}.")
-    return found
-
-
-def _words(row: Recipe) -> list[str]:
-    """The words of a row's shortest text: what differs from the defaults."""
-    assert row.attend is not None
-    fields = vars(row) | vars(row.attend)
-    flags = [word for word, (field, value) in _FLAGS.items() if fields[field] == value]
-    defaults = {"blocks": 1, "sharpen": 1.0, "neighbour": 0.0}
-    told = [(word, fields[word]) for word in defaults if fields[word] != defaults[word]]
-    return [*row.attend.pairs, *flags, *(f"{word}={'depth' if v is None else written(v)}" for word, v in told)]
-
-
-def written(number: float) -> str:
-    """A number in its shortest text that reads as the same number."""
-    return repr(number).removesuffix(".0")
+    refusal, family = tower.refuses(recipe), getattr(tower, "family", "")
+    if refusal:
+        return refusal
+    if recipe.least > 1 and tower.blocks != NUMBERED:
+        return "our extension"
+    return "released code" if family in recipe.released else "formula" if family in recipe.formula else "our extension"

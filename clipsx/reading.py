@@ -8,10 +8,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from clipsx.combinations import written
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
 from clipsx.messages import nearest, require
-from clipsx.methods import DEPTH, METHODS, Recipe, Serves, rows_of, serving, written
+from clipsx.methods import DEPTH, METHODS, Recipe, Serves, authority, rows_of, serving
 
 SURGERIES = ("none", *FORMS)
 TAU = 2.0  # of feature surgery, as released
@@ -114,9 +115,10 @@ class Reading:
         return row, count
 
     def columns(self, tower: Serves) -> dict[str, Any]:
-        """What tables print of it: its text, method, the depth that it came to (None: it has none), surgery, τ."""
+        """What tables print of it: text, method, the depth it came to (None: it has none), authority, surgery, τ."""
         row, count = self.plan(tower)
         about = {"reading": str(self), "method": self.method, "depth": count if row.blocks is None else None}
+        about |= {"authority": authority(row, tower)}
         return about | {"surgery": self.surgery, "tau": None if self.surgery == "none" else self.tau}
 
     def similarities(

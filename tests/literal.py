@@ -172,10 +172,11 @@ def combination(
 
 
 @torch.no_grad()
-def resnet_pool(visual: nn.Module, image: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+def resnet_pool(visual: nn.Module, image: Tensor, kind: str | Callable[..., Tensor]) -> tuple[Tensor, Tensor]:
     """Class feature (D,) and patch features (h·w, D) of a ModifiedResNet.
 
-    kind: "qk", "none", "surgery" (unit v-v, scale × 8), "released" (v-v, for its class feature too), or "kk+qq", a sum.
+    kind: "qk", "none", "surgery" (unit v-v, scale × 8), "released" (v-v, for its class feature too), "kk+qq", a sum, or
+    a function of one head, (q, k, v) → (L, L).
     """
     pool = visual.attnpool
     x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(image[None])))))[0].flatten(1).T  # (h·w, C)
@@ -193,7 +194,7 @@ def resnet_pool(visual: nn.Module, image: Tensor, kind: str) -> tuple[Tensor, Te
             "kk+qq": softmax(scale * b @ b.T) + softmax(scale * a @ a.T),
         }
         mixed["own"].append(relation["qk"] @ c)
-        mixed["asked"].append(relation[kind] @ c)
+        mixed["asked"].append((relation[kind] if isinstance(kind, str) else kind(a, b, c)) @ c)
     found = {
         name: F.normalize(torch.cat(parts, dim=-1) @ pool.c_proj.weight.T + pool.c_proj.bias, dim=-1)
         for name, parts in mixed.items()

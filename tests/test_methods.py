@@ -9,23 +9,30 @@ import pytest
 import clipsx
 from clipsx import methods
 from clipsx.messages import nearest
-from clipsx.methods import METHODS, PAIRS, ROWS, Attend, Recipe, able, free, rows_of, serving
+from clipsx.methods import METHODS, PAIRS, ROWS, Attend, Recipe, able, authority, free, rows_of, serving
+from clipsx.towers.rules import RULES
+from clipsx.towers.tails import TAILS
 from helpers import random_images, tiny_clip, tiny_resnet
 
 
 def test_every_row_says_whose_it_is_and_who_can_do_it() -> None:
-    towers = (tiny_clip().tower, tiny_resnet().tower)
+    towers = (tiny_clip(layers=12, width=32).tower, tiny_resnet().tower)
     for row in ROWS:
-        assert row.name and row.title and row.source
-        assert any(not tower.refuses(row) for tower in towers), row.name
+        assert row.name and row.title and row.source and row.licence
+        assert {authority(row, tower) for tower in towers} & {"released code", "formula"}, row.name
         assert row.fed_by in ("original", "itself")
         assert row.attend is None or set(row.attend.pairs) <= set(PAIRS)
+        assert row.attend is None or row.attend.rule in {"", *RULES, *TAILS}
+        assert all(number < row.least for number in row.reads)
     for name, row in METHODS.items():
         assert row.name == name
 
 
 def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None:
-    assert list(METHODS) == ["clip", "maskclip", "clip-surgery", "clip-surgery-released"]
+    assert set(METHODS) == {
+        "clip", "maskclip", "maskclip-original", "clip-surgery", "clip-surgery-released", "gem", "sclip", "clearclip",
+        "naclip", "kk", "pearl", "pearl-svd", "sc-clip", "sfp", "itaclip", "resclip-rcs",
+    }  # fmt: skip
     assert list(METHODS) == list(dict.fromkeys(row.name for row in ROWS))
     vit, resnet = rows_of("clip-surgery")
     assert METHODS["clip-surgery"] is vit  # the first row of a name stands for it
@@ -38,12 +45,19 @@ def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None
 
 def test_what_a_tower_can_do_and_why_not() -> None:
     vit, resnet = tiny_clip().tower, tiny_resnet().tower
-    assert able(vit) == ("clip", "maskclip", "clip-surgery")
-    assert able(resnet) == ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
+    numbered = {"sc-clip", "sfp", "itaclip", "resclip-rcs"}
+    assert able(vit) == tuple(name for name in METHODS if name not in {"clip-surgery-released", *numbered})
+    assert able(tiny_clip(layers=8).tower) == (*able(vit), "itaclip")
+    assert set(able(tiny_clip(layers=12, width=32).tower)) == set(METHODS) - {"clip-surgery-released"}
+    assert able(resnet) == (
+        "clip", "maskclip", "clip-surgery", "clip-surgery-released", "clearclip", "naclip", "kk", "pearl", "pearl-svd",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"it has 6 blocks, and the method numbers blocks of 10 or more"):
+        serving("resclip-rcs", vit)
     with pytest.raises(ValueError, match="did you mean 'maskclip'"):
         serving("maskclp", vit)
     with pytest.raises(ValueError, match=r"'clip-surgery-released' does not apply.*class token has a path of its own.*"
-                                         r"It can do: clip, maskclip, clip-surgery\."):  # fmt: skip
+                                         r"It can do: clip, maskclip, clip-surgery, maskclip-original, "):  # fmt: skip
         serving("clip-surgery-released", vit)
     for text in ("free(vv)", "free(vv, bare, ffn)", "free(vv, bare, blocks=2)", "free(vv, bare, blocks=depth)"):
         with pytest.raises(ValueError, match="attention pool is one block, without residual and FFN"):
@@ -57,14 +71,39 @@ def test_what_a_tower_can_do_and_why_not() -> None:
 def test_every_method_of_a_tower_gives_features_of_its_own(make: Callable[[], clipsx.Clip]) -> None:
     clip = make()
     images = random_images(1, *clip.image_size)
-    found = [clip.encode_dense(images, method).patches for method in clip.methods]
+    own = [method for method in clip.methods if method != "pearl-svd"]  # the factor that pearl's steps go towards
+    found = [clip.encode_dense(images, method).patches for method in own]
     assert all(float((a - b).abs().max()) > 1e-4 for i, a in enumerate(found) for b in found[:i])
 
 
-def test_depth_reaches_further_back() -> None:
+def test_on_what_a_method_stands_is_a_column_of_every_table() -> None:
+    twelve, eight, pool = tiny_clip(layers=12, width=32).tower, tiny_clip(layers=8).tower, tiny_resnet().tower
+    pooled = tiny_clip(layers=12, width=32, pool_type="avg").tower
+
+    def stands(method: str, tower: Any) -> str:
+        return authority(rows_of(method)[-1 if tower is pool else 0], tower)
+
+    assert [stands("itaclip", tower) for tower in (twelve, eight)] == ["released code", "our extension"]
+    assert [stands("naclip", tower) for tower in (twelve, eight, pool)] == ["released code"] * 2 + ["our extension"]
+    assert [stands("clip-surgery", tower) for tower in (twelve, pool)] == ["released code", "formula"]
+    assert [stands("pearl-svd", tower) for tower in (twelve, pool)] == ["formula", "our extension"]
+    assert stands("sc-clip", pooled) == "it has no class token that its image feature is read from"
+    assert stands("gem", pooled) == stands("free(vv)", twelve) == "our extension"
+    assert clipsx.Reading("gem").columns(twelve)["authority"] == "released code"
+
+
+def test_a_method_that_compares_31_patches_is_refused_fewer() -> None:
+    clip = tiny_clip(layers=12, width=32, image_size=96)
+    assert clip.encode_dense(random_images(1, 16, 31 * 16), "sc-clip").grid == (1, 31)
+    with pytest.raises(ValueError, match=r"every patch with 30 others, and there are 30 patches \(5 × 6\)"):
+        clip.encode_dense(random_images(1, 80, 96), "sc-clip")
+
+
+@pytest.mark.parametrize("method", ["clip-surgery", "gem"])
+def test_depth_reaches_further_back(method: str) -> None:
     clip = tiny_clip()
     images = random_images(1, *clip.image_size)
-    one, two, six = (clip.encode_dense(images, "clip-surgery", depth).patches for depth in (1, 2, 6))
+    one, two, six = (clip.encode_dense(images, method, depth).patches for depth in (1, 2, 6))
     assert float((one - two).abs().max()) > 1e-3
     assert float((two - six).abs().max()) > 1e-3
 

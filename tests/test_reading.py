@@ -187,12 +187,14 @@ def test_columns_show_the_depth_it_came_to() -> None:
     six, two, pool = tiny_clip().tower, tiny_clip(layers=2).tower, tiny_resnet().tower
     eight = tiny_clip(layers=8).tower
     reading = Reading("clip-surgery", None, "code")
-    expected = {"reading": "clip-surgery+code", "method": "clip-surgery", "depth": 6, "surgery": "code", "tau": 2.0}
+    expected = {"reading": "clip-surgery+code", "method": "clip-surgery", "depth": 6, "authority": "released code",
+                "surgery": "code", "tau": 2.0}  # fmt: skip
     assert reading.columns(six) == reading.columns(eight) == expected
     assert reading.columns(two) == expected | {"depth": 2}
-    assert reading.columns(pool) == expected | {"depth": None}
+    assert reading.columns(pool) == expected | {"depth": None, "authority": "formula"}
     assert Reading("clip").columns(six) == {
-        "reading": "clip", "method": "clip", "depth": None, "surgery": "none", "tau": None,
+        "reading": "clip", "method": "clip", "depth": None, "authority": "released code", "surgery": "none",
+        "tau": None,
     }  # fmt: skip
     assert Reading.parse("free(vv,blocks=depth)@3").columns(eight)["depth"] == 3
     assert Reading.parse("free(vv,blocks=4)").columns(eight)["depth"] is None
@@ -236,15 +238,16 @@ COMBINATIONS = (
 
 
 def several(clip: clipsx.Clip) -> list[str]:
-    """Every method at every depth, and free combinations, where the tower can."""
+    """Every method at its depths, and free combinations, where the tower can."""
     depths = [f"clip-surgery@{n}" for n in range(1, clip.tower.blocks + 1)]
+    depths += ["gem@2"] if clip.tower.blocks > 1 else []
     asked = readings([*clip.methods, *depths, *COMBINATIONS])
     return [str(r) for r in asked if any(not clip.tower.refuses(row) for row in rows_of(r.method))]
 
 
 MAKERS: dict[str, Callable[[], clipsx.Clip]] = {
     "8 blocks": lambda: tiny_clip(layers=8),
-    "12 blocks": lambda: tiny_clip(layers=12, width=32),
+    "12 blocks": lambda: tiny_clip(layers=12, width=32, image_size=96),
     "average-pooled": lambda: tiny_clip(layers=3, pool_type="avg"),
     "ResNet": tiny_resnet,
 }
@@ -258,7 +261,7 @@ def test_together_they_are_what_they_are_one_by_one(make: Callable[[], clipsx.Cl
     asked = several(clip)
     assert len(asked) >= (4 if clip.tower.blocks == 1 else 10)
     step = clip.patch_size[0]
-    for size in (clip.image_size, (2 * step, 5 * step)):
+    for size in (clip.image_size, (4 * step, 8 * step)):
         images = random_images(batch, *size)
         together = clip.encode_readings(images, asked)
         assert list(together) == asked
@@ -322,7 +325,7 @@ def test_one_pass_computes_every_block_once_and_every_comparison_once(monkeypatc
     stem = Counted(monkeypatch, towers.ViT, "stem", lambda *_: "stem")
     blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x: index)
     compared = Counted(
-        monkeypatch, towers.ViT, "_second", lambda self, index, attend, qkv, grid, start: (index, attend, start)
+        monkeypatch, towers.ViT, "_second", lambda self, here, attend, start: (here.index, attend, start)
     )
     clip.encode_readings(random_images(2, 64, 64), [*original, *(f"{text}+code" for text in original)])
     assert stem.calls == {"stem": 1}

@@ -49,7 +49,7 @@ def test_class_feature_is_encode_image_and_batches_do_not_matter(vision: dict) -
         own = clip.model.encode_image(images)
         own = F.normalize(own[0] if isinstance(own, tuple) else own, dim=-1)
     for method in clip.methods:
-        depth = 3 if method == "clip-surgery" else None
+        depth = 3 if method in ("clip-surgery", "gem") else None
         dense = clip.encode_dense(images, method, depth)
         assert float((dense.cls - own).abs().max()) < 1e-5, method
         alone = clip.encode_dense(images[1:2], method, depth)
@@ -251,9 +251,11 @@ class Fake:
     def refuses(self, recipe: Recipe) -> str:
         if self.can is not None and recipe.name not in self.can:
             return "it was not made for that"
-        short = recipe.blocks == 1 and recipe.own_class and not recipe.ffn
+        short = recipe.blocks == recipe.least == 1 and recipe.own_class and not recipe.ffn
         return (
-            "" if recipe.attend is None or (short and not recipe.attend.unit) else "it looks into its last block alone"
+            ""
+            if recipe.attend is None or (short and not recipe.attend.unit and not recipe.attend.rule)
+            else "it looks into its last block alone"
         )
 
     def walk(self, images: torch.Tensor, plans: Sequence[Plan], keep: bool = False) -> Walk:
@@ -313,7 +315,7 @@ def test_a_tower_with_any_number_of_tokens_before_its_patches_is_looked_into(fak
     end = fake.project(last.x + last.attention + last.ffn)
     torch.testing.assert_close(seen.features[Reading("clip")].patches, end[:, prefix:].unflatten(1, (3, 5)))
     assert fake.encode_dense(images, "maskclip").grid == (3, 5)
-    assert fake.methods == ("clip", "maskclip")
+    assert fake.methods == ("clip", "maskclip", "clearclip", "naclip", "kk")
     with pytest.raises(ValueError, match=r"does not apply.*looks into its last block alone.*clip, maskclip"):
         fake.encode_dense(images)
     torch.testing.assert_close(fake.encode_image(images), seen.cls, atol=1e-6, rtol=0)

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from clipsx.methods import Recipe
+from clipsx.recipe import Recipe
 from clipsx.towers.shared import Walk
 
 Plan = tuple[Recipe, int]

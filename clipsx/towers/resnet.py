@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.methods import Recipe
+from clipsx.recipe import Recipe
 from clipsx.towers.interface import Plan
+from clipsx.towers.rules import RULES
 from clipsx.towers.shared import Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
 PARTS = (
@@ -70,8 +71,9 @@ class ResNet:
 
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row out: its attention pool is one block without residual and feed-forward network."""
-        whole = recipe.attend is None or (recipe.blocks == 1 and not recipe.residual and not recipe.ffn)
-        return "" if whole else "its attention pool is one block, without residual and FFN"
+        bare = recipe.attend is not None and recipe.blocks == recipe.least == 1 and not recipe.residual
+        served = recipe.attend is None or (bare and not recipe.ffn)
+        return "" if served else "its attention pool is one block, without residual and FFN"
 
     def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
         """As the interface says; the pool, whose own query is the mean, is asked at every position.
@@ -86,7 +88,7 @@ class ResNet:
         features, known = [], {}
         for recipe, _ in plans:
             if recipe not in known:
-                known[recipe] = self._features(recipe, own, {"q": (q, q), "k": (k, k), "v": (v, v)}, grid)
+                known[recipe] = self._features(recipe, x, own, (q, k, v), grid)
             features.append(known[recipe])
         blocks = ()
         if keep:
@@ -97,14 +99,20 @@ class ResNet:
     def _features(
         self,
         recipe: Recipe,
+        x: Float[Tensor, "B L C"],
         own: Float[Tensor, "B heads R d"],
-        sides: dict[str, tuple[Heads, Heads]],
+        qkv: tuple[Heads, Heads, Heads],
         grid: tuple[int, int],
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]]:
         """The class feature and those of all positions by one row."""
         mixed = own  # (B, heads, L, d)
         if recipe.attend is not None:
-            mixed = mix(recipe.attend, sides, sides["v"][0], 1, grid, int(recipe.own_class))
+            start, sides = (
+                int(recipe.own_class),
+                {letter: (each, each) for letter, each in zip("qkv", qkv, strict=True)},
+            )
+            rule = RULES.get(recipe.attend.rule)
+            mixed = rule(*qkv, x, 1, start) if rule else mix(recipe.attend, sides, qkv[2], 1, grid, start)
             mixed = torch.cat([own[:, :, :1], mixed], dim=2) if recipe.own_class else mixed
         out = self.project(merge(mixed))  # (B, L, D)
         return out[:, 0], out[:, 1:]

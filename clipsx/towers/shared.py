@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsx.methods import Attend
+from clipsx.recipe import Attend
 
 Heads = Float[Tensor, "B heads L d"]
+Sides = dict[str, tuple[Heads, Heads]]
+"""By letter, queries, keys and values as they stand on the left and on the right of a comparison."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,24 +67,42 @@ def merge(x: Heads) -> Float[Tensor, "B L C"]:
 
 
 def mix(
-    attend: Attend, sides: dict[str, tuple[Heads, Heads]], v: Heads, prefix: int, grid: tuple[int, int], start: int
+    attend: Attend,
+    sides: Sides,
+    v: Heads,
+    prefix: int,
+    grid: tuple[int, int],
+    start: int,
+    known: dict[Any, Tensor] | None = None,
 ) -> Float[Tensor, "B heads R d"]:
-    """Values mixed as a row of the table says, for the tokens from `start` on: R = L − start.
+    """Values mixed by the pairs of a row of the table, for the tokens from `start` on: R = L − start.
 
-    sides: by letter, queries, keys and values as they stand on the left and on the right of a comparison; v: what is
-    mixed; prefix: tokens before the h × w patches of `grid`, which take no part in a neighbour bias.
+    v: what is mixed; prefix: tokens before the h × w patches of `grid`, which take no part in a neighbour bias; known:
+    what pairs gave in this block, by what decides it, which rows share.
     """
     if not attend.pairs:
         return v[:, :, start:]
-    bias = _near(attend.neighbour, prefix, grid).to(v)[start:] if attend.neighbour else None  # (R, L)
+    known = {} if known is None else known
     parts = []
-    for one, other in attend.pairs:
-        a, b = sides[one][0][:, :, start:], sides[other][1]  # (B, heads, R, d), (B, heads, L, d)
-        if attend.unit:
-            a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-        scale = attend.sharpen * v.shape[-1] ** -0.5
-        parts.append(F.scaled_dot_product_attention(a, b, v, attn_mask=bias, scale=scale))
+    for pair in attend.pairs:
+        key = (pair, attend.unit, attend.sharpen, attend.neighbour, start)
+        if key not in known:
+            left, right = sides[pair[0]][0], sides[pair[1]][1]
+            known[key] = _mixed(attend, left, right, v, prefix, grid, start)
+        parts.append(known[key])
     return sum(parts[1:], parts[0]) / (len(parts) if attend.mean else 1)
+
+
+def _mixed(
+    attend: Attend, left: Heads, right: Heads, v: Heads, prefix: int, grid: tuple[int, int], start: int
+) -> Float[Tensor, "B heads R d"]:
+    """Values mixed by one pair."""
+    bias = _near(attend.neighbour, prefix, grid).to(v)[start:] if attend.neighbour else None  # (R, L)
+    left = left[:, :, start:]  # (B, heads, R, d)
+    if attend.unit:
+        left, right = F.normalize(left, dim=-1), F.normalize(right, dim=-1)
+    scale = attend.sharpen * v.shape[-1] ** -0.5
+    return F.scaled_dot_product_attention(left, right, v, attn_mask=bias, scale=scale)
 
 
 def _near(deviation: float, prefix: int, grid: tuple[int, int]) -> Float[Tensor, "L L"]:

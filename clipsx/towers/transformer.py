@@ -2,15 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.methods import Attend, Recipe
+from clipsx.recipe import Attend, Recipe
 from clipsx.towers.interface import Plan
-from clipsx.towers.shared import Block, Heads, Walk, mix
+from clipsx.towers.rules import RULES
+from clipsx.towers.shared import Block, Heads, Sides, Walk, mix
+from clipsx.towers.tails import TAILS
 
 
 class Transformer(ABC):
@@ -41,7 +44,7 @@ class Transformer(ABC):
         """Queries, keys and values of a block's input, as attention compares and mixes them."""
 
     @abstractmethod
-    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> dict[str, tuple[Heads, Heads]]:
+    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides:
         """Queries, keys and values as they stand on the left and on the right of a comparison."""
 
     @abstractmethod
@@ -65,9 +68,13 @@ class Transformer(ABC):
         return height // self.patch_size[0], width // self.patch_size[1]
 
     def refuses(self, recipe: Recipe) -> str:
-        """Why it cannot carry a row out: its class feature has a path of its own, and a depth beyond it."""
+        """Why it cannot carry a row out: what the row reads that it has not, or a depth beyond it."""
         if not recipe.own_class:
             return "its class token has a path of its own"
+        if recipe.class_token and not self.pools_first:
+            return "it has no class token that its image feature is read from"
+        if self.blocks < recipe.least:
+            return f"it has {self.blocks} blocks, and the method numbers blocks of {recipe.least} or more"
         if recipe.attend is not None and (recipe.blocks or 1) > self.blocks:
             return f"it has {self.blocks} blocks, not {recipe.blocks}"
         return ""
@@ -79,19 +86,24 @@ class Transformer(ABC):
         pooling reads: the class token's row alone. An average-pooled tower has no class token that anything reads; its
         own feature, the pooled one, stands in its place.
         """
-        grid = self.grid(*images.shape[2:])
-        whole = keep or not self.pools_first or any(recipe.attend is None for recipe, _ in plans)
+        grid, each = self.grid(*images.shape[2:]), list(dict.fromkeys(plans))
+        whole = keep or not self.pools_first or any(row.attend is None for row, _ in each)
+        tails = {plan: TAILS[plan[0].attend.rule] for plan in each if plan[0].attend and plan[0].attend.rule in TAILS}
+        compared = {n for row, _ in each if row.attend and row.attend.earlier for n in row.attend.earlier.blocks}
+        read = {n for row, _ in tails for n in (*row.reads, self.blocks - 2, self.blocks - 1)}
         second: dict[Plan, Tensor] = {}
+        earlier: dict[int, Sides] = {}
+        outputs: dict[int, Tensor] = {}
         kept = []
         x = self.stem(images)  # (B, L, C)
         for index in range(self.blocks):
             q, k, v = self.qkv(index, x)  # (B, heads, L, d)
-            known: dict[
-                tuple[Attend, int], Tensor
-            ] = {}  # what this block adds by a comparison does not depend on depth
-            for plan in dict.fromkeys(plans):
-                if plan[0].attend is not None and index >= self.blocks - plan[1]:
-                    second[plan] = self._step(index, plan[0], x, second.get(plan), (q, k, v), known, grid)
+            here = Here(index, x, q, k, v, grid, earlier, {})
+            for plan in each:
+                if plan[0].attend is not None and plan not in tails and index >= self.blocks - plan[1]:
+                    second[plan] = self._step(here, plan[0], second.get(plan))
+            if index + 1 in compared:
+                earlier[index + 1] = {letter: self.sides(index, q, k, v)[letter] for letter in "qk"}
             if not whole and index == self.blocks - 1:
                 x, q = x[:, :1], q[:, :, :1]  # (B, 1, C), (B, heads, 1, d)
             attention = self.attend(index, F.scaled_dot_product_attention(q, k, v))
@@ -99,38 +111,54 @@ class Transformer(ABC):
             if keep:
                 kept.append(Block(index, x, q, k, v, attention, ffn))
             x = x + attention + ffn
+            if index + 1 in read:
+                outputs[index + 1] = x
+        second |= {plan: tail(self, outputs, grid) for plan, tail in tails.items()}
         cls = self.pool(x)  # (B, D)
-        ends = {plan: second.get(plan, x)[:, -grid[0] * grid[1] :] for plan in dict.fromkeys(plans)}  # (B, h·w, C) each
+        ends = {plan: second.get(plan, x)[:, -grid[0] * grid[1] :] for plan in each}  # (B, h·w, C) each
         patches = {plan: self.project(tokens) for plan, tokens in ends.items()}  # (B, h·w, D) each
         return Walk(tuple((cls, patches[plan]) for plan in plans), tuple(kept))
 
-    def _step(
-        self,
-        index: int,
-        recipe: Recipe,
-        x: Float[Tensor, "B L C"],
-        path: Float[Tensor, "B R C"] | None,
-        qkv: tuple[Heads, Heads, Heads],
-        known: dict[tuple[Attend, int], Tensor],
-        grid: tuple[int, int],
-    ) -> Float[Tensor, "B R C"]:
+    def _step(self, here: "Here", recipe: Recipe, path: Float[Tensor, "B R C"] | None) -> Float[Tensor, "B R C"]:
         """A second path one block on: the patches' tokens, R = h·w; with all tokens, R = L, where it feeds itself."""
         assert recipe.attend is not None
-        itself = recipe.fed_by == "itself"
-        start = 0 if itself else self.prefix
-        if itself and path is not None:
-            new = self._second(index, recipe.attend, self.qkv(index, path), grid, start)
-        else:
-            if (recipe.attend, start) not in known:
-                known[recipe.attend, start] = self._second(index, recipe.attend, qkv, grid, start)
-            new = known[recipe.attend, start]  # (B, R, C)
-        before = path if path is not None else x[:, start:] if recipe.residual else 0
-        path = before + new
-        return path + self.ffn(index, path) if recipe.ffn else path
+        start = 0 if recipe.fed_by == "itself" else self.prefix
+        before = path if path is not None else here.x[:, start:] if recipe.residual else 0
+        if recipe.fed_by == "itself" and path is not None:
+            here = Here(here.index, path, *self.qkv(here.index, path), here.grid, here.earlier, {})
+        key = (recipe.attend, start)
+        if key not in here.known:
+            here.known[key] = self._second(here, recipe.attend, start)
+        path = before + here.known[key]
+        return path + self.ffn(here.index, path) if recipe.ffn else path
 
-    def _second(
-        self, index: int, attend: Attend, qkv: tuple[Heads, Heads, Heads], grid: tuple[int, int], start: int
-    ) -> Float[Tensor, "B R C"]:
+    def _second(self, here: "Here", attend: Attend, start: int) -> Float[Tensor, "B R C"]:
         """What a block adds to tokens from `start` on by another comparison than its own."""
-        sides = self.sides(index, *qkv)
-        return self.attend(index, mix(attend, sides, qkv[2], self.prefix, grid, start))
+        q, k, v, more = here.q, here.k, here.v, attend.earlier
+        if attend.rule:
+            mixed = RULES[attend.rule](q, k, v, self.norm(here.index, here.x), self.prefix, start)
+        else:
+            sides = self.sides(here.index, q, k, v)
+            mixed = mix(attend, sides, v, self.prefix, here.grid, start, here.known)  # (B, heads, R, d)
+        if more is not None:
+            past = [here.earlier[n] for n in more.blocks if n in here.earlier]
+            theirs = sum(mix(more.attend, sides, v, self.prefix, here.grid, start) for sides in past) / len(past)
+            mixed = more.times * ((1 - more.share) * mixed + more.share * theirs)
+        return self.attend(here.index, mixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Here:
+    """One block as a path comes to it: its number, what it reads, and what rows share in it.
+
+    earlier: queries and keys of earlier blocks, counted from 1, that a row compares; known: what comparisons gave here.
+    """
+
+    index: int
+    x: Float[Tensor, "B L C"]
+    q: Heads
+    k: Heads
+    v: Heads
+    grid: tuple[int, int]
+    earlier: dict[int, Sides]
+    known: dict[Any, Tensor]

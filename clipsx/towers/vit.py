@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsx.towers.shared import Heads, merge, pair, positions, refuse_unknown, split
+from clipsx.towers.shared import Heads, Sides, merge, pair, positions, refuse_unknown, split
 from clipsx.towers.transformer import Transformer
 
 STEM = ("conv1", "patch_dropout", "ln_pre", "transformer", "ln_post")
@@ -51,7 +51,6 @@ class ViT(Transformer):
     Errors: ValueError naming a part that is not understood.
     """
 
-    family = "VisionTransformer"
     prefix = 1
 
     def __init__(self, visual: Any) -> None:
@@ -62,6 +61,7 @@ class ViT(Transformer):
             raise ValueError(f"The image tower pools by {visual.pool_type!r}, not by 'tok' or 'avg'.")
         self.visual = visual
         self.pools_first = visual.pool_type == "tok"
+        self.family = "VisionTransformer" if self.pools_first else "average-pooled VisionTransformer"
         self.patch_size = pair(visual.conv1.kernel_size)
         self.image_size = pair(visual.image_size)
         self.native = self.grid(*self.image_size)
@@ -112,7 +112,7 @@ class ViT(Transformer):
         """Queries and keys with their own norms, and values."""
         return self._attention[index].qkv(self.norm(index, x))
 
-    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> dict[str, tuple[Heads, Heads]]:
+    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides:
         """Values under the queries' norm on the left and the keys' on the right; queries and keys carry theirs."""
         ln_q, ln_k = self._attention[index].norms
         return {"q": (q, q), "k": (k, k), "v": (ln_q(v), ln_k(v))}

@@ -32,6 +32,7 @@ from clipsx.sketchbook.laboratory import answers, measures
 
 IMAGES, TRAIN = 20, 40  # scenes that are measured, and that projectors learn from
 DEPTHS = (1, 6, 8)
+PAPERS = ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
 RUN = {"epochs": 3, "batch": 8, "lr": 5e-4, "alpha": 0.1}  # of the projectors
 UNSEEN = ("red", "blue", "green", "yellow", "grass", "water", "sand", "sky", "brick", "snow")
 LABEL_SETS = ("sketchbook", "voc-20", "coco-80", "context-59", "cityscapes-19")
@@ -584,12 +585,12 @@ def laboratory_sentences() -> pd.DataFrame:
 
 
 def _encoded(name: str, sizes: Sequence[Any], depths: Sequence[int], pictures: int = 2) -> dict[str, torch.Tensor]:
-    """Class and patch features of a model by every one of its methods, at all depths and sizes."""
+    """Class and patch features of a model by the papers' methods, at all depths and sizes; parity holds the others."""
     clip, found = model(name), {}
     for size in sizes:
         for number in range(pictures):
             images = clip.prepare(worlds()[1][number].image, size=size)
-            for method in clip.methods:
+            for method in [name for name in PAPERS if name in clip.methods]:
                 deep = serving(method, clip.tower).blocks is None
                 for depth in depths if deep else (1,):
                     dense = clip.encode_dense(images, method=method, depth=depth if deep else None)

@@ -1,12 +1,16 @@
 """Every row of the table, and free combinations, against their formulas written out literally."""
 
+from collections.abc import Callable
 from typing import Any
 
 import literal
+import literal_methods
 import pytest
 import torch
+from torch import Tensor, nn
 
 import clipsx
+from clipsx.methods import METHODS
 from helpers import random_images, tiny_clip, tiny_resnet
 
 VISIONS: dict[str, dict[str, Any]] = {
@@ -38,6 +42,49 @@ def test_every_row_on_a_vision_transformer(vision: dict[str, Any]) -> None:
             same, patches = literal.clip_surgery(visual, image, depth)
             close(same, cls)
             close(seen[f"clip-surgery@{depth}"].patches[i].flatten(0, 1), patches)
+
+
+def combined(*pairs: str, **options: Any) -> Callable[[nn.Module, Tensor], Tensor]:
+    return lambda visual, image: literal.combination(visual, image, pairs, **options)
+
+
+ORACLES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "maskclip-original": literal_methods.maskclip_original,
+    "gem": lambda visual, image: literal_methods.gem(visual, image, 6),
+    "gem@2": lambda visual, image: literal_methods.gem(visual, image, 2),
+    "sclip": combined("qq", "kk", summed=True, ffn=True),
+    "clearclip": combined("qq", bare=True),
+    "naclip": combined("kk", bare=True, neighbour=5.0),
+    "kk": combined("kk", bare=True),
+    "pearl": lambda visual, image: literal_methods.pearl(visual, image, svd=False),
+    "pearl-svd": lambda visual, image: literal_methods.pearl(visual, image, svd=True),
+    "itaclip": literal_methods.itaclip,
+    "resclip-rcs": literal_methods.resclip_rcs,
+    "sc-clip": lambda visual, image: literal_methods.self_calibrated(visual, image, "sc-clip"),
+    "sfp": lambda visual, image: literal_methods.self_calibrated(visual, image, "sfp"),
+}
+SIZES = {"96 px": 96, "160 px": 160, "96 × 160": (96, 160)}
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("layers", [8, 12])
+def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tuple[int, int]) -> None:
+    """All in one walk, so that what they share is held against the formulas too; the model stays as it was."""
+    clip = tiny_clip(layers=layers, width=32, image_size=size)
+    visual, images = clip.model.visual, random_images(2, *clip.image_size)
+    before = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    asked = [text for text in ORACLES if text.split("@")[0] in clip.methods]
+    missing = set() if layers == 12 else {"resclip-rcs", "sc-clip", "sfp"}  # they number blocks that are not there
+    assert set(METHODS) - set(clip.methods) == missing | {"clip-surgery-released"}
+    seen = clip.encode_readings(images, asked)
+    for text in asked:
+        for i, image in enumerate(images):
+            found = seen[text].patches[i].flatten(0, 1)
+            torch.testing.assert_close(found, ORACLES[text](visual, image), atol=2e-5, rtol=0, msg=text)
+            torch.testing.assert_close(seen[text].cls[i], literal.plain(visual, image)[0], atol=1e-5, rtol=0)
+        alone = clip.encode_readings(images[1:], [text])[text]
+        torch.testing.assert_close(alone.patches[0], seen[text].patches[1], atol=2e-5, rtol=0, msg=text)
+    assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
 
 
 SUM: dict[str, Any] = {"summed": True}
@@ -118,9 +165,14 @@ def test_combinations_that_are_the_models_own_path_or_a_row_are_so() -> None:
         ("free(bare)", "none"),
         ("free(vv,unit,sharpen=8,bare)", "surgery"),
         ("free(qq,kk,sum,bare)", "kk+qq"),
+        ("clearclip", lambda q, k, v: literal.own(q, q, v)),
+        ("kk", lambda q, k, v: literal.own(k, k, v)),
+        ("naclip", lambda q, k, v: literal.softmax(k @ k.T / k.shape[-1] ** 0.5 + literal.neighbours((2, 2), 5.0))),
+        ("pearl", literal_methods.turned(svd=False)),
+        ("pearl-svd", literal_methods.turned(svd=True)),
     ],
 )
-def test_rows_and_combinations_on_a_resnet(method: str, kind: str) -> None:
+def test_rows_and_combinations_on_a_resnet(method: str, kind: str | Callable[..., Tensor]) -> None:
     clip = tiny_resnet()
     images = random_images(2, *clip.image_size)
     dense = clip.encode_dense(images, method)

@@ -103,7 +103,7 @@ def test_methods_and_depth_are_refused_in_words() -> None:
     assert clip.encode_dense(images, "clip").grid == (4, 4)
     same = clip.encode_dense(images, "clip-surgery", 6).patches  # of six blocks, the default goes over all
     assert torch.equal(clip.encode_dense(images).patches, same)
-    assert tiny_resnet().methods == ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
+    assert tiny_resnet().methods[:4] == ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
     assert tiny_resnet().encode_dense(random_images(1, 64, 64)).grid == (2, 2)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from PIL import Image
+
 from clipsx import datasets, images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
@@ -23,7 +25,6 @@ from clipsx.paths import write_whole
 
 PAGE = 8  # thumbnails at a time
 LABELS = 6  # labels that a panel starts with, the sample's own first
-LONGEST = 2048  # pixels a side that a picture of one's own is reduced to
 STOPPED = "Stopped: the pictures show the last state that was ready."
 SENT = 640  # pixels a side that go to the browser
 
@@ -119,25 +120,25 @@ class SurgeryPanel(FigurePanel):
                 raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
             return Picture(sample)
         if image not in self._own:
-            name = Path(image).stem
-            code = f"clipsx.datasets.Sample(clipsx.images.decode({image!r}), (), name={name!r})"
-            self._own[image] = Picture(Sample(images.decode(image), (), name=name), code)
+            self._own[image] = _named(image, images.decode(image))
         return self._own[image]
 
     def take(self, data: bytes) -> None:
         """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.
 
-        It is kept under `out`, so that state and code can name it; sides of more than 2048 pixels are reduced.
+        The file is kept under `out` as it is, so that state and code can name it.
         """
         with self._told():
             if len(data) > UPLOAD_LIMIT:
                 raise ValueError(
                     f"The picture is {len(data) / 1e6:.1f} MB; at most {UPLOAD_LIMIT / 1e6:g} MB are taken."
                 )
-            kept = png(images.decode(data), LONGEST)
-            path = self.out / "pictures" / f"own-{sha256(kept).hexdigest()[:8]}.png"
-            write_whole(path, kept)
-            self._open(str(path))
+            with images.opened(data) as image:
+                kind = str(image.format).lower()
+            path = self.out / "pictures" / f"own-{sha256(data).hexdigest()[:8]}.{kind}"
+            own = _named(str(path), images.decode(data))
+            write_whole(path, data)
+            self._own[str(path)] = own
             self._turn()
             self._choose(str(path))
 
@@ -160,7 +161,7 @@ class SurgeryPanel(FigurePanel):
                 there[i] = self._open(i)
             except ValueError as error:
                 bad.append(str(error))
-        gallery.thumbs = [thumb(key, picture.sample) for key, picture in there.items()]
+        gallery.thumbs = [thumb(key, picture.shown) for key, picture in there.items()]
         if bad:
             self._tell(f"Left out of the gallery, {len(bad)} of its pictures here: {' '.join(bad)}")
 
@@ -278,3 +279,10 @@ class SurgeryPanel(FigurePanel):
 
     def _tell(self, words: str, role: str = "alert") -> None:
         (self._line if role == "alert" else self._ui.status).value = line(words, role)
+
+
+def _named(path: str, photo: Image.Image) -> Picture:
+    """A picture of one's own, and the code that opens its file."""
+    name = Path(path).stem
+    code = f"clipsx.datasets.Sample(clipsx.images.decode({path!r}), (), name={name!r})"
+    return Picture(Sample(photo, (), name=name), code)

@@ -283,9 +283,11 @@ def test_uploads_of_any_kind(panel: SurgeryPanel, mode: str, tmp_path: Path) -> 
     np.testing.assert_array_equal(again.view.repaired.values, panel.view.repaired.values)
 
 
-def test_a_large_upload_is_reduced(panel: SurgeryPanel) -> None:
-    panel.take(png(Image.new("RGB", (3000, 100), "red")))
-    assert panel.view.picture.sample.image.size == (2048, 68)
+def test_an_upload_is_kept_as_it_is_and_shown_reduced(panel: SurgeryPanel) -> None:
+    data = png(Image.new("RGB", (3000, 100), "red"))
+    panel.take(data)
+    assert Path(panel.state["image"]).read_bytes() == data
+    assert panel.view.picture.sample.image.size == (3000, 100) and panel.view.picture.size == (27, 800)
 
 
 def test_refusals_from_the_browser(panel: SurgeryPanel) -> None:

@@ -96,12 +96,12 @@ def require_family(config: Mapping[str, Any], where: str) -> str:
 
 def sections(config: Mapping[str, Any], family: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the image tower and the text tower are made of, with what transformers takes where nothing is said."""
-    found = []
+    found: list[dict[str, Any]] = []
     for name, silent in DEFAULTS[family].items():
-        section = silent | (config.get(f"{name}_config") or {})
-        if legacy := config.get(f"{name}_config_dict"):  # of older files: it goes before, its own defaults included
-            section |= silent | legacy
-        found.append(section)
+        stated, legacy = (config.get(f"{name}_config{end}") or {} for end in ("", "_dict"))
+        if not isinstance(stated, Mapping) or not isinstance(legacy, Mapping):
+            raise ValueError(f"{name}_config must be a section {{…}}, not {str(stated)[:60]!r}.")
+        found.append(silent | stated | (silent | legacy if legacy else {}))  # of older files: it goes before
     return found[0], found[1]
 
 

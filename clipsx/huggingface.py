@@ -18,6 +18,7 @@ from clipsx import checkpoint, convert
 from clipsx.clip import Clip
 from clipsx.messages import brief, require_package
 from clipsx.preprocess import transform
+from clipsx.quiet import quiet
 from clipsx.weights import file_digest
 
 CONFIG = "config.json"
@@ -28,6 +29,7 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as processors state them
 SPECIALS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}  # open_clip's, and transformers'
 
@@ -82,7 +84,7 @@ def folder(
     tensors = {key: value for file in files for key, value in checkpoint.tensors(file).items()}
     image, text = convert.sections(config, family)
     preprocess = _preprocess(_processor(place), image["image_size"], name)
-    tokenizer = _tokenizer(place, family, text["max_position_embeddings"], name)
+    tokenizer = _tokenizer(place, family, text, name)
     model = convert.made(config, tensors, preprocess, device, precision, name)
     sha = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest() if files[1:] else file_digest(files[0])
     return Clip(model, transform(model.visual), tokenizer, name, f"{name} sha256:{sha[:8]}")
@@ -103,7 +105,8 @@ def from_transformers(model: Any, processor: Any, name: str | None = None) -> Cl
     if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
         raise TypeError(f"model must be a CLIPModel or SiglipModel of transformers, not {type(model).__name__}.")
     given: Any = model
-    whole: Any = deepcopy(given).merge_and_unload() if hasattr(given, "merge_and_unload") else given
+    with quiet():
+        whole: Any = deepcopy(given).merge_and_unload() if hasattr(given, "merge_and_unload") else given
     kind = type(whole).__name__
     config = {**whole.config.to_dict(), "architectures": [kind]}
     family = convert.require_family(config, "The model")
@@ -111,7 +114,7 @@ def from_transformers(model: Any, processor: Any, name: str | None = None) -> Cl
     first = next(whole.parameters())
     preprocess = _preprocess(images.to_dict(), image["image_size"], "The processor")
     made = convert.made(config, whole.state_dict(), preprocess, first.device, "fp32", f"The {kind}").to(first.dtype)
-    tokenizer = _tokenizer(words, family, text["max_position_embeddings"], "The processor")
+    tokenizer = _tokenizer(words, family, text, "the processor")
     return Clip(made, transform(made.visual), tokenizer, name or str(whole.config._name_or_path or kind))
 
 
@@ -172,22 +175,35 @@ def _preprocess(settings: Mapping[str, Any], side: Any, where: str) -> dict[str,
     }
 
 
-def _tokenizer(source: Any, family: str, context_length: int, where: str) -> Any:
+def _tokenizer(source: Any, family: str, text: Mapping[str, Any], where: str) -> Any:
     """open_clip's own tokenizer where a CLIP's is the same, else that of transformers.
 
-    source: a folder, or a tokenizer of transformers. Errors: ImportError, FileNotFoundError, ValueError.
+    source: a folder, or a tokenizer of transformers; text: what the text tower is made of.
+    Errors: ImportError, FileNotFoundError; ValueError for a tokenizer that cannot be read, or is another model's.
     """
     from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 
-    if family == "clip":
-        simple = SimpleTokenizer(context_length=context_length)
-        if _is_simple(_stated(source), simple):
-            return simple
-    inner = _loaded(source, where) if isinstance(source, Path) else source
-    return Tokenizer(inner, context_length, get_clean_fn("canonicalize" if family == "siglip" else "whitespace"))
+    length, known = text["max_position_embeddings"], text["vocab_size"]
+    simple = SimpleTokenizer(context_length=length) if family == "clip" else None
+    if simple and _is_simple(_stated(source), simple):
+        inner, count = simple, len(simple.encoder)
+    else:
+        inner = _loaded(source, where) if isinstance(source, Path) else source
+        count = len(inner)
+    if count > known:
+        raise ValueError(
+            f"The tokenizer of {where} has {count} tokens, the model {known}: they do not belong together."
+        )
+    clean = get_clean_fn("canonicalize" if family == "siglip" else "whitespace")
+    return simple if inner is simple else Tokenizer(inner, length, clean)
 
 
 def _loaded(place: Path, where: str) -> Any:
+    if not any((place / name).is_file() for name in VOCABULARIES):  # transformers would make an empty one
+        raise FileNotFoundError(
+            f"{place} holds no tokenizer ({', '.join(VOCABULARIES)}): copy it from the model that this one was trained "
+            "from (processor.save_pretrained(folder))."
+        )
     require_package("transformers", "hf", f"The tokenizer of {where}")
     from transformers import AutoTokenizer
 

@@ -193,8 +193,9 @@ def resize(image: Image.Image, size: tuple[int, int], fit: str, interpolation: s
         return image.resize((width, height), resample)
     if fit != "crop":
         raise ValueError(f'Unknown fit {fit!r}: "squash" (as the papers do) or "crop".')
-    scale = max(width / image.width, height / image.height)
-    wide, high = max(width, int(image.width * scale)), max(height, int(image.height * scale))
+    across = width * image.height >= height * image.width  # whether the width decides
+    wide = width if across else height * image.width // image.height
+    high = width * image.height // image.width if across else height
     if wide * high > MAX_PIXELS:
         raise ValueError(f'A picture of {image.width} × {image.height} is too long to crop; use fit="squash".')
     left, top = round((wide - width) / 2), round((high - height) / 2)

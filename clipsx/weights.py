@@ -60,6 +60,8 @@ def require_open_clip(model: Any, tokenizer: Any) -> None:
         raise TypeError(
             "A TorchScript model hides its parts: make it with jit=False, or clipsx.load(name, pretrained=…), instead."
         )
+    if type(model).__module__.split(".")[0] in ("transformers", "peft"):
+        raise TypeError(f"{wrapper} is a model of transformers: give clipsx.from_transformers(model, processor).")
     if not isinstance(model, nn.Module) or not hasattr(model, "visual") or not callable(tokenizer):
         what = f"{wrapper} as the model and {type(tokenizer).__name__} as the tokenizer"
         raise TypeError(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import huggingface, text
+from clipsx.quiet import quiet
 from helpers import noise, random_images
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +29,7 @@ WORDS = {"hidden_size": 32, "intermediate_size": 75, "num_hidden_layers": 2, "nu
 SIGHT = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 3, "num_attention_heads": 3}
 SIGHT |= {"image_size": 64, "patch_size": 16}
 PROMPTS = ["a photo of a cat.", "two Dogs, on grass", "", "There's one boat in the scene!"]
-SIZES = [(64, 64), (101, 67), (64, 65), (333, 500), (30, 41), (427, 640)]  # (H, W)
+SIZES = [(64, 64), (101, 67), (64, 65), (333, 500), (30, 44), (427, 650)]  # (H, W)
 
 
 def moved(model: Any, seed: int = 0) -> Any:
@@ -297,3 +298,204 @@ def test_siglip_token_ids_are_open_clips(kind: str, request: pytest.FixtureReque
     clip = clipsx.from_transformers(siglip_model(90), processor)
     assert torch.equal(clip.tokenizer(prompts), theirs(prompts)) and processor.tokenizer.padding_side == "left"
     processor.tokenizer.padding_side = "right"
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "own": {},
+    "bilinear": {"resample": 2},
+    "of 0…255": {"do_rescale": False, "image_mean": [120.0, 110.0, 100.0], "image_std": [60.0, 50.0, 55.0]},
+    "of -1…1": {"rescale_factor": 1 / 127.5},
+    "not normalised": {"do_normalize": False},
+}
+
+
+@pytest.mark.parametrize("family", ["CLIP", "Siglip"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_pixels_are_the_processors(family: str, settings: dict[str, Any], clips: Any, siglips: Any) -> None:
+    processor = deepcopy(clips if family == "CLIP" else siglips)
+    processor.image_processor = pixels(family, **settings)
+    clip = clipsx.from_transformers(clip_model() if family == "CLIP" else siglip_model(60), processor)
+    assert clip.preprocess is not None
+    for size in SIZES:
+        image = noise(*size)
+        theirs = torch.as_tensor(processor.image_processor(images=image, return_tensors="pt")["pixel_values"][0])
+        torch.testing.assert_close(clip.preprocess(image), theirs, atol=1e-5, rtol=1e-5)
+        if family == "CLIP":
+            torch.testing.assert_close(clip.prepare(image, fit="crop")[0], theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_middle_that_is_cut_out_is_open_clips(clips: Any) -> None:
+    """Of 67 columns 64 are kept, from the second one: transformers rounds 1.5 down, open_clip to an even number."""
+    clip, image = clipsx.from_transformers(clip_model(), clips), noise(64, 67)
+    theirs = clips.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
+    torch.testing.assert_close(clip.prepare(image, fit="crop")[0, :, :, :-1], torch.as_tensor(theirs)[:, :, 1:])
+
+
+def test_a_processor_of_other_pixels_is_refused(clips: Any) -> None:
+    processor = deepcopy(clips)
+    processor.image_processor.resample = 0
+    with pytest.raises(ValueError, match=r"resample=0 is not understood; known: 2 \(bilinear\)"):
+        clipsx.from_transformers(clip_model(), processor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dtype_is_kept_and_the_model_is_not_touched(dtype: torch.dtype, clips: Any) -> None:
+    model = clip_model().to(dtype).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    clip = clipsx.from_transformers(model, clips)
+    assert clip.dtype == dtype and {p.dtype for p in clip.model.parameters()} == {dtype}
+    assert clip.encode_image(clip.prepare(noise(64, 64))).dtype == torch.float32
+    assert (
+        max(gaps(clip, model.eval(), clips)) < {torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 5e-3}[dtype]
+    )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    with torch.no_grad():
+        clip.model.visual.conv1.weight.zero_()  # its weights are its own
+    assert torch.equal(
+        model.vision_model.embeddings.patch_embedding.weight, before["vision_model.embeddings.patch_embedding.weight"]
+    )
+
+
+def test_precision_of_a_folder(clips: Any, tmp_path: Path) -> None:
+    folder = saved(clip_model().half(), clips, tmp_path / "model")
+    assert clipsx.load(folder, device="cpu").dtype == torch.float32
+    clip = clipsx.load(folder, device="cpu", precision="bf16")
+    assert clip.dtype == torch.bfloat16 and clip.model.ln_final.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_adapters_are_merged_in_a_copy(merged: bool, clips: Any, siglips: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    for base, processor in ((clip_model(), clips), (siglip_model(60), siglips)):
+        alone = clipsx.from_transformers(base, processor)
+        config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "fc1"], init_lora_weights=False)
+        with quiet():  # the two libraries' words to each other
+            model = moved(peft.get_peft_model(base, config))
+        if merged:
+            model.merge_adapter()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        clip = clipsx.from_transformers(model, processor)
+        images = random_images(2, 64, 64)
+        ids = clip.tokenizer(PROMPTS)
+        with torch.no_grad():
+            seen = feature(model.get_image_features(pixel_values=images))
+            told = feature(model.get_text_features(input_ids=ids))
+        torch.testing.assert_close(clip.encode_image(images), seen, atol=1e-5, rtol=0)
+        torch.testing.assert_close(clip.encode_text(PROMPTS), told, atol=1e-5, rtol=0)
+        assert float((clip.encode_image(images) - alone.encode_image(images)).abs().max()) > 1e-3
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        assert model.active_adapters == ["default"] and any(".lora_" in name for name in before)
+    model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"adapter of PEFT, not a whole model.*from_transformers"):
+        clipsx.load(tmp_path / "adapter")
+    siglip_model(60).config.save_pretrained(tmp_path / "adapter")
+    siglips.save_pretrained(tmp_path / "adapter")
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "adapter" / "model.safetensors")
+    with pytest.raises(ValueError, match="adapters that are not merged"):
+        clipsx.load(tmp_path / "adapter")
+
+
+OTHERS = {
+    "blip": "BlipForImageTextRetrieval|blip",
+    "dinov2": "Dinov2Model|dinov2",
+    "clip_vision_model": "CLIPVisionModel|clip_vision_model",
+    "clipseg": "CLIPSegModel|clipseg",
+    "siglip2": "Siglip2Model|siglip2",
+    "chinese_clip": "ChineseCLIPModel|chinese_clip",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_models_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    transformers.AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=f"is a ({OTHERS[kind]}) of transformers; clipsx takes CLIPModel and SiglipModel"
+    ):
+        clipsx.load(tmp_path)
+
+
+def test_objects_that_are_refused(clips: Any, siglips: Any) -> None:
+    sight = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SIGHT))
+    with pytest.raises(ValueError, match="The model is a CLIPVisionModel"):
+        clipsx.from_transformers(sight, clips)
+    with pytest.raises(TypeError, match=r"processor must have an image_processor and a tokenizer.*not CLIPTokenizer"):
+        clipsx.from_transformers(clip_model(), clips.tokenizer)
+    with pytest.raises(TypeError, match="must be a CLIPModel or SiglipModel of transformers, not Linear"):
+        clipsx.from_transformers(torch.nn.Linear(2, 2), clips)
+    with pytest.raises(TypeError, match=r"clipsx\.from_transformers\(model, processor\)"):
+        clipsx.Clip(clip_model(), None, clips.tokenizer)
+    with pytest.raises(ValueError, match="hidden_act differs between the towers"):
+        clipsx.from_transformers(clip_model({"hidden_act": "gelu"}), clips)
+    with pytest.raises(ValueError, match=r"hidden_act='relu' is not understood; known: quick_gelu"):
+        clipsx.from_transformers(clip_model({"hidden_act": "relu"}), clips)
+
+
+def _without(*names: str) -> Any:
+    return lambda folder: [(folder / name).unlink() for name in names]
+
+
+def _config(**entries: Any) -> Any:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, **entries}))
+
+    return change
+
+
+def _write(name: str, content: str) -> Any:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def _config_of(section: str, **entries: Any) -> Any:
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, section: {**config[section], **entries}}))
+
+    return change
+
+
+def _fewer(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    save_file({n: v for n, v in state.items() if not n.startswith("text_model.encoder")}, folder / "model.safetensors")
+
+
+def _only(folder: Path) -> None:
+    save_file({"vit.weight": torch.ones(2)}, folder / "model.safetensors")
+
+
+BROKEN = {
+    "no weights": (_without("model.safetensors"), FileNotFoundError, "holds a configuration but no weights"),
+    "no processor": (_without("processor_config.json"), FileNotFoundError, "says nothing of how pictures are read"),
+    "no tokenizer": (_without("tokenizer.json"), FileNotFoundError, "holds no tokenizer"),
+    "a bad tokenizer": (
+        _write("tokenizer.json", '{"model": {}}'),
+        ValueError,
+        "holds no tokenizer that transformers can",
+    ),
+    "other tokenizer": (_config_of("text_config", vocab_size=300), ValueError, "has 49408 tokens, the model 300"),
+    "no json": (_write("config.json", "{"), ValueError, "is no JSON"),
+    "a list": (_write("config.json", "[]"), ValueError, "is not a configuration"),
+    "width": (_config(projection_dim=40), ValueError, "weights of model do not fit its configuration.*size mismatch"),
+    "text": (_config(vision_config="x"), ValueError, "vision_config must be a section"),
+    "heads": (_config_of("vision_config", num_attention_heads="x"), ValueError, "model is not understood"),
+    "fewer": (_fewer, ValueError, "weights of model do not fit.*Missing key"),
+    "other": (_only, ValueError, "holds no image tower of a CLIPModel or SiglipModel"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_folders_that_are_broken(kind: str, clips: Any, tmp_path: Path) -> None:
+    change, error, words = BROKEN[kind]
+    folder = saved(clip_model(), clips, tmp_path / "model")
+    change(folder)
+    with pytest.raises(error, match=words):
+        clipsx.load(folder, device="cpu")
+
+
+def test_what_contradicts_a_folder(clips: Any, tmp_path: Path) -> None:
+    folder = saved(clip_model(), clips, tmp_path / "model")
+    with pytest.raises(ValueError, match="quickgelu=False contradicts what is known"):
+        clipsx.load(folder, quickgelu=False)
+    with pytest.raises(ValueError, match="brings its own weights"):
+        clipsx.load(folder, pretrained="openai")

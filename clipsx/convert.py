@@ -99,7 +99,7 @@ def sections(config: Mapping[str, Any], family: str) -> tuple[dict[str, Any], di
     found: list[dict[str, Any]] = []
     for name, silent in DEFAULTS[family].items():
         stated, legacy = (config.get(f"{name}_config{end}") or {} for end in ("", "_dict"))
-        if not isinstance(stated, Mapping) or not isinstance(legacy, Mapping):
+        if not isinstance(stated, dict) or not isinstance(legacy, dict):
             raise ValueError(f"{name}_config must be a section {{…}}, not {str(stated)[:60]!r}.")
         found.append(silent | stated | (silent | legacy if legacy else {}))  # of older files: it goes before
     return found[0], found[1]

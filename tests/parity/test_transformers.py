@@ -1,6 +1,5 @@
 """CLIPModel and SiglipModel of transformers, and the same as a Clip: features, pixels, token ids, what is kept."""
 
-import io
 import json
 import logging
 import subprocess
@@ -22,6 +21,8 @@ from clipsx.quiet import quiet
 from helpers import noise, random_images
 
 transformers = pytest.importorskip("transformers")
+import small_tokenizers  # noqa: E402
+
 pytestmark = pytest.mark.slow  # transformers alone takes seconds to import
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
@@ -74,39 +75,14 @@ def pixels(family: str, backend: str = "Pil", **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def siglips(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """SigLIP's processor with a small sentencepiece vocabulary."""
-    import sentencepiece
-
-    lines = ["a photo of a cat on the grass", "two dogs and a traffic light", "theres one boat in the scene"] * 40
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=model, vocab_size=60, model_type="unigram", pad_id=-1, bos_id=-1,
-        eos_id=1, unk_id=2, hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
-    file = tmp_path_factory.mktemp("spm") / "spiece.model"
-    file.write_bytes(model.getvalue())
-    return transformers.SiglipProcessor(pixels("Siglip"), transformers.SiglipTokenizer(str(file)))
+    tokenizer = small_tokenizers.siglip(tmp_path_factory.mktemp("spm"))
+    return transformers.SiglipProcessor(pixels("Siglip"), tokenizer)
 
 
 @pytest.fixture(scope="module")
-def gemmas() -> Any:
-    """SigLIP 2's processor with a small vocabulary of Gemma's kind: no lower case of its own, padded with 0."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    names = [
-        "<pad>",
-        "<eos>",
-        "<bos>",
-        "<unk>",
-        "▁",
-        *letters,
-        *(letter.upper() for letter in letters),
-        ".",
-        "ca",
-        "cat",
-    ]
-    vocabulary = {name: number for number, name in enumerate(names)}
-    tokenizer = transformers.GemmaTokenizer(vocab=vocabulary, merges=[("c", "a"), ("ca", "t")], add_bos_token=False)
-    tokenizer.add_eos_token = True
-    tokenizer.padding_side = "right"
+def gemmas(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """SigLIP 2's processor with a small vocabulary of Gemma's kind."""
+    tokenizer = small_tokenizers.gemma(tmp_path_factory.mktemp("gemma"))
     return transformers.SiglipProcessor(pixels("Siglip", resample=2), tokenizer)
 
 

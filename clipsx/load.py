@@ -147,7 +147,8 @@ def _architecture(
         raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *open_clip.list_models()))}.")
     cfg = open_clip.get_model_config(name) or {}
     if "vision_cfg" not in cfg:
-        raise ValueError(f"{name} has no image tower ({', '.join(key for key in cfg if key.endswith('_cfg'))}).")
+        parts = ", ".join(key for key in cfg if key.endswith("_cfg"))
+        raise ValueError(f"{name} has no image tower: it is made of {parts}.")
     _require_transformers(cfg, name)
     named = bool(cfg.get("quick_gelu", False))
     tags = list_pretrained_tags_by_model(name)

@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import pickle
+import sys
 import warnings
 from pathlib import Path
 
@@ -244,3 +245,45 @@ def test_precision(tiny_name: str) -> None:
         clip = clipsx.load(tiny_name, pretrained="random", precision=precision, device="cpu")
         assert clip.dtype == dtype
         assert float(F.cosine_similarity(clip.encode_image(images), full.encode_image(images))) > 0.99
+
+
+@pytest.mark.parametrize("name", ["roberta-ViT-B-32", "ViT-L-14-CLIPA", "ViT-B-16-SigLIP2", "nllb-clip-base"])
+def test_a_model_whose_texts_need_transformers_says_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=rf"^{name} needs the package transformers.*pip install 'clipsx\[hf\]'"):
+        clipsx.load(name, pretrained="random")
+
+
+def test_a_folder_whose_texts_need_transformers_says_so(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    file = directory / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "bert-base-uncased"
+    file.write_text(json.dumps(config))
+    with pytest.raises(ImportError, match=r"^tiny needs the package transformers"):
+        clipsx.load(directory)
+
+
+def test_an_architecture_that_is_quick_without_saying_so_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """roberta-ViT-B-32 uses QuickGELU, its tag does not say so, and it has no twin."""
+
+    def fail(tag: dict) -> str:
+        raise FileNotFoundError("no route to host")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", fail)
+    with pytest.raises(ConnectionError, match=r"roberta-ViT-B-32 \(laion2b_s12b_b32k\) could not be downloaded"):
+        clipsx.load("roberta-ViT-B-32", pretrained="laion2b_s12b_b32k")
+    with pytest.raises(ValueError, match="was trained with quick_gelu=True"):
+        clipsx.load("roberta-ViT-B-32", pretrained="laion2b_s12b_b32k", quickgelu=False)
+
+
+def test_models_without_an_image_tower_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class CLAP(torch.nn.Module):
+        pass
+
+    with pytest.raises(TypeError, match=r"open_clip model \(with its \.visual\).*not CLAP as the model"):
+        clipsx.Clip(CLAP(), None, open_clip.SimpleTokenizer())
+    monkeypatch.setattr(open_clip, "list_models", lambda: ["HTSAT-tiny"])
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: {"embed_dim": 8, "audio_cfg": {}, "text_cfg": {}})
+    with pytest.raises(ValueError, match=r"HTSAT-tiny has no image tower: it is made of audio_cfg, text_cfg\."):
+        clipsx.load("HTSAT-tiny", pretrained="laion")

@@ -105,6 +105,7 @@ class Clip:
         self.name = name or type(model).__name__
         self.recipe = recipe
         self.heads = Heads()
+        self._rule: str | None = None
         self._weights = weights
         self._mean, self._std, self._interpolation = read(model, preprocess)
 
@@ -124,12 +125,13 @@ class Clip:
     @property
     def dtype(self) -> torch.dtype:
         """What the image tower's stem computes in."""
-        return next(p for p in self.model.visual.parameters() if p.ndim == 4).dtype
+        stem = next(m for m in self.model.visual.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        return stem.weight.dtype
 
     @property
     def image_size(self) -> tuple[int, int]:
         """The size (H, W) the model was made for."""
-        return towers.pair(self.model.visual.image_size)
+        return towers.size_of(self.model.visual)
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -144,13 +146,27 @@ class Clip:
     @property
     def embed_dim(self) -> int:
         """D, the width of the joint space, or of what the heads make of it."""
-        return self.heads.width or int(self.model.visual.output_dim)
+        visual = self.model.visual
+        stated = [m.out_features for m in visual.modules() if isinstance(m, nn.Linear)]  # timm's own end in one
+        return self.heads.width or int(getattr(visual, "output_dim", None) or stated[-1])
 
     @cached_property
     def tower(self) -> towers.Tower:
         """The image tower's adapter. Errors: ValueError naming a tower, or a part of it, that is not understood."""
         with plain(self.device.type):
-            return towers.adapt(self.model.visual)
+            tower = towers.adapt(self.model.visual)
+        return tower if self._rule is None else towers.placed(tower, self._rule)
+
+    @property
+    def positions(self) -> str:
+        """How positions are interpolated at another size, one of `towers.POSITIONS`; "none" where the tower has none.
+
+        So it is too for a tower that is not understood, which is read at its own size alone.
+        """
+        try:
+            return self.tower.positions
+        except ValueError:
+            return "none"
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -161,6 +177,16 @@ class Clip:
         """The same model, shared and not changed, with its features going through `heads`."""
         other = copy(self)
         other.heads, other.name, other.recipe = heads, self.name + heads.name, None
+        return other
+
+    def with_positions(self, rule: str) -> "Clip":
+        """The same model, shared and not changed, with positions interpolated by another of `towers.POSITIONS`.
+
+        Errors: ValueError for another rule (with the nearest), and for a tower that is not understood.
+        """
+        other = copy(self)
+        other.tower, other._rule = towers.placed(self.tower, rule), rule
+        other.recipe = None if self.recipe is None else self.recipe | {"positions": rule}
         return other
 
     def describe(self) -> dict[str, str]:
@@ -188,11 +214,13 @@ class Clip:
         self, size: int | tuple[int, int] | None = None, fit: str = "squash"
     ) -> Callable[[pictures.Picture], Float[Tensor, "1 3 H W"]]:
         """`pixels` as a function that another process can be sent, without the model. Errors: as `prepare`."""
-        height, width = self.image_size if size is None else size if isinstance(size, tuple | list) else (size, size)
-        for side in (height, width):
+        whole = self.image_size  # the model's own need not be a whole number of patches
+        sides = whole if size is None else tuple(size) if isinstance(size, tuple | list) else (size, size)
+        for side in sides:
             require("size", side, 1, whole=True)
-        rows, columns = self.patch_size
-        whole = (max(1, round(height / rows)) * rows, max(1, round(width / columns)) * columns)
+        if sides != whole:
+            height, width = (max(1, round(n / step)) * step for n, step in zip(sides, self.patch_size, strict=True))
+            whole = (height, width)
         pictures.require_room(whole)
         return partial(pixels, whole, fit, self._interpolation, self._mean, self._std)
 

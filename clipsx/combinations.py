@@ -11,7 +11,7 @@ _NUMBERS: dict[str, tuple[str, Any]] = {"blocks": ("blocks", int), "sharpen": ("
 _NUMBERS |= {"neighbour": ("neighbour", float)}
 _FLAGS: dict[str, tuple[str, Any]] = {
     "unit": ("unit", True), "sum": ("mean", False), "itself": ("fed_by", "itself"), "bare": ("residual", False),
-    "ffn": ("ffn", True),
+    "ffn": ("ffn", True), "no-pool-mlp": ("pool_mlp", False),
 }  # fmt: skip
 
 
@@ -20,7 +20,8 @@ def free(text: str) -> Recipe:
 
     In the brackets, parted by commas: pairs out of `PAIRS` (none: each token keeps its own value); blocks=N (1 by
     default, "depth" for a reading's depth); unit, sharpen=X, sum (of several maps, else their mean), neighbour=X;
-    itself (the second path feeds itself), bare (no residual), ffn. The row's name is the text in its shortest form.
+    itself (the second path feeds itself), bare (no residual), ffn; no-pool-mlp (patch features without the attention
+    pool's own network: SigLIP). The row's name is the text in its shortest form.
     Errors: ValueError naming the word that is not understood, with the nearest.
     """
     inside = re.fullmatch(r"free\(([^()]*)\)", text.strip())

@@ -49,7 +49,8 @@ class Recipe:
     or the second path "itself". residual: it starts from the tokens of the original path, else from nothing; ffn: with
     the blocks' feed-forward networks. own_class: the class feature is CLIP's own, else it is made as the patches are.
     reads: blocks, counted from 1, whose outputs the last block's stand-in is given; least: the fewest blocks of a
-    tower, where a method numbers them; class_token: it reads the class token.
+    tower, where a method numbers them; class_token: it reads the class token. pool_mlp: under an
+    attention pool (SigLIP's), patches go through the pool's feed-forward network too.
     name, title: what tables and figures call it; source: whose it is; licence: of the code that was released with it;
     released, formula: families of towers on which its authors ran that code, and on which the formula says all.
     """
@@ -66,6 +67,7 @@ class Recipe:
     reads: tuple[int, ...] = ()
     least: int = 1
     class_token: bool = False
+    pool_mlp: bool = True
     licence: str = ""
     released: tuple[str, ...] = ()
     formula: tuple[str, ...] = ()

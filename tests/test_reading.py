@@ -41,7 +41,6 @@ def parts(draw: Any) -> tuple[Any, ...]:
     return method, depth, draw(st.sampled_from(SURGERIES)), draw(NUMBERS)
 
 
-@pytest.mark.slow
 @given(parts())
 @settings(max_examples=200, deadline=None)
 def test_what_is_printed_is_read_back(made: tuple[Any, ...]) -> None:
@@ -57,7 +56,6 @@ def test_what_is_printed_is_read_back(made: tuple[Any, ...]) -> None:
     )  # a list of texts is a text too
 
 
-@pytest.mark.slow
 @given(parts(), parts())
 @settings(max_examples=100, deadline=None)
 def test_equal_readings_print_alike_and_others_do_not(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
@@ -253,7 +251,6 @@ MAKERS: dict[str, Callable[[], clipsx.Clip]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_together_they_are_what_they_are_one_by_one(make: Callable[[], clipsx.Clip], batch: int) -> None:
@@ -323,7 +320,7 @@ def test_one_pass_computes_every_block_once_and_every_comparison_once(monkeypatc
     clip = tiny_clip(layers=8)
     original = [text for text in several(clip) if "itself" not in text]
     stem = Counted(monkeypatch, towers.ViT, "stem", lambda *_: "stem")
-    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x: index)
+    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x, grid: index)
     compared = Counted(
         monkeypatch, towers.ViT, "_second", lambda self, here, attend, start: (here.index, attend, start)
     )
@@ -340,7 +337,7 @@ def test_a_row_that_feeds_itself_computes_its_own_later_blocks_alone(monkeypatch
     clip = tiny_clip(layers=8)
     assert clip.tower.blocks == 8  # adapted here: that asks every block as well
     stem = Counted(monkeypatch, towers.ViT, "stem", lambda *_: "stem")
-    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x: index)
+    blocks = Counted(monkeypatch, towers.ViT, "qkv", lambda self, index, x, grid: index)
     clip.encode_readings(
         random_images(1, 64, 64), ["clip", "free(vv,itself,blocks=3)", "free(vv,itself,blocks=3)+code"]
     )

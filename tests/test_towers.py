@@ -160,8 +160,8 @@ def test_a_part_that_is_not_understood_is_refused_by_name() -> None:
     model.visual.transformer.resblocks[1].attn.bias_k = nn.Parameter(torch.zeros(1, 1, 48))
     with pytest.raises(ValueError, match=r"Block 1's attention.*'bias_k'"):
         towers.adapt(model.visual)
-    model = tiny_model(vision={**VIT, "attentional_pool": True})
-    with pytest.raises(ValueError, match="attn_pool"):
+    model = tiny_model(vision={**VIT, "attentional_pool": "parallel"})
+    with pytest.raises(ValueError, match="'attn_pool_contrastive'"):
         towers.adapt(model.visual)
     model = tiny_model(vision={**VIT, "scaled_cosine_attn": True})
     with pytest.raises(ValueError, match=r"Block 0's attention.*'logit_scale'"):
@@ -235,6 +235,7 @@ class Fake:
     blocks = 2
     prefix = 0
     transformer = True
+    positions = "none"
     can: tuple[str, ...] | None = None  # the methods that it serves; None: all of one block
 
     def __init__(self, visual: Any) -> None:

@@ -1,15 +1,26 @@
 """One adapter per family of image towers: stem, blocks, head. All that knows open_clip's insides lives here."""
 
+from copy import copy
+
 from torch import nn
 
+from clipsx.messages import nearest
+from clipsx.towers.coca import CoCa
+from clipsx.towers.convnet import ConvNet
 from clipsx.towers.interface import Plan, Tower
 from clipsx.towers.resnet import ResNet
-from clipsx.towers.shared import Block, Walk, pair
+from clipsx.towers.shared import DEFAULT, POSITIONS, Block, Walk, pair
+from clipsx.towers.timm import NaFlex, Timm
 from clipsx.towers.vit import ViT
 
-FAMILIES: tuple[type[ViT] | type[ResNet], ...] = (ViT, ResNet)
+FAMILIES = (ViT, CoCa, ResNet, Timm, NaFlex, ConvNet)
 
-__all__ = ["FAMILIES", "Block", "Plan", "ResNet", "Tower", "ViT", "Walk", "adapt", "pair"]
+# fmt: off
+__all__ = [
+    "DEFAULT", "FAMILIES", "POSITIONS", "Block", "CoCa", "ConvNet", "NaFlex", "Plan", "ResNet", "Timm", "Tower", "ViT",
+    "Walk", "adapt", "pair", "placed", "size_of",
+]
+# fmt: on
 
 
 def adapt(visual: nn.Module) -> Tower:
@@ -19,8 +30,33 @@ def adapt(visual: nn.Module) -> Tower:
     """
     for family in FAMILIES:
         if family.fits(visual):
-            return family(visual)
+            try:
+                return family(visual)
+            except AttributeError as error:
+                where = f"Image tower {_name(visual)} is made of other parts than open_clip's and timm's usual"
+                raise ValueError(f"{where}: {error}.") from None
     raise ValueError(
-        f"Image tower {type(visual).__name__} is not understood: localisation works with open_clip's VisionTransformer "
-        "and ModifiedResNet."
+        f"Image tower {_name(visual)} is not understood: localisation works with "
+        "open_clip's VisionTransformer (CoCa's too) and ModifiedResNet, and with timm's VisionTransformer, Eva, "
+        "NaFlexVit, ConvNeXt and FastViT. Class features (encode_image at the model's own size) need no such "
+        "understanding."
     )
+
+
+def _name(visual: nn.Module) -> str:
+    return type(getattr(visual, "trunk", visual)).__name__
+
+
+def placed(tower: Tower, rule: str) -> Tower:
+    """The same tower with its positions interpolated by another rule. Errors: ValueError for one not in `POSITIONS`."""
+    if rule not in POSITIONS:
+        raise ValueError(f"Unknown rule for positions {rule!r}{nearest(rule, POSITIONS)}.")
+    other = copy(tower)
+    other.positions = rule if other.positions in POSITIONS else other.positions
+    return other
+
+
+def size_of(visual: nn.Module) -> tuple[int, int]:
+    """The size (H, W) that a tower takes: what its stem says, where a configuration says something else."""
+    stem = getattr(getattr(visual, "trunk", None), "patch_embed", None)
+    return pair(getattr(stem, "img_size", None) or visual.image_size)  # type: ignore[arg-type]

@@ -19,7 +19,8 @@ class Tower(Protocol):
 
     family: its name in messages; blocks: how many there are to look into; prefix: tokens before the patches (class,
     registers; 0 for none); transformer: whether attention relations of its blocks mean anything; image_size (H, W) and
-    patch_size (rows, columns) in pixels.
+    patch_size (rows, columns) in pixels; positions: one of `POSITIONS`, by which they are interpolated at another size
+    ("none": it has none).
     """
 
     family: str
@@ -28,6 +29,7 @@ class Tower(Protocol):
     transformer: bool
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
+    positions: str
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches of an image of H × W pixels."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clipsx.recipe import Recipe
 from clipsx.towers.interface import Plan
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
+from clipsx.towers.shared import DEFAULT, Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
 PARTS = (
     *(f"{kind}{i}" for kind in ("conv", "bn", "act") for i in (1, 2, 3)),
@@ -30,6 +30,7 @@ class ResNet:
     blocks = 1
     prefix = 1
     transformer = False
+    positions = DEFAULT
 
     def __init__(self, visual: Any) -> None:
         refuse_unknown("The image tower", visual, PARTS)
@@ -58,7 +59,7 @@ class ResNet:
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2)  # (B, h·w, C)
         x = torch.cat([x.mean(1, keepdim=True), x], dim=1)  # (B, 1 + h·w, C)
-        return x + positions(visual.attnpool.positional_embedding, self.native, grid).to(x.dtype)
+        return x + positions(visual.attnpool.positional_embedding, self.native, grid, 1, self.positions).to(x.dtype)
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pool = self.visual.attnpool

@@ -15,6 +15,16 @@ from clipsx.recipe import Attend
 Heads = Float[Tensor, "B heads L d"]
 Sides = dict[str, tuple[Heads, Heads]]
 """By letter, queries, keys and values as they stand on the left and on the right of a comparison."""
+DEFAULT = "bicubic-antialias"
+POSITIONS: dict[str, dict[str, Any]] = {
+    "bicubic-antialias": {"mode": "bicubic", "antialias": True},
+    "bilinear": {"mode": "bilinear"},
+    "bicubic": {"mode": "bicubic"},
+    "bicubic-scale": {"mode": "bicubic", "by_factor": True},
+    "bilinear-antialias": {"mode": "bilinear", "antialias": True},
+}
+"""How positions are interpolated at another size, by name: as open_clip resizes a checkpoint (also GEM, LeGrad); CLIP
+Surgery's code; MaskCLIP's; by the factor (h + 0.1) / h0, as SCLIP, ClearCLIP, NACLIP and others; NaFlexVit's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,18 +124,26 @@ def _near(deviation: float, prefix: int, grid: tuple[int, int]) -> Float[Tensor,
 
 
 def positions(
-    embedding: Float[Tensor, "L C"], native: tuple[int, int], grid: tuple[int, int], prefix: int = 1
+    embedding: Float[Tensor, "L C"],
+    native: tuple[int, int],
+    grid: tuple[int, int],
+    prefix: int = 1,
+    rule: str = DEFAULT,
 ) -> Float[Tensor, "L2 C"]:
     """A positional embedding (class and other tokens first) at another grid (h, w), a new tensor; itself at `native`.
 
-    The first `prefix` are split off and kept; the rest is interpolated bicubically with antialiasing, the way open_clip
-    resizes a checkpoint. The original is never written to.
+    The first `prefix` are split off and kept; the rest is interpolated by one of `POSITIONS`. The original is never
+    written to.
     """
     if grid == native:
         return embedding
     first, patches = embedding[:prefix], embedding[prefix:].unflatten(0, native)  # (prefix, C), (h0, w0, C)
     patches = patches.permute(2, 0, 1)[None].float()  # (1, C, h0, w0)
-    patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True, align_corners=False)  # (1, C, h, w)
+    options = dict(POSITIONS[rule])
+    size: dict[str, Any] = {"size": grid}
+    if options.pop("by_factor", False):  # a tenth of a patch over, so that the size does not come out one short
+        size = {"scale_factor": [(new + 0.1) / old for new, old in zip(grid, native, strict=True)]}
+    patches = F.interpolate(patches, **size, **options, align_corners=False)  # (1, C, h, w)
     return torch.cat([first, patches[0].flatten(1).T.to(first.dtype)])  # (prefix + h·w, C)
 
 

@@ -29,7 +29,7 @@ class Parts(Protocol):
     blocks: int
     prefix: int
 
-    def qkv(self, index: int, x: Float[Tensor, "B L C"]) -> tuple[Heads, Heads, Heads]: ...
+    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]: ...
     def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides: ...
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]: ...
 
@@ -57,7 +57,7 @@ def sc_clip(tower: Parts, outputs: Outputs, grid: tuple[int, int]) -> Float[Tens
 
 def sfp(tower: Parts, outputs: Outputs, grid: tuple[int, int]) -> Float[Tensor, "B N C"]:
     """Patches healed that the class token attends to more than they do themselves; mixes by k-k and q-q as well."""
-    outliers = _lit(tower, outputs[tower.blocks - 2])  # (B, N)
+    outliers = _lit(tower, outputs[tower.blocks - 2], grid)  # (B, N)
     middle = _kept(_cosines(healed(outputs[MIDDLE][:, tower.prefix :], outliers, grid)))  # (B, N, N)
     return _rebuilt(tower, outputs, grid, outliers, middle, middle, "kq", "")
 
@@ -86,14 +86,16 @@ def _rebuilt(
     ends = []
     for whole, patches, letters in ((last, tokens, first), (total, total[:, tower.prefix :], second)):
         x = torch.cat([whole[:, : tower.prefix], patches], dim=1)  # (B, L, C)
-        ends.append(_mixed(tower, x, weights, letters) + CLASS * whole[:, :1])
+        ends.append(_mixed(tower, x, grid, weights, letters) + CLASS * whole[:, :1])
     return _shared(after, ends[0]) + _shared(after, ends[1])
 
 
-def _mixed(tower: Parts, x: Float[Tensor, "B L C"], weights: Float[Tensor, "B N N"], letters: str) -> Tensor:
+def _mixed(
+    tower: Parts, x: Float[Tensor, "B L C"], grid: tuple[int, int], weights: Float[Tensor, "B N N"], letters: str
+) -> Tensor:
     """What the last block adds to the patches, (B, N, C), by given weights and by comparing patches alone."""
     index = tower.blocks - 1
-    q, k, v = tower.qkv(index, x)
+    q, k, v = tower.qkv(index, x, grid)
     sides = {letter: tower.sides(index, q, k, v)[letter] for letter in letters}
     v = v[:, :, tower.prefix :]  # (B, heads, N, d)
     parts = [weights[:, None].to(v) @ v]
@@ -116,14 +118,14 @@ def _sparse(x: Float[Tensor, "B N C"]) -> Bool[Tensor, "B N"]:
     return factor > factor.quantile(1 - SHARE, dim=1, keepdim=True)
 
 
-def _lit(tower: Parts, x: Float[Tensor, "B L C"]) -> Bool[Tensor, "B N"]:
+def _lit(tower: Parts, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Bool[Tensor, "B N"]:
     """The 10 patches, at most, that the class token attends to most of those where × 1.5 it exceeds their own.
 
     x: what enters the block before the last. Source: SFP, released code.
     """
     index, found = tower.blocks - 2, []
     for one in x:  # an image at a time: the maps of all heads are large
-        q, k, v = tower.qkv(index, one[None])
+        q, k, v = tower.qkv(index, one[None], grid)
         left, right = tower.sides(index, q, k, v)["q"][0], tower.sides(index, q, k, v)["k"][1]
         maps = (left @ right.mT * v.shape[-1] ** -0.5).float().softmax(dim=-1).mean(dim=1)[0]  # (L, L)
         theirs, own = 1.5 * maps[0, tower.prefix :], maps.diagonal()[tower.prefix :]  # (N,) both

@@ -1,10 +1,11 @@
 """What towers of attention blocks share: one walk for the original and every second path; families fill in parts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,14 +13,17 @@ from torch.nn import functional as F
 from clipsx.recipe import Attend, Recipe
 from clipsx.towers.interface import Plan
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import Block, Heads, Sides, Walk, mix
+from clipsx.towers.shared import DEFAULT, Block, Heads, Sides, Walk, mix
 from clipsx.towers.tails import TAILS
+
+Norm = Callable[[Tensor], Tensor]
 
 
 class Transformer(ABC):
     """A tower of attention blocks: a family gives the parts below, and every row of the table follows from them.
 
-    pools_first: whether the tower's own feature is read from the first token alone, so that the last block may be cut.
+    pools_first: whether the tower's own feature is read from the first token alone, so that the last block may be cut;
+    pools_by_mlp: whether it is read by an attention pool with a feed-forward network of its own.
     """
 
     family: str
@@ -27,6 +31,8 @@ class Transformer(ABC):
     blocks: int
     prefix: int
     pools_first: bool
+    pools_by_mlp = False
+    positions = DEFAULT
     image_size: tuple[int, int]
     patch_size: tuple[int, int]
     visual: Any
@@ -40,12 +46,12 @@ class Transformer(ABC):
         """What a block's attention reads of its input."""
 
     @abstractmethod
-    def qkv(self, index: int, x: Float[Tensor, "B L C"]) -> tuple[Heads, Heads, Heads]:
-        """Queries, keys and values of a block's input, as attention compares and mixes them."""
+    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values of a block's input over a grid, as attention compares and mixes them."""
 
     @abstractmethod
-    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides:
-        """Queries, keys and values as they stand on the left and on the right of a comparison."""
+    def norms(self, index: int) -> tuple[Norm, Norm]:
+        """A block's norms of queries and of keys, head by head."""
 
     @abstractmethod
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]:
@@ -63,6 +69,28 @@ class Transformer(ABC):
     def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:
         """The tower's own image feature from the last block's tokens: what `encode_image` gives."""
 
+    def project_short(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
+        """As `project`, leaving out the feed-forward network of an attention pool (where `pools_by_mlp`)."""
+        return self.project(tokens)
+
+    def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides:
+        """Queries, keys and values as they stand on the left and on the right of a comparison.
+
+        Queries and keys carry their norms, and their rotation where the tower has one; values stand under the queries'
+        norm on the left and the keys' on the right, and are never rotated (v-v on a rotary tower: a choice of ours).
+        """
+        ln_q, ln_k = self.norms(index)
+        return {"q": (q, q), "k": (k, k), "v": (ln_q(v), ln_k(v))}
+
+    @torch.no_grad()
+    def agrees(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int], theirs: Tensor) -> bool:
+        """Whether a block's own output for tokens is what our reading of its parts gives: a misread part shows here."""
+        q, k, v = self.qkv(index, x, grid)
+        attended = x + self.attend(index, F.scaled_dot_product_attention(q, k, v))
+        ours = attended + self.ffn(index, attended)
+        tolerance = 1e-3 if x.dtype == torch.float32 else 5e-2
+        return float((theirs - ours).float().norm()) <= tolerance * float(ours.float().norm())
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch rows and columns of an image of H × W pixels."""
         return height // self.patch_size[0], width // self.patch_size[1]
@@ -77,6 +105,8 @@ class Transformer(ABC):
             return f"it has {self.blocks} blocks, and the method numbers blocks of {recipe.least} or more"
         if recipe.attend is not None and (recipe.blocks or 1) > self.blocks:
             return f"it has {self.blocks} blocks, not {recipe.blocks}"
+        if not recipe.pool_mlp and not self.pools_by_mlp:
+            return "it has no attention pool whose feed-forward network could be left out"
         return ""
 
     def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
@@ -97,7 +127,7 @@ class Transformer(ABC):
         kept = []
         x = self.stem(images)  # (B, L, C)
         for index in range(self.blocks):
-            q, k, v = self.qkv(index, x)  # (B, heads, L, d)
+            q, k, v = self.qkv(index, x, grid)  # (B, heads, L, d)
             here = Here(index, x, q, k, v, grid, earlier, {})
             for plan in each:
                 if plan[0].attend is not None and plan not in tails and index >= self.blocks - plan[1]:
@@ -116,7 +146,10 @@ class Transformer(ABC):
         second |= {plan: tail(self, outputs, grid) for plan, tail in tails.items()}
         cls = self.pool(x)  # (B, D)
         ends = {plan: second.get(plan, x)[:, -grid[0] * grid[1] :] for plan in each}  # (B, h·w, C) each
-        patches = {plan: self.project(tokens) for plan, tokens in ends.items()}  # (B, h·w, D) each
+        patches = {  # (B, h·w, D) each
+            plan: self.project(tokens) if plan[0].pool_mlp else self.project_short(tokens)
+            for plan, tokens in ends.items()
+        }
         return Walk(tuple((cls, patches[plan]) for plan in plans), tuple(kept))
 
     def _step(self, here: "Here", recipe: Recipe, path: Float[Tensor, "B R C"] | None) -> Float[Tensor, "B R C"]:
@@ -125,7 +158,7 @@ class Transformer(ABC):
         start = 0 if recipe.fed_by == "itself" else self.prefix
         before = path if path is not None else here.x[:, start:] if recipe.residual else 0
         if recipe.fed_by == "itself" and path is not None:
-            here = Here(here.index, path, *self.qkv(here.index, path), here.grid, here.earlier, {})
+            here = Here(here.index, path, *self.qkv(here.index, path, here.grid), here.grid, here.earlier, {})
         key = (recipe.attend, start)
         if key not in here.known:
             here.known[key] = self._second(here, recipe.attend, start)

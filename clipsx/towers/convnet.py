@@ -1,0 +1,61 @@
+"""timm's convolutional towers as open_clip wraps them: ConvNeXt and FastViT. They have no attention: CLIP alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from clipsx.recipe import Recipe
+from clipsx.towers.interface import Plan
+from clipsx.towers.shared import Walk, pair, refuse_unknown
+
+TRUNK = ("stem", "stages", "norm_pre", "final_conv", "head")
+HEAD = ("drop", "proj", "mlp")
+
+
+class ConvNet:
+    """Adapter of a tower of stages of convolutions under open_clip's TimmModel.
+
+    Its head, made for the pooled map, is asked of every cell as a map of 1 × 1. Where it is linear (FastViT), the mean
+    over cells is the class feature. Errors: ValueError naming a part that is not understood.
+    """
+
+    blocks = 1
+    prefix = 0
+    transformer = False
+    positions = "none"
+
+    def __init__(self, visual: Any) -> None:
+        refuse_unknown("The image tower", visual, ("trunk", "head"))
+        refuse_unknown("The image tower's trunk", visual.trunk, TRUNK)
+        refuse_unknown("The image tower's projection", visual.head, HEAD)
+        self.visual, self.trunk = visual, visual.trunk
+        self.family = f"timm {type(visual.trunk).__name__}"
+        self.image_size = pair(visual.image_size)
+        self.patch_size = pair(int(visual.trunk.feature_info[-1]["reduction"]))
+
+    @staticmethod
+    def fits(visual: Any) -> bool:
+        """Whether this adapter is the one for the tower."""
+        return all(hasattr(getattr(visual, "trunk", None), part) for part in ("stem", "stages", "forward_head"))
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the last feature map for an image of H × W pixels."""
+        return height // self.patch_size[0], width // self.patch_size[1]
+
+    def refuses(self, recipe: Recipe) -> str:
+        """Why it cannot carry a row out: every row but CLIP's own path asks for attention."""
+        return "" if recipe.attend is None else "it has no attention, which the method replaces"
+
+    def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
+        """As the interface says; there are no blocks of tokens to keep."""
+        x = self.trunk.forward_features(images)  # (B, C, h, w)
+        cls = self.visual.head(self.trunk.forward_head(x))  # (B, D)
+        patches = self.project(x.flatten(2).transpose(1, 2))  # (B, h·w, D)
+        return Walk(((cls, patches),) * len(plans))
+
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
+        """Cells of the last map, each through the head; not normalised."""
+        cells = tokens.flatten(0, -2)[:, :, None, None]  # (n, C, 1, 1)
+        return self.visual.head(self.trunk.forward_head(cells)).unflatten(0, tokens.shape[:-1])

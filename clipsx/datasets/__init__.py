@@ -93,5 +93,6 @@ def tuning_and_test(
     if count < 2:
         raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
     if count < 2 * images:
-        print(f"{name!r} has {count} samples: thresholds are chosen on {(count + 1) // 2}, reported on {count // 2}.")
+        parts = f"{(count + 1) // 2} to tune or train on, {count // 2} to report on"
+        print(f"{name!r} has fewer samples than 2 × {images}: {parts}.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")

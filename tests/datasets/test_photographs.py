@@ -89,7 +89,7 @@ def test_by_name(samples):
 
 def test_few_pictures_are_said(capsys):
     tuning, test = datasets.tuning_and_test("photographs", images=150)
-    assert "chosen on 5, reported on 5" in capsys.readouterr().out
+    assert "5 to tune or train on, 5 to report on" in capsys.readouterr().out
     assert [len(tuning), len(test)] == [5, 5] and {s.name for s in test} | {s.name for s in tuning} == set(NAMES)
     datasets.tuning_and_test("photographs", images=5)
     assert not capsys.readouterr().out

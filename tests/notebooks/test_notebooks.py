@@ -70,3 +70,15 @@ def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
     left_out = {"01": "masks", "02": "masks", "04": "labels", "06": "labels"}.get(path.stem[:2])
     said = re.findall(r"Left out: it needs (\w+)", result.page.read_text(encoding="utf-8"))
     assert set(said) == ({left_out} if left_out else set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem[:2] not in ("05", "13")], ids=lambda p: p.stem
+)
+def test_photographs(path: Path, tmp_path: Path) -> None:
+    """Of few pictures a notebook says how many there are, and goes on; 05 and 13 read none."""
+    result = run(path, tmp_path, {"DATASET": "photographs", "IMAGES": 20, "TRAIN": 20}, timeout=300)
+    assert result.errors == []
+    halves = "tuning_and_test" in path.read_text(encoding="utf-8")
+    assert ("5 to tune or train on, 5 to report on" in result.page.read_text(encoding="utf-8")) == halves

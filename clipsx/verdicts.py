@@ -163,22 +163,26 @@ def repair(table: pd.DataFrame) -> str:
 
 def words(table: pd.DataFrame) -> str:
     """Whether a noun's word map prefers its own object, beside its label's map; from rows of `words.measure`."""
-    word, label, gap, end = (_mean(table, name) for name in ("msc", "msc_label", "difference", "msc_end"))
-    if pd.isna(word["msc"]):
-        return f"A noun's word map {UNDEFINED}."
-    side = _side(word, "msc", "prefers its own object", "prefers the background", "prefers neither side clearly")
-    order = _side(gap, "difference", "higher than", "lower than", "not clearly apart from")
-    top, chance = _mean(table, "top"), table["chance"].mean()
-    found = _side(top, "top", "more often than chance", "less often than chance", "no more often than chance",
-                  {"top_low": chance, "top_high": chance})  # fmt: skip
-    rest = _side(end, "msc_end", "prefers that object", "prefers what is around it", "prefers neither side clearly")
-    return (
-        f"By {Reading.parse(table['reading'].iloc[0]).title}, a noun's word map {side} (mSC {_span(word, 'msc')}, "
-        f"{len(table)} pairs); that is {order} its label's map ({_span(label, 'msc_label')}; difference "
-        f"{_span(gap, 'difference', '+.1f', '')}). The noun is among the three words that fire most on its object in "
-        f"{_span(top, 'top', '.0f')} of the pairs, {found} ({chance:.0f} %). The end token's map, the sentence's own, "
-        f"{rest} (mSC {_span(end, 'msc_end')})."
-    )
+    said = []
+    for reading, rows in table.groupby("reading", sort=False):
+        word, label, gap, end, top = (_mean(rows, v) for v in ("msc", "msc_label", "difference", "msc_end", "top"))
+        if pd.isna(word["msc"]):
+            said.append(f"{Reading.parse(str(reading)).title}: a noun's word map {UNDEFINED}.")
+            continue
+        side = _side(word, "msc", "prefers its own object", "prefers the background", "prefers neither side clearly")
+        order = _side(gap, "difference", "higher than", "lower than", "not clearly apart from")
+        chance = rows["chance"].mean()
+        found = _side(top, "top", "more often than", "less often than", "no more often than",
+                      {"top_low": chance, "top_high": chance})  # fmt: skip
+        rest = _side(end, "msc_end", "prefers it", "prefers what is around it", "prefers neither side clearly")
+        said.append(
+            f"{Reading.parse(str(reading)).title}: a noun's word map {side} (mSC {_span(word, 'msc')}, {len(rows)} "
+            f"pairs), {order} its label's map ({_span(label, 'msc_label')}; difference "
+            f"{_span(gap, 'difference', '+.1f', '')}). The noun is among the three words that fire most on its object "
+            f"in {_span(top, 'top', '.0f')}, {found} chance ({chance:.0f} %). The end token's map, the sentence's "
+            f"own, {rest} (mSC {_span(end, 'msc_end')})."
+        )
+    return "\n".join(said)
 
 
 def companions(table: pd.DataFrame) -> str:

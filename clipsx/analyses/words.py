@@ -16,22 +16,23 @@ from clipsx.evaluation.summary import constants
 from clipsx.features import DenseFeatures
 from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
-from clipsx.reading import Reading
+from clipsx.reading import Reading, readings
 from clipsx.sentence import Sentence
 from clipsx.statistics import bootstrap, interval
 
 STRONGEST = 3  # words that are marked, as in the paper's figure
 EXAMPLE = "a photo of a cat and a boat"
+MAPS = {"msc": "word", "msc_label": "label", "msc_end": "end token"}  # whose map a column of `measure` is of
 
 
 def sentence_of(sample: Sample, caption: int = 0) -> str:
-    """A sample's caption (the last, where it has fewer); of one without, "a photo of a cat and a boat" of its labels.
+    """A sample's caption (the last, where it has fewer); of one without, a sentence of its labels (`labelled`)."""
+    return sample.captions[min(caption, len(sample.captions) - 1)] if sample.captions else labelled(sample.labels)
 
-    Of a sample without labels, the example itself.
-    """
-    if sample.captions:
-        return sample.captions[min(caption, len(sample.captions) - 1)]
-    names = [name.replace("_", " ") for name in sample.labels if name]
+
+def labelled(labels: Sequence[str]) -> str:
+    """A sentence of labels: "a photo of a cat and a boat"; that very one where there is none."""
+    names = [name.replace("_", " ") for name in labels if name]
     things = [f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" for name in names]
     listed = ", ".join(things[:-1]) + " and " + things[-1] if len(things) > 1 else "".join(things)
     return f"a photo of {listed}" if listed else EXAMPLE
@@ -84,62 +85,89 @@ def firing(sentence: Sentence, sim: Float[Tensor, "h w W"], patch: tuple[int, in
 def measure(
     clip: Clip,
     labels: Sequence[str],
-    asked: str | Reading = "clip",
+    asked: str | Sequence[str | Reading] = "clip",
     caption: int = 0,
     templates: str | Sequence[str] = "clip-surgery",
 ) -> Measure:
-    """Whether a noun's word map prefers its own object: a row per image and label with a mask that its sentence names.
+    """Whether a noun's word map prefers its own object: a row per image, reading and label with a mask that is named.
 
-    The sentence is `sentence_of`; a label of several words is read as one word, with the unit mean of their features.
+    The sentence is the picture's caption, or one of its labels where it has none, or one that names none of its objects
+    (`sentence`, `source`). A label of several words is read as one word, with the unit mean of their features.
     Columns, in %: `msc` of the word's map, `msc_label` of the label's own map (its prompts, among all labels) and
     `msc_end` of the end token's, all on the label's object; `difference`, word less label; `constant`: the word's map
     says nothing. `rank`: the word's place among the sentence's `words` by the mean of their stretched maps on the
     object, 1 the highest; `top`, whether it is among the first three, and `chance`, how often it would be by chance,
     both in %. `cut`: how many words of the sentence the model does not read.
-    Errors: ValueError for fewer than two labels, and where no picture has a mask of a label that its sentence names.
+    Errors: ValueError for fewer than two labels, and where no picture has a mask of a label that is read.
     Source: CLIP Surgery, multimodal visualisation; the measure is ours, over exact masks.
     """
-    names, reading = queries(labels), Reading.parse(asked)
+    names, shown = queries(labels), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
+    columns = {reading: reading.columns(clip.tower) for reading in shown}
+
+    def named(sentence: str, here: Sequence[str]) -> tuple[Sentence, dict[str, int]]:
+        """A sentence in which labels of several words are one, and where the labels stand."""
+        whole = read(clip, sentence)
+        for label in sorted(here, key=len, reverse=True):  # "traffic light" before "light"
+            whole = whole.together(whole.find(label))
+        return whole, {label: places[0] for label in here if (places := whole.find(label))}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         sample, seen = look.sample, ~look.sample.ignore
         here = [a for a in sample.labels if a in names and a in sample.masks and (sample.masks[a] & seen).any()]
         if not here:
             return
-        sentence = read(clip, sentence_of(sample, caption))
-        for label in sorted(here, key=len, reverse=True):  # "traffic light" before "light"
-            sentence = sentence.together(sentence.find(label))
-        found = {label: places[0] for label in here if (places := sentence.find(label))}
+        source = "caption" if sample.captions else "labels"
+        sentence, found = named(sentence_of(sample, caption), here)
         if not found:
-            return
-        sim = look.similarities(reading, sentence.features)  # (1, h, w, W)
-        prompts = look.similarities(reading, text)[..., [names.index(label) for label in found]]  # (1, h, w, n)
-        words, asked_for, constant = look.at_pixels(sim), look.at_pixels(prompts), is_constant(sim)[0].tolist()
-        for n, (label, place) in enumerate(found.items()):
-            mask = sample.masks[label]
-            kinds = {"msc": words[..., place], "msc_label": asked_for[..., n], "msc_end": words[..., -1]}
-            scores = {name: msc(map, mask, sample.ignore) for name, map in kinds.items()}
-            row = {"image": look.name, "label": label, "sentence": sentence.text, "constant": constant[place]}
-            row |= scores | {"difference": scores["msc"] - scores["msc_label"]}
-            on = words[mask & seen].mean(axis=0, dtype=np.float64)[sentence.places()]  # (words,)
-            rank = 1 + int((on > on[sentence.places().index(place)]).sum())
-            row |= {"words": len(on), "rank": rank, "top": 100.0 * (rank <= STRONGEST)}
-            yield row | {"chance": 100 * min(1, STRONGEST / len(on)), "cut": len(sentence.cut)}
+            source, (sentence, found) = "labels", named(labelled(here), here)
+        about = {"image": look.name, "sentence": sentence.text, "source": source, "cut": len(sentence.cut)}
+        entries, own = sentence.places(), [names.index(label) for label in found]
+        for reading in shown:
+            sim = look.similarities(reading, sentence.features)  # (1, h, w, W)
+            words, constant = look.at_pixels(sim), is_constant(sim)[0].tolist()  # (H, W, W)
+            prompts = look.at_pixels(look.similarities(reading, text)[..., own])  # (H, W, n)
+            for n, (label, place) in enumerate(found.items()):
+                mask = sample.masks[label]
+                kinds = {"msc": words[..., place], "msc_label": prompts[..., n], "msc_end": words[..., -1]}
+                scores = {name: msc(map, mask, sample.ignore) for name, map in kinds.items()}
+                on = words[mask & seen].mean(axis=0, dtype=np.float64)[entries]  # (words,)
+                rank = 1 + int((on > on[entries.index(place)]).sum())
+                row = about | {"label": label} | scores | {"difference": scores["msc"] - scores["msc_label"]}
+                row |= {"constant": constant[place], "words": len(on), "rank": rank}
+                row |= {"top": 100.0 * (rank <= STRONGEST), "chance": 100 * min(1, STRONGEST / len(on))}
+                yield row | columns[reading]
 
     how = "words in their sentence" if clip.reads_words else "each word alone"
-    about = {"templates": str(templates), "labels": len(names), "caption": caption}
-    about |= reading.columns(clip.tower) | {"protocol": f"min-max per map; {how}"}
+    about = {"templates": str(templates), "labels": len(names), "protocol": f"min-max per map; {how}"}
     empty = "No picture has a mask of a label that its sentence names: there is nothing to measure."
-    return Measure("words", rows, (reading,), about=about, asks={"names": names}, empty=empty)
+    asks = {"names": names, "caption": caption}
+    return Measure("words", rows, shown, about=about, asks=asks, empty=empty)
+
+
+def _means(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
+    """Means with their 95 % image-bootstrap intervals."""
+    found = {}
+    for name in columns:
+        mean, drawn = bootstrap(rows[name].to_numpy(float), rows["image"].to_numpy())
+        found[name], (found[f"{name}_low"], found[f"{name}_high"]) = mean, interval(drawn)
+    return found
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per reading and kind of map of `measure`: mSC over pairs of the word's, the label's and the end token's."""
+    found = []
+    for reading, rows in table.groupby("reading", sort=False):
+        for column, kind in MAPS.items():
+            means = _means(rows.assign(msc=rows[column]), ["msc"])
+            found.append({"reading": reading, "map": kind, "n": len(rows)} | means)
+    return pd.DataFrame(found).assign(**constants(table, ["reading"]))
 
 
 def by_label(table: pd.DataFrame) -> pd.DataFrame:
-    """Means of `measure` by label, with the 95 % image-bootstrap interval of the difference; `n` pairs each."""
+    """Means of `measure` by reading and label, with the intervals of the difference; `n` pairs each."""
     keys, found = ["reading", "label"], []
-    for (reading, label), rows in table.groupby(keys, sort=True):
-        means = rows[["msc", "msc_label", "msc_end", "difference", "top", "chance"]].mean()
-        low, high = interval(bootstrap(rows["difference"].to_numpy(float), rows["image"].to_numpy())[1])
-        row = {"reading": reading, "label": label, **means, "difference_low": low, "difference_high": high}
-        found.append(row | {"n": len(rows)})
-    return pd.DataFrame(found).assign(**constants(table, keys))
+    for (reading, label), rows in table.groupby(keys, sort=False):
+        means = rows[[*MAPS, "top", "chance"]].mean()
+        found.append({"reading": reading, "label": label, **means, **_means(rows, ["difference"]), "n": len(rows)})
+    return pd.DataFrame(found).sort_values(keys, ignore_index=True).assign(**constants(table, keys))

@@ -30,15 +30,16 @@ def test_every_row_equals_the_loop(clip: clipsx.Clip, asked: str) -> None:
     samples = [
         masked(20, 28, ("cat", "traffic_light", "light"), 1).replace(captions=("a dog", CAPTION)),
         masked(17, 11, ("dog", "cat"), 2),  # no caption: "a photo of a dog and a cat"
-        masked(9, 9, ("cat",), 3).replace(captions=("nothing of the kind",)),
+        masked(9, 9, ("cat",), 3).replace(captions=("nothing of the kind",)),  # asked the sentence of its labels
     ]
     (table,) = stream(clip, samples, [words.measure(clip, LABELS, asked, caption=1, templates="photo")])
     assert list(zip(table["image"], table["label"], strict=True)) == [
         ("image 1", "cat"), ("image 1", "traffic_light"), ("image 1", "light"), ("image 2", "dog"), ("image 2", "cat"),
+        ("image 3", "cat"),
     ]  # fmt: skip
     reading, depth = clipsx.Reading.parse(asked), 1 if "@" in asked else None
-    for sample in samples[:2]:
-        text = CAPTION if sample.captions else "a photo of a dog and a cat"
+    assert table["source"].tolist() == ["caption"] * 3 + ["labels"] * 3
+    for sample, text in zip(samples, (CAPTION, "a photo of a dog and a cat", "a photo of a cat"), strict=True):
         pieces, tokens = clip.encode_tokens(text)
         entries, each = list(pieces), list(tokens.numpy())
         if "traffic" in entries:
@@ -82,9 +83,13 @@ def test_means_intervals_and_the_verdict(clip: clipsx.Clip) -> None:
     for shift, said in ((100, "prefers its own object"), (-100, "prefers the background")):
         moved = table.assign(msc=table["msc"] + shift, difference=table["difference"] + shift)
         assert said in verdicts.words(moved)
-        assert f"that is {'higher' if shift > 0 else 'lower'} than its label's map" in verdicts.words(moved)
+        assert f"{'higher' if shift > 0 else 'lower'} than its label's map" in verdicts.words(moved)
     assert f"{table['chance'].mean():.0f} %" in verdicts.words(table)
     assert "too few images" in verdicts.words(table.assign(msc=np.nan))
+    summary = words.summarise(table).set_index("map")
+    for column, kind in words.MAPS.items():
+        mean, drawn = bootstrap(table[column].to_numpy(), table["image"].to_numpy())
+        assert (summary.loc[kind, "msc"], summary.loc[kind, "msc_low"]) == (mean, interval(drawn)[0])
 
 
 def test_words_of_one_picture(clip: clipsx.Clip) -> None:
@@ -135,7 +140,6 @@ def test_a_tower_that_is_not_causal_is_asked_word_by_word() -> None:
 
 def test_what_cannot_be_measured_is_told(clip: clipsx.Clip) -> None:
     for sample in (
-        masked(9, 9, ("cat",), 1).replace(captions=("a dog",)),  # not named
         Sample(noise(9, 9), ("cat",), name="no mask"),
         masked(9, 9, ("boat",), 1),  # not asked for
     ):

@@ -16,6 +16,8 @@ from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
 from clipsx.messages import require
 from clipsx.preprocess import pixels, read
+from clipsx.prompts import Tower as TextTower
+from clipsx.prompts import encode_prompts, token_features
 from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
 from clipsx.sentence import Sentence
@@ -240,7 +242,7 @@ class Clip:
     def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "T D"]:
         """Features of prompts as they stand, float32, unit length. Errors: those of `text.check_labels`."""
         self._ready()
-        return self._text(text.encode_prompts(self.model, self.tokenizer, text.check_labels(prompts)))
+        return self._text(encode_prompts(self.model, self.tokenizer, text.check_labels(prompts)))
 
     @_plainly
     def encode_labels(
@@ -252,15 +254,15 @@ class Clip:
 
     @_plainly
     def encode_tokens(self, prompt: str) -> tuple[list[str], Float[Tensor, "T D"]]:
-        """Every token of a prompt with its own feature (`text.token_features`)."""
+        """Every token of a prompt with its own feature (`prompts.token_features`)."""
         self._ready()
-        words, features = text.token_features(self.model, self.tokenizer, prompt)
+        words, features = token_features(self.model, self.tokenizer, prompt)
         return words, self._text(features)
 
     @property
     def reads_words(self) -> bool:
         """Whether words have features in their sentence: a causal text tower, pooled at its end."""
-        return text.Tower(self.model).cuts
+        return TextTower(self.model).cuts
 
     @_plainly
     def encode_words(self, sentence: str, alone: bool = False) -> Sentence:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsx.text import Tower, encode_prompts, pieces_of, token_ids
+from clipsx.prompts import Tower, encode_prompts, pieces_of, token_ids
 
 KINDS = ("start", "word", "punctuation", "end")
 _WORD = re.compile(r"w[wm]*(?:'w[wm]*)*|[^ w][^ w]*")  # over the classes of `_classes`

@@ -21,7 +21,7 @@ import clipsx
 import clipsx.load
 from clipsx import config, hub, paths
 from clipsx.checkpoint import fill
-from clipsx.text import token_ids
+from clipsx.prompts import token_ids
 from helpers import random_images, tiny_clip, tiny_model
 
 LOAD = sys.modules["clipsx.load"]  # `clipsx.load` is the function

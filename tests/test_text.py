@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import paths, text
+from clipsx.prompts import Tower, encode_prompts
 from helpers import TEXT, VIT, full_disk, noise, tiny_clip, tiny_model, tokenizer, unchecked
 
 
@@ -62,18 +63,18 @@ def test_prompts_are_cut_only_where_nothing_changes(options: dict) -> None:
     torch.manual_seed(0)
     model = CustomTextCLIP(32, dict(VIT), {**TEXT, **options}).eval()
     prompts = ["a cat", "a photo of a very small dog on a beach", "b", "", "a cat"]
-    found = text.encode_prompts(model, tokenizer(), prompts)
+    found = encode_prompts(model, tokenizer(), prompts)
     with torch.no_grad():
         expected = model.encode_text(tokenizer()(prompts), normalize=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert text.Tower(model).cuts == (options in ({}, {"pool_type": "eos", "eos_id": 49407}, {"proj_bias": True}))
+    assert Tower(model).cuts == (options in ({}, {"pool_type": "eos", "eos_id": 49407}, {"proj_bias": True}))
 
 
 def test_many_prompts_make_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = tiny_clip()
     prompts = [("word " * (n % 7)).strip() + f" {n}" for n in range(23)]
     expected = clip.encode_text(prompts)
-    monkeypatch.setattr(text, "BATCH", 4)
+    monkeypatch.setattr("clipsx.prompts.BATCH", 4)
     torch.testing.assert_close(clip.encode_text(prompts), expected, atol=1e-5, rtol=0)
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import text
+from clipsx.prompts import Tower, token_ids
 from clipsx.quiet import quiet
 from helpers import VIT
 
@@ -81,13 +82,13 @@ def test_texts_are_fed_and_read_as_open_clip_does(kind: str, tmp_path: Path) -> 
     ensemble = [template.replace("{}", "Traffic light") for template in text.templates_of("clip-surgery")]
     for prompts in (PROMPTS, ensemble):
         ids = theirs(prompts)
-        assert torch.equal(text.token_ids(clip.tokenizer, prompts), ids)
+        assert torch.equal(token_ids(clip.tokenizer, prompts), ids)
         with torch.no_grad():
             expected = F.normalize(clip.model.encode_text(ids), dim=-1)
         torch.testing.assert_close(clip.encode_text(prompts), expected, atol=1e-5, rtol=0)
     label = F.normalize(expected.mean(0), dim=-1)
     torch.testing.assert_close(clip.encode_labels(["Traffic_light"])[0], label, atol=1e-5, rtol=0)
-    assert text.Tower(clip.model).cuts == (kind == "worldwide")  # the only one that is causal and pooled at its end
+    assert Tower(clip.model).cuts == (kind == "worldwide")  # the only one that is causal and pooled at its end
     assert text.convention(clip.model) == ("sigmoid" if "SigLIP" in kind else "softmax")
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import clipsx
 from clipsx import huggingface, text
+from clipsx.prompts import token_ids
 from clipsx.quiet import quiet
 from helpers import noise, random_images
 
@@ -267,7 +268,7 @@ def test_siglip_token_ids_are_open_clips(kind: str, request: pytest.FixtureReque
     theirs = open_clip.tokenizer.HFTokenizer(str(folder), context_length=64, clean="canonicalize")
     prompts = [*PROMPTS, *(template.replace("{}", "Cat") for template in text.templates_of("clip-surgery"))]
     for clip in (clipsx.load(folder, device="cpu"), clipsx.from_transformers(siglip_model(90), processor)):
-        ids = text.token_ids(clip.tokenizer, prompts)
+        ids = token_ids(clip.tokenizer, prompts)
         assert ids.shape == (len(prompts), 64) and torch.equal(ids, theirs(prompts))
         assert torch.equal(clip.tokenizer(["A CAT!"]), clip.tokenizer(["a cat"]))
     processor.tokenizer.padding_side = "left"  # as SigLIP 2's own class has it where no file says otherwise

@@ -2,6 +2,7 @@
 
 from clipsx.panels.companions import CompanionsPanel
 from clipsx.panels.matrices import MatrixPanel
+from clipsx.panels.points import PointsPanel
 from clipsx.panels.sentence import WordsPanel
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
@@ -11,6 +12,7 @@ from clipsx.panels.words import likeness, sentence
 __all__ = [
     "CompanionsPanel",
     "MatrixPanel",
+    "PointsPanel",
     "Session",
     "SurgeryPanel",
     "UnmixPanel",

@@ -91,6 +91,18 @@ class Cells(anywidget.AnyWidget):
     colours = t.Bytes().tag(sync=True)  # 256 × RGB
 
 
+class Points(anywidget.AnyWidget):
+    """A photo with points to set, move, turn and remove, and the mask that they yield.
+
+    Message from the browser: {"kind": "map"}, for the points that the map gives.
+    """
+
+    _esm, _css = _own("points.js"), _STYLE
+    picture = t.Dict().tag(sync=True)  # bytes, size (W, H), truth (SVG path)
+    mask = t.Unicode().tag(sync=True)  # SVG path
+    points = t.List(t.List(t.Int())).tag(sync=True)  # x, y, 1 (on the object) or 0
+
+
 class Code(anywidget.AnyWidget):
     """A button that shows `code` and copies it. Every panel has one, so it guards the keys of them all."""
 

@@ -1,5 +1,6 @@
 """What a panel shows, as a small dictionary that can be saved, restored and put in a call."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
@@ -79,20 +80,24 @@ def require(what: str, value: str, known: Iterable[str]) -> None:
 def updated(state: Held, changes: Mapping[str, Any]) -> Held:
     """A state, of any panel, with some of its entries changed. Raises ValueError for an entry it does not have.
 
-    Lists become tuples, and a reading its text.
+    Lists, also those in them, become tuples, and a reading its text.
     """
     names = [f.name for f in fields(state)]
     kept = {}
     for name, value in changes.items():
         if name not in names:
             raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
-        kept[name] = tuple(value) if isinstance(value, list) else str(value) if isinstance(value, Reading) else value
+        kept[name] = str(value) if isinstance(value, Reading) else _tupled(value)
     return replace(state, **kept)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list | tuple) else value
 
 
 def plain(state: Entries) -> dict[str, Any]:
     """A state as values that JSON would give back the same."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(state).items()}
+    return json.loads(json.dumps(asdict(state)))
 
 
 def accepted(labels: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:

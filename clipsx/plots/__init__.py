@@ -12,6 +12,7 @@ from clipsx.plots.axes import (
     lines,
     matrix,
     overlay,
+    points,
     ring,
     shade,
 )  # fmt: skip
@@ -22,6 +23,6 @@ from clipsx.plots.texts import plain, short
 
 __all__ = [
     "COLOURS", "PALETTE", "STYLE", "Cell", "ablation", "blocks", "distribution", "heatmap", "histogram", "intervals",
-    "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "reduced", "ring", "row", "shade", "sheet",
-    "short",
+    "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "points", "reduced", "ring", "row", "shade",
+    "sheet", "short",
 ]  # fmt: skip

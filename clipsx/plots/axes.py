@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num, Shaped
 from matplotlib.axes import Axes
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -69,6 +69,15 @@ def ring(patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int], a
     x, y = ((patch[i] + 0.5) * size[i] / grid[i] - 0.5 for i in (1, 0))
     for colour, width in (("black", 3.6), ("white", 2.0)):
         ax.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width)
+    return ax
+
+
+def points(xy: Num[np.ndarray, "P 2"], on: Shaped[np.ndarray, " P"], ax: Axes | None = None) -> Axes:
+    """Points (x, y) over a picture: a plus where `on` says that it lies on the object, a cross where beside it."""
+    ax = _axes(ax)
+    for sign, marker, colour in ((True, "P", "#029e73"), (False, "X", "#d55e00")):
+        chosen = xy[on.astype(bool) == sign]
+        ax.scatter(*chosen.T, marker=marker, s=46, c=colour, edgecolors="white", linewidths=0.8)
     return ax
 
 

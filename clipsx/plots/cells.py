@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clipsx.plots.axes import overlay, ring
+from clipsx.plots.axes import overlay, points, ring
 from clipsx.plots.texts import plain
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One picture of a sheet: a photo, a map (0…1, at its size) laid over it, the true region, a patch ringed."""
+    """One picture of a sheet: a photo, a map (0…1, at its size) over it, the true region, a patch ringed, points."""
 
     image: Image.Image
     map: Float[np.ndarray, "H W"] | None = None
@@ -23,6 +23,7 @@ class Cell:
     title: str = ""
     ring: tuple[tuple[int, int], tuple[int, int]] | None = None  # patch (row, column), grid (h, w)
     opacity: float = 0.65  # of the map
+    points: tuple[np.ndarray, np.ndarray] | None = None  # (P, 2) as (x, y) pixels, (P,) on the object or beside it
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
@@ -45,5 +46,7 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
             ax.set_title(cell.title, fontsize=4 * side)
             if cell.ring is not None:
                 ring(*cell.ring, pixels, ax)
+            if cell.points is not None:
+                points(*cell.points, ax)
     plain(figure)
     return figure

@@ -22,8 +22,8 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
     """A summary's measures side by side, a line per method; `floor`, one row, is drawn as the level of chance."""
     figure, axes = row(len(names), sharey=True)
     for ax, (value, name) in zip(axes, names.items(), strict=True):
-        intervals(summary, value, "method", ax, hue="surgery", zero=value == "msc").set_xlabel(name)
-        if floor is not None:
+        intervals(summary, value, "method", ax, hue="surgery", zero=value in ("msc", "gain")).set_xlabel(name)
+        if floor is not None and value in floor:
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
             ax.legend(title="feature surgery", title_fontsize=8, fontsize=8)
     plain(figure)

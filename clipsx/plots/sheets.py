@@ -19,9 +19,13 @@ from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
+from clipsx.metrics import iou
 from clipsx.plots.cells import Cell, sheet
 from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings
+from clipsx.segmenters.interface import Segmenter
+from clipsx.segmenters.named import WALKER, load
+from clipsx.segmenters.prompt import THRESHOLD, segmented
 
 CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
 WIDE = 5  # in `explained`: pictures side by side
@@ -62,6 +66,39 @@ def methods(
                 title = reading.title.replace(" +", "\n+")
                 row.append(Cell(sample.image, _pixels(minmax(sim), sample.image)[0], mask, title))
             rows.append(row)
+    return rows
+
+
+def prompted(
+    clip: Clip,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    asked: str | Sequence[str | Reading] = "clip, clip-surgery+code",
+    segmenter: str | Segmenter = WALKER,
+    threshold: float = THRESHOLD,
+) -> list[list[Cell]]:
+    """A row per sample: the photo with its first label's true region, then by each reading map and points, and mask.
+
+    Of a sample without masks the label is shown that the class feature finds most likely.
+    Source: CLIP Surgery, figure of points and the masks they yield.
+    """
+    names, maker, rows = queries(labels), load(segmenter), []
+    text, shown = clip.encode_labels(names), readings(asked)  # (N, D)
+    for sample in samples:
+        seen, sample = clip.encode_readings(clip.prepare(sample.image), shown), reduced(sample)
+        likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
+        label = next((label for label in sample.masks if label in names), likely)
+        mask, place = sample.masks.get(label), names.index(label)
+        row = [Cell(sample.image, None, mask, label)]
+        for reading in shown:
+            sim = reading.similarities(seen[str(reading)], text)[0, :, :, [place]]  # (h, w, 1)
+            found = segmented(sample.image, sim, maker, threshold)
+            title = "no point" if found.why else "its mask"
+            if mask is not None:
+                title += f", IoU {iou(found.mask.astype(float), mask, 0.5, sample.ignore):.0f} %"
+            row.append(Cell(sample.image, found.map, mask, reading.title, points=(found.points, found.labels)))
+            row.append(Cell(sample.image, found.mask.astype(float), mask, title, opacity=0.5))
+        rows.append(row)
     return rows
 
 

@@ -80,11 +80,13 @@ def segment(
     threshold: float = THRESHOLD,
     templates: str | Sequence[str] = "clip-surgery",
     size: int | None = None,
+    by_hand: tuple[Points, Signs] | None = None,
 ) -> Segmented:
     """What a text, or several joined by "+", name on a picture: map, points, mask.
 
     among: other labels that feature surgery compares the text with; without any, one text alone is compared with the
-    empty label. segmenter: as `segmenters.load` takes it. size: the side in pixels that the model reads.
+    empty label. segmenter: as `segmenters.load` takes it. size: the side in pixels that the model reads. by_hand:
+    points instead of the map's.
     Errors: those of `split`, `segmented`, `segmenters.load`, and whatever `Reading` and `Clip` refuse.
     """
     texts, photo, one = split(text), decode(image), Reading.parse(reading)
@@ -92,4 +94,4 @@ def segment(
     dense = clip.encode_readings(clip.prepare(photo, size=size), one)[str(one)]
     alone = clip.encode_labels([""], templates) if len(names) == 1 else None
     sim = one.similarities(dense, clip.encode_labels(names, templates), alone)  # (1, h, w, N)
-    return segmented(photo, sim[0, :, :, : len(texts)], load(segmenter), threshold)
+    return segmented(photo, sim[0, :, :, : len(texts)], load(segmenter), threshold, by_hand)

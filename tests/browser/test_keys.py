@@ -12,7 +12,7 @@ from clipsx import unmix
 from clipsx.analyses import coactivation
 from clipsx.datasets import Sketchbook
 from clipsx.evaluation.stream import stream
-from clipsx.panels import CompanionsPanel, MatrixPanel, SurgeryPanel, UnmixPanel, WordsPanel
+from clipsx.panels import CompanionsPanel, MatrixPanel, PointsPanel, SurgeryPanel, UnmixPanel, WordsPanel
 
 warnings.filterwarnings("ignore")
 clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=3, length=10, size=64, objects=(2, 3))
@@ -24,6 +24,7 @@ PANELS = {
     "surgery": "SurgeryPanel(clip, world)",
     "matrices": "MatrixPanel({'a': clip}, labels='cat, dog, fish')",
     "companions": "CompanionsPanel(clip, world, rows, {'map': np.eye(len(labels))}, labels)",
+    "points": "PointsPanel(clip, world)",
     "unmix": "UnmixPanel(clip, got, got, world, epochs=2)",
     "words": "WordsPanel(clip, world)",
     "laboratory": "from clipsx.sketchbook.laboratory.panel import LaboratoryPanel; LaboratoryPanel()",

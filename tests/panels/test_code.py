@@ -16,7 +16,7 @@ from clipsx import mfi, unmix
 from clipsx.analyses import coactivation
 from clipsx.datasets import Sketchbook, Subset
 from clipsx.evaluation.stream import stream
-from clipsx.panels import CompanionsPanel, MatrixPanel, SurgeryPanel, UnmixPanel
+from clipsx.panels import CompanionsPanel, MatrixPanel, PointsPanel, SurgeryPanel, UnmixPanel
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import png
 from helpers import noise, tiny_resnet
@@ -99,6 +99,19 @@ def test_companions(clip: clipsx.Clip, tmp_path: Path) -> None:
         clip, WORLD, rows, {"map": coactivation.as_matrix(rows, labels).to_numpy()}, labels, out=tmp_path
     )
     assert_runs_alone(panel, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"image": 2, "text": "cat+it's a dog", "reading": "clip-surgery@2+paper(tau=5)", "threshold": 0.7, "cut": 0.3},
+        {"image": 1, "points": [[10, 12, 1], [50, 40, 0]]},
+        {"image": 3, "points": []},
+    ],
+    ids=["of-the-map", "by-hand", "none"],
+)
+def test_points(clip: clipsx.Clip, state: dict[str, Any], tmp_path: Path) -> None:
+    assert_runs_alone(PointsPanel(clip, WORLD, out=tmp_path, **state), tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:No positive image")

@@ -1,13 +1,15 @@
 """The picture sheets: which cells they hold, and that the maps in them are those of the formulas."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 import clipsx
-from clipsx import feature_surgery, minmax, similarity, upsample
+from clipsx import feature_surgery, minmax, plots, similarity, upsample
 from clipsx.analyses import attention
 from clipsx.datasets import Sample
 from clipsx.plots import sheets
+from clipsx.segmenters import RandomWalker
 from helpers import noise, tiny_clip, tiny_resnet
 
 
@@ -78,3 +80,22 @@ def test_empty_label_comes_last_and_absent_ones_are_named(clip: clipsx.Clip, mon
     assert [cell.title for cell in row] == ["photo", "dog", "boat", "cat (absent)", "(empty label)"]
     for cell in row[1:]:
         assert cell.map is not None and cell.map.shape == (20, 28) and cell.map.min() >= 0 and cell.map.max() <= 1
+
+
+def test_prompted_shows_points_and_the_mask_they_yield() -> None:
+    clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=4)
+    rows = sheets.prompted(clip, [SAMPLES[1], SAMPLES[2]], LABELS, "clip, clip-surgery@1+code", threshold=0.6)
+    assert [len(row) for row in rows] == [5, 5] and rows[1][0].title == "cat" and rows[0][0].outline is None
+    dense, text = clip.encode_dense(clip.prepare(SAMPLES[2].image), "clip"), clip.encode_labels(LABELS)
+    sim = similarity(dense, text)[0, ..., 0]
+    xy, signs = clipsx.points_from_map(sim, (20, 28), 0.6)
+    mask = RandomWalker()(SAMPLES[2].image, xy, signs)
+    _, first, second, *_ = rows[1]
+    np.testing.assert_array_equal(first.points[0], xy)
+    np.testing.assert_array_equal(first.points[1], signs)
+    np.testing.assert_array_equal(second.map, mask)
+    truth = SAMPLES[2].masks["cat"]
+    assert second.title == f"its mask, IoU {100 * (mask & truth).sum() / (mask | truth).sum():.0f} %"
+    figure = plots.sheet(rows)
+    assert len(figure.axes[1].collections) >= 2  # points of both kinds
+    plt.close(figure)

@@ -1,0 +1,143 @@
+"""The panel of points: type a text, see its points and the mask they yield, set points by hand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as W
+import numpy as np
+
+from clipsx import datasets
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
+from clipsx.load import load
+from clipsx.messages import brief, require
+from clipsx.panels.base import FigurePanel, image, png_of
+from clipsx.panels.elements import Points, outline, png, spoken
+from clipsx.panels.points_view import Pointing, PointsView
+from clipsx.panels.session import Kept, Picture, Session
+from clipsx.panels.state import updated
+from clipsx.panels.worker import Step
+from clipsx.reading import Reading, crossed
+from clipsx.segmenters import NAMES, placed, split
+
+AGAIN = ("image", "text", "reading", "threshold")  # entries that choose the points anew
+
+
+class PointsPanel(FigurePanel):
+    """Points of a text's map on a picture, and the mask that a segmenter makes of them.
+
+    Args:
+        clip: the model; None for the built-in sketchbook CLIP.
+        samples: a sequence of `Sample`; None for scenes of the sketchbook.
+        out: where figures and tables are written.
+        state: entries of `Pointing`; `PointsPanel(clip, samples, **panel.state)` shows the same again.
+
+    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+    """
+
+    stem, doing = "points", "finding the mask"
+
+    def __init__(
+        self,
+        clip: Clip | None = None,
+        samples: Sequence[Sample] | None = None,
+        *,
+        out: str | Path = "out",
+        **state: Any,
+    ) -> None:
+        super().__init__(out)
+        self.session = Session(load("sketchbook") if clip is None else clip)
+        self.samples = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
+        self._known, self._segmenters, self._pictures = Kept(16), Kept(4), Kept(4)
+        self._sent: list[list[int]] = []
+        self._state = self._checked(updated(Pointing(), state))
+        wide = {"layout": W.Layout(width="100%"), "style": {"description_width": "84px"}}
+        late = {"continuous_update": False, **wide}
+        readings = [str(reading) for reading in crossed(self.session.clip.methods)]
+        self._controls = {
+            "image": W.BoundedIntText(description="picture", max=len(self.samples) - 1, **late),
+            "text": W.Text(description="text", placeholder="cat, or cat+dog", **late),
+            "reading": W.Combobox(description="reading", options=readings, **late),
+            "threshold": W.FloatSlider(description="points from", max=1, step=0.01, **late),
+            "segmenter": W.Combobox(description="segmenter", options=list(NAMES), **late),
+            "cut": W.FloatSlider(description="plain from", max=1, step=0.01, **late),
+        }
+        self._points = Points(layout=W.Layout(flex="0 0 400px"))
+        self._picture, self._words = image(), W.HTML()
+        side = W.VBox([*self._controls.values(), self._words], layout=W.Layout(flex="1 1 0", min_width="0"))
+        title = W.HTML("<b>Points to masks: type a text, move its points</b>")
+        self.children = [title, W.HBox([self._points, side]), self._picture, self._tools, self._line]
+        self._listen()
+        self._points.observe(lambda change: self._moved(change["new"]), "points")
+        self._points.on_msg(lambda _, content, __: content.get("kind") == "map" and self.restore({"points": None}))
+        self._adopt(self._state)
+
+    @property
+    def view(self) -> PointsView:
+        """The present picture under the present state."""
+        s = self._state
+        return PointsView(self.session, self.samples, self._open(s.image), s, self._segmenters, self._known)
+
+    def _open(self, place: int) -> Picture:
+        def opened() -> Picture:
+            sample = self.samples[place]
+            try:
+                _ = sample.image, sample.masks  # here, where what is wrong with them can still be told
+            except Exception as error:
+                raise ValueError(f"{sample.name or f'Sample {place}'} cannot be shown: {brief(error)}") from None
+            return Picture(sample)
+
+        return self._pictures.made(place, opened)
+
+    def _usual(self, place: int) -> str:
+        """The text that a picture starts with."""
+        return next(iter([*self._open(place).sample.labels, *datasets.labels_of(self.samples)]), "object")
+
+    def _checked(self, state: Pointing) -> Pointing:
+        require("image", state.image, 0, len(self.samples) - 1, whole=True)
+        for name in ("threshold", "cut"):
+            require(name, getattr(state, name), 0, 1)
+        reading = Reading.parse(state.reading)
+        reading.plan(self.session.clip.tower)
+        text = state.text.strip() or self._usual(state.image)
+        split(text)
+        points = None if state.points is None else tuple((int(x), int(y), int(on)) for x, y, on in state.points)
+        if points is not None:
+            placed(self._open(state.image).shown.image, [p[:2] for p in points], [p[2] for p in points])
+        return replace(state, text=text, reading=str(reading), points=points)
+
+    def _heard(self, **change: Any) -> None:
+        """What chooses points anew drops those set by hand; another picture brings its own text, if the last did."""
+        if not self._quiet:
+            new: dict[str, Any] = {"points": None} if change.keys() & set(AGAIN) else {}
+            if "image" in change and self._state.text == self._usual(self._state.image):
+                new["text"] = ""
+            super()._heard(**change, **new)
+
+    def _moved(self, points: list[list[int]]) -> None:
+        if points != self._sent:
+            self.restore({"points": points})
+
+    def _put(self) -> None:
+        super()._put()
+        by_hand = self._state.points
+        self._set_points(self._sent if by_hand is None else [list(point) for point in by_hand])
+
+    def _set_points(self, points: list[list[int]]) -> None:
+        self._sent = points
+        self._points.points = points
+
+    def _steps(self) -> list[Step]:
+        return [("loading the segmenter", lambda: self.view.segmenter), *super()._steps()]
+
+    def _draw(self) -> None:
+        view = self.view
+        shown, found, truth = view.picture.shown, view.found, view.truth
+        sent = {"bytes": png(shown.image), "size": list(shown.size), "truth": "" if truth is None else outline(truth)}
+        if self._points.picture != sent:
+            self._points.picture = sent
+        self._points.mask = outline(found.mask)
+        self._set_points(np.column_stack([found.points, found.labels]).tolist())
+        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())

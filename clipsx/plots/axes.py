@@ -109,13 +109,17 @@ def intervals(
 def lines(
     table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, style: str | None = None, band: bool = True
 ) -> Axes:
-    """Lines of a table's means, told apart by colour and dash, with 95 % intervals of the mean over rows as bands."""
+    """Lines of a table's means, told apart by colour and dash, with 95 % intervals of the mean over rows as bands.
+
+    An empty table leaves the axes empty.
+    """
     ax = _axes(ax)
-    sns.lineplot(
-        table, x=x, y=y, hue=hue, style=style or hue, palette=PALETTE if table[hue].nunique() <= 10 else None,
-        errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
-    )  # fmt: skip
-    ax.legend(fontsize=8)
+    if len(table):
+        sns.lineplot(
+            table, x=x, y=y, hue=hue, style=style or hue, palette=PALETTE if table[hue].nunique() <= 10 else None,
+            errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
+        )  # fmt: skip
+        ax.legend(fontsize=8)
     plain(ax)
     return ax
 

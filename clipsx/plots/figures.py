@@ -49,7 +49,10 @@ def ablation(table: pd.DataFrame) -> Figure:
 
 
 def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
-    """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block."""
+    """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block.
+
+    Where no anchor lies on its object, the first axes hold no line.
+    """
     figure, axes = row(3)
     on = shares[shares["on_object"]]
     lines(on, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")

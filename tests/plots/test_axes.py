@@ -119,6 +119,8 @@ def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:
     assert "chance" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     for ax in figure.axes:
         assert all(tick == round(tick) for tick in ax.get_xticks())
+    figure = plots.blocks(shares.assign(on_object=False, chance=20.0), cosines)  # no anchor lies on its object
+    assert not any(np.isfinite(line.get_ydata()).any() for line in figure.axes[0].lines)
 
 
 def test_a_sheet_has_a_place_for_every_cell() -> None:

@@ -1,11 +1,14 @@
 """What came out, in words: sentences computed from tables, true whichever way a result falls."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from clipsx.reading import Reading
 from clipsx.statistics import bootstrap, interval
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 FEW = "was asked of too few images to say what it prefers"
 UNDEFINED = f"{FEW}: no pair has both an object and a background"
@@ -59,6 +62,18 @@ def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
         best = summary.iloc[int(summary["miou"].argmax())]
         said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
     return " ".join(said)
+
+
+def differences(table: pd.DataFrame) -> "Markdown":
+    """Paired differences as a table for a notebook, the verdict first; from `summary.against`."""
+    from IPython.display import Markdown
+
+    lines = ["| verdict | reading | measure | difference | 95 % interval | pairs |", "|---|---|---|---|---|---|"]
+    for _, row in table.iterrows():
+        title = Reading.parse(row["reading"]).title.replace("|", "\\|")
+        span = f"{row['difference']:+.1f} | {row['low']:+.1f} … {row['high']:+.1f}"
+        lines.append(f"| **{row['verdict']}** | {title} | {row['measure']} | {span} | {row['pairs']} |")
+    return Markdown("\n".join(lines))
 
 
 def _mean(table: pd.DataFrame, value: str) -> dict[str, float]:

@@ -79,6 +79,37 @@ def summarise(
     return pd.DataFrame(found)
 
 
+def against(
+    table: pd.DataFrame, tuning: pd.DataFrame | None = None, base: str = "clip", resamples: int = 1000
+) -> pd.DataFrame:
+    """How every reading's maps differ from those of `base` on the same objects: a row per reading and measure.
+
+    mSC and IoU of each (image, label) pair, the reading's minus the base's, in points of %: `difference`, its 95 %
+    image-bootstrap interval `low`, `high`, `pairs`, and the `verdict`: "higher" or "lower" where the interval leaves 0
+    out, else "not apart". Thresholds as in `summarise`. Errors: ValueError for a base that was not measured.
+    """
+    if base not in set(table["reading"]):
+        raise ValueError(f"{base!r} was not measured: there is nothing to compare with.")
+    tuned = {} if tuning is None else best(tuning, ROW)
+    place = {r: int(np.argmin(abs(THRESHOLDS - tuned.get((r,), FIXED)))) for r in table["reading"].unique()}
+    iou = iou_at(table)[np.arange(len(table)), table["reading"].map(place)]
+    wide = table.assign(miou=iou).set_index(["image", "label", "reading"])[["msc", "miou"]].unstack("reading")  # noqa: PD010 (no aggregation)
+    images, labels = (wide.index.get_level_values(name).to_numpy() for name in ("image", "label"))
+    found = []
+    for reading in (r for r in place if r != base):
+        for value in ("msc", "miou"):
+            gap = (wide[value, reading] - wide[value, base]).to_numpy(float)
+            mean, draws = bootstrap(gap, images, labels, resamples)
+            low, high = interval(draws)
+            verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
+            about = constants(table[table["reading"] == reading], ROW)
+            found.append(
+                {"verdict": verdict, "reading": reading, "against": base, "measure": value, "difference": mean,
+                 "low": low, "high": high, "pairs": int(np.isfinite(gap).sum()), **about}
+            )  # fmt: skip
+    return pd.DataFrame(found)
+
+
 def best(tuning: pd.DataFrame, by: Sequence[str]) -> dict[tuple[str, ...], float]:
     """The threshold of the best mIoU for every group, by its key in words (NaN is not equal to itself)."""
     curves = curve(tuning, by)

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
-from clipsx.plots.texts import plain
+from clipsx.plots.texts import plain, short
+from clipsx.reading import Reading
 
 
 def row(columns: int, rows: int = 1, height: float = 3.2, width: float = 13, **options: Any) -> tuple[Figure, Any]:
@@ -26,6 +27,22 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
         if floor is not None and value in floor:
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
             ax.legend(title="feature surgery", title_fontsize=8, fontsize=8)
+    plain(figure)
+    return figure
+
+
+def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", name: str = "mSC (%)") -> Figure:
+    """A measure of every reading, with its interval, against what it costs beside `encode_image`; readings by name."""
+    both = summary.assign(plain=[str(Reading.parse(text).features) for text in summary["reading"]]).merge(
+        costs[["reading", "ratio"]].rename(columns={"reading": "plain"}), on="plain"
+    )
+    figure, ax = row(1, height=4.6, width=9)
+    low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
+    ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
+    for x, y, text in both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False):
+        ax.annotate(short(text), (x, y), xytext=(6, 3), textcoords="offset points", fontsize=7)
+    ax.axhline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
+    ax.set(xlabel="time beside encode_image", ylabel=name)
     plain(figure)
     return figure
 

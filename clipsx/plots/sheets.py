@@ -4,6 +4,7 @@ Cells are computed here and drawn by `plots.sheet`.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +20,7 @@ from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
-from clipsx.metrics import iou
+from clipsx.metrics import iou, msc
 from clipsx.plots.cells import Cell, sheet
 from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings
@@ -44,12 +45,17 @@ def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np
 
 
 def methods(
-    clip: Clip, samples: Sequence[Sample], labels: Sequence[str], asked: str | Sequence[str | Reading] = CHOICES
+    clip: Clip,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    asked: str | Sequence[str | Reading] = CHOICES,
+    each: int = 2,
 ) -> list[list[Cell]]:
-    """A row per sample and present label: the photo with the true region, then the map of each reading.
+    """A row per sample and present label: the photo with the true region, then each reading's map and its mSC.
 
     Of a sample without masks the label is shown that the class feature finds most likely.
-    labels: what every image is asked for; readings of methods that the tower cannot serve are left out.
+    labels: what every image is asked for; each: labels of a sample at most; readings of methods that the tower cannot
+    serve are left out.
     Source: CLIP Surgery, raw and repaired maps side by side.
     """
     names = queries(labels)
@@ -58,13 +64,14 @@ def methods(
     for sample in samples:
         seen, sample = clip.encode_readings(clip.prepare(sample.image), shown), reduced(sample)
         likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
-        for label in [label for label in sample.masks if label in names][:2] or [likely]:
+        for label in [label for label in sample.masks if label in names][:each] or [likely]:
             mask = sample.masks.get(label)
             row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
                 sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
-                title = reading.title.replace(" +", "\n+")
-                row.append(Cell(sample.image, _pixels(minmax(sim), sample.image)[0], mask, title))
+                title, map = reading.title.replace(" +", "\n+"), _pixels(minmax(sim), sample.image)[0]
+                score = float("nan") if mask is None else msc(map, mask, sample.ignore)
+                row.append(Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {score:.0f} %"))
             rows.append(row)
     return rows
 

@@ -124,3 +124,19 @@ def test_constants_are_what_one_table_shares() -> None:
     assert summary.constants(table, by=["method"]) == {"model": "a"}
     assert summary.constants(table.assign(depth=np.nan)) == {"model": "a", "method": "clip"}
     assert len(summary.joined(table, table)) == 4
+
+
+def test_differences_are_of_the_same_objects(table: pd.DataFrame) -> None:
+    found = summary.against(table, resamples=50)
+    assert found["reading"].tolist() == [r for r in ASKED[1:] for _ in range(2)] and set(found["against"]) == {"clip"}
+    means = summary.summarise(table, resamples=20).set_index("reading")
+    for _, row in found.iterrows():
+        expected = means.loc[row["reading"], row["measure"]] - means.loc["clip", row["measure"]]
+        assert row["difference"] == pytest.approx(expected) and row["pairs"] == 3
+        apart = "higher" if row["low"] > 0 else "lower" if row["high"] < 0 else "not apart"
+        assert row["verdict"] == apart
+
+
+def test_a_base_that_was_not_measured_is_refused(table: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="'naclip' was not measured"):
+        summary.against(table, base="naclip")

@@ -1,0 +1,48 @@
+"""What a reading costs: time beside the model's own image encoding, alternating with it on the same images."""
+
+import time
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+
+from clipsx.clip import Clip
+from clipsx.reading import Reading, readings
+
+TOGETHER = "all in one pass"
+
+
+def cost(
+    clip: Clip, asked: str | Reading | Iterable[str | Reading], size: int | None = None, batch: int = 1, pairs: int = 5
+) -> pd.DataFrame:
+    """A row per reading, and one for all of them in one walk: `ratio` to `encode_image`, the median of `pairs`.
+
+    The two alternate, so that a busy machine slows both. Feature surgery is not in it: it costs next to nothing beside
+    a walk. size: what the model reads (its own by default); batch: images at a time, of noise: what they show costs
+    nothing. Errors: those of `Clip.encode_readings`.
+    """
+    once = clip.prepare(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), size=size)  # (1, 3, H, W)
+    images = torch.randn(batch, *once.shape[1:], generator=torch.Generator().manual_seed(0)).to(once)
+    shown = list(dict.fromkeys(reading.features for reading in readings(asked)))
+    rows = []
+    for name, some in {**{str(reading): [reading] for reading in shown}, TOGETHER: shown}.items():
+        times = [
+            (_seconds(lambda some=some: clip.encode_readings(images, some), images),
+             _seconds(lambda: clip.encode_image(images), images))
+            for _ in range(pairs + 1)
+        ][1:]  # fmt: skip  # the first warms up
+        ratio = median(own / plain for own, plain in times)
+        rows.append({"reading": name, "ratio": ratio, "milliseconds": 1000 * median(own for own, _ in times) / batch})
+    height, width = images.shape[2:]
+    about = {"image_size": f"{height}×{width}", "batch": batch, "device": str(images.device), "dtype": str(clip.dtype)}
+    return pd.DataFrame(rows).assign(**clip.describe(), **about, threads=torch.get_num_threads())
+
+
+def _seconds(call: Callable[[], Any], images: torch.Tensor) -> float:
+    start = time.perf_counter()
+    call()
+    if images.is_cuda:
+        torch.cuda.synchronize(images.device)
+    return time.perf_counter() - start

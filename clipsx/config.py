@@ -1,9 +1,11 @@
-"""A model folder's open_clip_config.json, read and held against what its entries can be."""
+"""A model folder's open_clip_config.json, read and held against what its entries can be; other JSON files, read."""
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from clipsx.messages import brief
 
 NAME = "open_clip_config.json"
 
@@ -75,3 +77,14 @@ def read(folder: Path) -> dict[str, Any]:
     if text.get("width", 512) % text.get("heads", 8):
         raise ValueError(f"{file}: 'model_cfg.text_cfg.width' ({text.get('width', 512)}) must divide into its heads.")
     return config
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The section {…} that a JSON file holds. Errors: ValueError, naming the file, for anything else."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {brief(error)}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is not a configuration: it holds no {{…}}.")
+    return found

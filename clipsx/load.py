@@ -68,8 +68,9 @@ def _loaded(
         return _directory(place.parent, place, *given)
     if (place / config.NAME).is_file():
         return _directory(place, _weights_in(place), *given)
-    if huggingface.fits(place):
-        return huggingface.folder(place, *given)
+    folder = place.parent if place.name in huggingface.WEIGHTS else place
+    if huggingface.fits(folder):
+        return huggingface.folder(folder, *given)
     if place.is_dir():
         raise FileNotFoundError(
             f"{place} holds neither {config.NAME} (of open_clip) nor {huggingface.CONFIG} (of transformers): "

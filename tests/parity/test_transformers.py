@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import clipsx
-from clipsx import huggingface, text
+from clipsx import huggingface, text, tokenizer
 from clipsx.prompts import token_ids
 from clipsx.quiet import quiet
 from helpers import noise, random_images
@@ -60,9 +60,9 @@ def siglip_model(count: int, **sight: Any) -> Any:
 def clips() -> Any:
     """CLIP's processor, as transformers makes it of CLIP's own vocabulary."""
     simple = open_clip.SimpleTokenizer()
-    vocabulary = {huggingface.SPECIALS.get(token, token): number for token, number in simple.encoder.items()}
-    tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=77)
-    return transformers.CLIPProcessor(pixels("CLIP"), tokenizer)
+    vocabulary = {tokenizer.SPECIALS.get(token, token): number for token, number in simple.encoder.items()}
+    words = transformers.CLIPTokenizer(vocab=vocabulary, merges=list(simple.bpe_ranks), model_max_length=77)
+    return transformers.CLIPProcessor(pixels("CLIP"), words)
 
 
 def pixels(family: str, backend: str = "Pil", **options: Any) -> Any:
@@ -76,15 +76,15 @@ def pixels(family: str, backend: str = "Pil", **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def siglips(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """SigLIP's processor with a small sentencepiece vocabulary."""
-    tokenizer = small_tokenizers.siglip(tmp_path_factory.mktemp("spm"))
-    return transformers.SiglipProcessor(pixels("Siglip"), tokenizer)
+    words = small_tokenizers.siglip(tmp_path_factory.mktemp("spm"))
+    return transformers.SiglipProcessor(pixels("Siglip"), words)
 
 
 @pytest.fixture(scope="module")
 def gemmas(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """SigLIP 2's processor with a small vocabulary of Gemma's kind."""
-    tokenizer = small_tokenizers.gemma(tmp_path_factory.mktemp("gemma"))
-    return transformers.SiglipProcessor(pixels("Siglip", resample=2), tokenizer)
+    words = small_tokenizers.gemma(tmp_path_factory.mktemp("gemma"))
+    return transformers.SiglipProcessor(pixels("Siglip", resample=2), words)
 
 
 def saved(model: Any, processor: Any, folder: Path, **options: Any) -> Path:
@@ -131,9 +131,9 @@ class Bomb:
 
 def _old(folder: Path) -> None:
     """As versions 4 and before wrote it: a vocabulary in two files, sizes as numbers, entries twice."""
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
-    (folder / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
-    merges = "\n".join(" ".join(pair) for pair in tokenizer["merges"])
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(words["vocab"]))
+    merges = "\n".join(" ".join(pair) for pair in words["merges"])
     (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n", encoding="utf-8")
     own = json.loads((folder / "processor_config.json").read_text())["image_processor"]
     (folder / "preprocessor_config.json").write_text(json.dumps({**own, "size": 64, "crop_size": 64}))
@@ -196,6 +196,8 @@ def test_folders_as_people_have_them(layout: str, clips: Any, tmp_path: Path, mo
     assert clip.name == "run/checkpoint-500" and clip.weights.startswith("run/checkpoint-500 sha256:")
     assert not (tmp_path / "exploded").exists()
     assert clipsx.load(**clip.recipe).describe() == clip.describe()
+    file = next(folder / name for name in huggingface.WEIGHTS if (folder / name).is_file())
+    assert clipsx.load(file, device="cpu").describe() == clip.describe()
 
 
 def test_weights_in_parts(clips: Any, tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_texts_are_pooled_where_transformers_pools_them(eos: int, clips: Any, tm
     with torch.no_grad():
         told = feature(model.get_text_features(**words))
     for clip in (clipsx.from_transformers(model, processor), clipsx.load(folder, device="cpu")):
-        assert isinstance(clip.tokenizer, huggingface.Tokenizer)
+        assert isinstance(clip.tokenizer, tokenizer.Tokenizer)
         torch.testing.assert_close(clip.encode_text(prompts), told, atol=1e-5, rtol=0)
         torch.testing.assert_close(clip.encode_labels(prompts, templates="plain"), told, atol=1e-5, rtol=0)
 
@@ -248,10 +250,11 @@ def test_a_siglip_says_what_it_needs(siglips: Any, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("act", ["gelu_pytorch_tanh", "gelu"])
 def test_siglip_features(kind: str, act: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     processor = request.getfixturevalue(kind)
-    model = siglip_model(len(processor.tokenizer), hidden_act=act, layer_norm_eps=1e-4)
+    # As SigLIP's own at 384 pixels with patches of 14, the size is no whole number of patches.
+    model = siglip_model(len(processor.tokenizer), hidden_act=act, layer_norm_eps=1e-4, image_size=70)
     folder = saved(model, processor, tmp_path / "model")
     for clip in (clipsx.from_transformers(model, processor), clipsx.load(folder, device="cpu")):
-        images = random_images(3, 64, 64)
+        images = random_images(3, 70, 70)
         with torch.no_grad():
             seen = feature(model.get_image_features(pixel_values=images))
             told = feature(model.get_text_features(input_ids=clip.tokenizer(PROMPTS)))
@@ -363,6 +366,13 @@ def test_adapters_are_merged_in_a_copy(merged: bool, clips: Any, siglips: Any, t
         assert float((clip.encode_image(images) - alone.encode_image(images)).abs().max()) > 1e-3
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
         assert model.active_adapters == ["default"] and any(".lora_" in name for name in before)
+        assert clip.name == f"{type(base).__name__} + default"
+        if not merged:
+            with model.disable_adapter(), torch.no_grad():
+                off = clipsx.from_transformers(model, processor)
+                seen = feature(model.get_image_features(pixel_values=images))
+            torch.testing.assert_close(off.encode_image(images), seen, atol=1e-5, rtol=0)
+            assert off.name == type(base).__name__
     model.save_pretrained(tmp_path / "adapter")
     with pytest.raises(ValueError, match=r"adapter of PEFT, not a whole model.*from_transformers"):
         clipsx.load(tmp_path / "adapter")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsx import datasets, paths
+from clipsx import Reading, datasets, metrics, minmax, paths, upsample
 from clipsx.datasets import VOCABULARIES, photographs
 from clipsx.datasets.photographs import Photographs, outlined, picture
+from helpers import tiny_clip
 
 NAMES = tuple(file.stem for file in sorted((paths.data() / "photographs").glob("*.toml")))
 
@@ -93,3 +94,20 @@ def test_few_pictures_are_said(capsys):
     assert [len(tuning), len(test)] == [5, 5] and {s.name for s in test} | {s.name for s in tuning} == set(NAMES)
     datasets.tuning_and_test("photographs", images=5)
     assert not capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", ["clip", "clip-surgery", "clip-surgery+code"])
+def test_random_weights_show_nothing(samples, reading):
+    """The map of a label prefers its object no more than on average over models: no order or name leaks into it."""
+    means, asked = [], Reading.parse(reading)
+    for clip in map(tiny_clip, range(12)):
+        text, found = clip.encode_labels(samples.labels), []  # (N, D)
+        for sample in samples:
+            sim = asked.similarities(clip.encode_dense(clip.prepare(sample.image), asked.method), text)  # (1, h, w, N)
+            maps = upsample(minmax(sim), sample.size[::-1])[0]  # (H, W, N)
+            for label, mask in sample.masks.items():
+                found.append(metrics.msc(maps[..., samples.labels.index(label)], mask, sample.ignore))
+        means.append(np.mean(found))
+    assert abs(np.mean(means)) < 3 * np.std(means, ddof=1) / len(means) ** 0.5
+    assert np.std(means) > 0.5, "maps are not all alike"

@@ -128,12 +128,10 @@ class PointsView:
         if found.why:
             return f"{s.text}: {found.why} The mask is empty."
         whose = "set by hand" if s.points is not None else f"of {self.reading.title}'s map"
-        words = f"{s.text}: {rows[0]['positives']} points on, {rows[0]['negatives']} beside, {whose}"
+        words = f"{s.text}: points on the object: {rows[0]['positives']}, beside it: {rows[0]['negatives']}, {whose}"
         if "iou" not in rows[0]:
             return f"{words}; its true region is not known here, so nothing is measured."
-        words += (
-            f"; {rows[0]['accuracy']:.0f} % of those on it lie on the object (its area: {rows[0]['chance']:.1f} %). "
-        )
+        words += f"; {rows[0]['accuracy']:.0f} % of the former are right (its area: {rows[0]['chance']:.1f} %). "
         return words + f"IoU {rows[0]['iou']:.1f} % from points, {rows[1]['iou']:.1f} % by the threshold {s.cut:g}."
 
 
@@ -150,7 +148,7 @@ def draw_points(sample: Sample, found: Segmented, text: str, title: str, segment
     """
     truth, plain = truth_of(sample, text), found.map >= cut
     layers = [np.zeros_like(found.map), found.map, found.mask.astype(float), plain.astype(float)]
-    titles = [text, title, segmenter, f"the map, from {cut:g} on"]
+    titles = [text, title, segmenter.partition(" (")[0], f"the map, from {cut:g} on"]
     width, height = sample.size
     figure = Figure(figsize=(11, 0.7 + 2.6 * min(height / width, 3)), layout="constrained")
     for n, (ax, layer, words) in enumerate(zip(figure.subplots(1, 4), layers, titles, strict=True)):

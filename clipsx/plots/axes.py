@@ -77,7 +77,7 @@ def points(xy: Num[np.ndarray, "P 2"], on: Shaped[np.ndarray, " P"], ax: Axes | 
     ax = _axes(ax)
     for sign, marker, colour in ((True, "P", "#029e73"), (False, "X", "#d55e00")):
         chosen = xy[on.astype(bool) == sign]
-        ax.scatter(*chosen.T, marker=marker, s=46, c=colour, edgecolors="white", linewidths=0.8)
+        ax.scatter(*chosen.T, marker=marker, s=46, c=colour, edgecolors="white", linewidths=0.8, zorder=3)
     return ax
 
 

@@ -179,10 +179,11 @@ def repair(table: pd.DataFrame) -> str:
 def words(table: pd.DataFrame) -> str:
     """Whether a noun's word map prefers its own object, beside its label's map; from rows of `words.measure`."""
     said = []
-    for reading, rows in table.groupby("reading", sort=False):
+    for (reading, how), rows in table.groupby(["reading", "how"], sort=False):
+        title = f"{Reading.parse(str(reading)).title}, {how}"
         word, label, gap, end, top = (_mean(rows, v) for v in ("msc", "msc_label", "difference", "msc_end", "top"))
         if pd.isna(word["msc"]):
-            said.append(f"{Reading.parse(str(reading)).title}: a noun's word map {UNDEFINED}.")
+            said.append(f"{title}: a noun's word map {UNDEFINED}.")
             continue
         side = _side(word, "msc", "prefers its own object", "prefers the background", "prefers neither side clearly")
         order = _side(gap, "difference", "higher than", "lower than", "not clearly apart from")
@@ -191,7 +192,7 @@ def words(table: pd.DataFrame) -> str:
                       {"top_low": chance, "top_high": chance})  # fmt: skip
         rest = _side(end, "msc_end", "prefers it", "prefers what is around it", "prefers neither side clearly")
         said.append(
-            f"{Reading.parse(str(reading)).title}: a noun's word map {side} (mSC {_span(word, 'msc')}, {len(rows)} "
+            f"{title}: a noun's word map {side} (mSC {_span(word, 'msc')}, {len(rows)} "
             f"pairs), {order} its label's map ({_span(label, 'msc_label')}; difference "
             f"{_span(gap, 'difference', '+.1f', '')}). The noun is among the three words that fire most on its object "
             f"in {_span(top, 'top', '.0f')}, {found} chance ({chance:.0f} %). The end token's map, the sentence's "

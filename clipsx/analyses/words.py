@@ -38,9 +38,9 @@ def labelled(labels: Sequence[str]) -> str:
     return f"a photo of {listed}" if listed else EXAMPLE
 
 
-def read(clip: Clip, text: str) -> Sentence:
-    """A sentence's words as the model allows: in their sentence, or each alone (`Sentence.how`)."""
-    return clip.encode_words(text, alone=not clip.reads_words)
+def read(clip: Clip, text: str, alone: bool | None = None) -> Sentence:
+    """A sentence's words, in their sentence or each alone (`Sentence.how`); alone None: as the model allows."""
+    return clip.encode_words(text, alone=not clip.reads_words if alone is None else alone)
 
 
 def maps(sentence: Sentence, dense: DenseFeatures, asked: str | Reading = "clip") -> Float[Tensor, "B h w W"]:
@@ -88,6 +88,7 @@ def measure(
     asked: str | Sequence[str | Reading] = "clip",
     caption: int = 0,
     templates: str | Sequence[str] = "clip-surgery",
+    alone: bool | None = None,
 ) -> Measure:
     """Whether a noun's word map prefers its own object: a row per image, reading and label with a mask that is named.
 
@@ -97,7 +98,7 @@ def measure(
     `msc_end` of the end token's, all on the label's object; `difference`, word less label; `constant`: the word's map
     says nothing. `rank`: the word's place among the sentence's `words` by the mean of their stretched maps on the
     object, 1 the highest; `top`, whether it is among the first three, and `chance`, how often it would be by chance,
-    both in %. `cut`: how many words of the sentence the model does not read.
+    both in %. `cut`: how many words of the sentence the model does not read; `how` it reads the others (`read`).
     Errors: ValueError for fewer than two labels, and where no picture has a mask of a label that is read.
     Source: CLIP Surgery, multimodal visualisation; the measure is ours, over exact masks.
     """
@@ -107,7 +108,7 @@ def measure(
 
     def named(sentence: str, here: Sequence[str]) -> tuple[Sentence, dict[str, int]]:
         """A sentence in which labels of several words are one, and where the labels stand."""
-        whole = read(clip, sentence)
+        whole = read(clip, sentence, alone)
         for label in sorted(here, key=len, reverse=True):  # "traffic light" before "light"
             whole = whole.together(whole.find(label))
         return whole, {label: places[0] for label in here if (places := whole.find(label))}
@@ -121,7 +122,8 @@ def measure(
         sentence, found = named(sentence_of(sample, caption), here)
         if not found:
             source, (sentence, found) = "labels", named(labelled(here), here)
-        about = {"image": look.name, "sentence": sentence.text, "source": source, "cut": len(sentence.cut)}
+        about = {"image": look.name, "sentence": sentence.text, "source": source, "how": sentence.how}
+        about |= {"cut": len(sentence.cut)}
         entries, own = sentence.places(), [names.index(label) for label in found]
         for reading in shown:
             sim = look.similarities(reading, sentence.features)  # (1, h, w, W)
@@ -138,11 +140,10 @@ def measure(
                 row |= {"top": 100.0 * (rank <= STRONGEST), "chance": 100 * min(1, STRONGEST / len(on))}
                 yield row | columns[reading]
 
-    how = "words in their sentence" if clip.reads_words else "each word alone"
-    about = {"templates": str(templates), "labels": len(names), "protocol": f"min-max per map; {how}"}
+    about = {"templates": str(templates), "labels": len(names), "protocol": "min-max per map"}
     empty = "No picture has a mask of a label that its sentence names: there is nothing to measure."
-    asks = {"names": names, "caption": caption}
-    return Measure("words", rows, shown, about=about, asks=asks, empty=empty)
+    asks = {"names": names, "caption": caption, "alone": alone}
+    return Measure("words-alone" if alone else "words", rows, shown, about=about, asks=asks, empty=empty)
 
 
 def _means(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
@@ -155,19 +156,19 @@ def _means(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per reading and kind of map of `measure`: mSC over pairs of the word's, the label's and the end token's."""
+    """Mean mSC of `measure` over pairs: a row per reading, way of reading words (`how`), and whose map (`MAPS`)."""
     found = []
-    for reading, rows in table.groupby("reading", sort=False):
+    for (reading, how), rows in table.groupby(["reading", "how"], sort=False):
         for column, kind in MAPS.items():
             means = _means(rows.assign(msc=rows[column]), ["msc"])
-            found.append({"reading": reading, "map": kind, "n": len(rows)} | means)
+            found.append({"reading": reading, "how": how, "map": kind, "n": len(rows)} | means)
     return pd.DataFrame(found).assign(**constants(table, ["reading"]))
 
 
 def by_label(table: pd.DataFrame) -> pd.DataFrame:
-    """Means of `measure` by reading and label, with the intervals of the difference; `n` pairs each."""
-    keys, found = ["reading", "label"], []
-    for (reading, label), rows in table.groupby(keys, sort=False):
+    """Means of `measure` by reading, `how` and label, with the intervals of the difference; `n` pairs each."""
+    keys, found = ["reading", "how", "label"], []
+    for key, rows in table.groupby(keys, sort=False):
         means = rows[[*MAPS, "top", "chance"]].mean()
-        found.append({"reading": reading, "label": label, **means, **_means(rows, ["difference"]), "n": len(rows)})
+        found.append({**dict(zip(keys, key, strict=True)), **means, **_means(rows, ["difference"]), "n": len(rows)})
     return pd.DataFrame(found).sort_values(keys, ignore_index=True).assign(**constants(table, keys))

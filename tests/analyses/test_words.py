@@ -67,7 +67,7 @@ def test_every_row_equals_the_loop(clip: clipsx.Clip, asked: str) -> None:
             assert (row["rank"], row["words"], row["top"]) == (rank, len(on), 100 * (rank <= 3))
             assert row["chance"] == pytest.approx(300 / len(on)) and row["sentence"] == text
             assert row["difference"] == row["msc"] - row["msc_label"] and row["cut"] == 0 and not row["constant"]
-    assert set(table["reading"]) == {asked} and table["protocol"].str.contains("words in their sentence").all()
+    assert set(table["reading"]) == {asked} and set(table["how"]) == {"words in their sentence"}
 
 
 def test_means_intervals_and_the_verdict(clip: clipsx.Clip) -> None:
@@ -126,11 +126,14 @@ def test_the_sentence_of_a_sample(captions: tuple[str, ...], labels: tuple[str, 
     assert words.sentence_of(Sample(noise(8, 8), labels, captions=captions), 1) == expected
 
 
-def test_a_tower_that_is_not_causal_is_asked_word_by_word() -> None:
-    clip = tiny_clip(image_size=32, layers=1, width=32, patch_size=8)
-    clip.model.attn_mask = None
-    (table,) = stream(clip, [masked(20, 20, ("cat", "dog"), 1)], [words.measure(clip, LABELS, templates="plain")])
-    assert table["protocol"].str.contains("each word alone").all()
+@pytest.mark.parametrize("causal", [True, False])
+def test_words_are_read_alone_on_demand_and_by_a_tower_that_is_not_causal(causal: bool) -> None:
+    clip, alone = tiny_clip(image_size=32, layers=1, width=32, patch_size=8), True if causal else None
+    if not causal:
+        clip.model.attn_mask = None
+    samples = [masked(20, 20, ("cat", "dog"), 1)]
+    (table,) = stream(clip, samples, [words.measure(clip, LABELS, templates="plain", alone=alone)])
+    assert set(table["how"]) == {"each word alone"}
     sample = masked(20, 20, ("cat", "dog"), 1)
     sim = clipsx.similarity(clip.encode_dense(clip.prepare(sample.image), "clip"), clip.encode_text(["cat"]))
     map = clipsx.upsample(clipsx.minmax(sim), (20, 20))[0, ..., 0].numpy()

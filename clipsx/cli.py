@@ -2,8 +2,9 @@
 
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
-``--quickgelu``. Exit codes: 0 done; 1 a notebook failed, or clipsx itself did (with its traceback); 2 a mistake in the
-call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted; 141 nobody reads.
+``--quickgelu``, ``--positions``. Exit codes: 0 done; 1 a notebook failed, or clipsx itself did (with its traceback); 2
+a mistake in the call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted; 141
+nobody reads.
 """
 
 import argparse
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from clipsx.clip import Clip
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`
-MADE = ("model", "weights", "data", "image_size", "templates", "protocol")  # what stands under a figure of `explain`
+# what stands under a figure of `explain`
+# what stands under a figure of `explain`
+MADE = ("model", "weights", "positions", "data", "image_size", "templates", "protocol")
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
 
@@ -165,7 +168,7 @@ def _lab_report(options: argparse.Namespace) -> int:
 
 def _options(options: argparse.Namespace) -> dict[str, Any]:
     """What `clipsx.load` is told beside the model, where it was stated."""
-    given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu")}
+    given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu", "positions")}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -183,6 +186,7 @@ def _stated(options: argparse.Namespace) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     from clipsx.load import PRECISIONS
+    from clipsx.towers import POSITIONS
 
     model = Parser(add_help=False)
     model.add_argument("--model", help="built-in name, open_clip name, directory or file (default: sketchbook)")
@@ -190,6 +194,8 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--device", type=device, help="cpu, cuda, … (default: cuda when there is one)")
     model.add_argument("--precision", choices=PRECISIONS, metavar="NAME", help="fp32, fp16, bf16 … (default: fp32)")
     model.add_argument("--quickgelu", action=argparse.BooleanOptionalAction, help="state a local file's activation")
+    words = f"how they meet another size: {', '.join(POSITIONS)} (default: the first, or the model's own rule)"
+    model.add_argument("--positions", choices=POSITIONS, metavar="RULE", help=words)
     data = Parser(add_help=False)
     data.add_argument("--dataset", help="sketchbook, photographs, voc2012, folder (default: sketchbook)")
     data.add_argument("--root", help="where the data set lies")

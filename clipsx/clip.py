@@ -193,7 +193,7 @@ class Clip:
 
     def describe(self) -> dict[str, str]:
         """Provenance columns for tables."""
-        return {"model": self.name, "weights": self.weights}
+        return {"model": self.name, "weights": self.weights, "positions": self.positions}
 
     def prepare(
         self, image: pictures.Picture, size: int | tuple[int, int] | None = None, fit: str = "squash"
@@ -272,34 +272,49 @@ class Clip:
         return replace(found, features=self._text(found.features))
 
     def encode_dense(
-        self, images: Float[Tensor, "B 3 H W"], method: str = "clip-surgery", depth: int | None = None
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        method: str = "clip-surgery",
+        depth: int | None = None,
+        positions: str | None = None,
     ) -> DenseFeatures:
         """The class feature and the patch features of images, float32, unit length.
 
         images: as `prepare` makes them, any H × W of whole patches; method: one of `methods`, or a free combination;
-        depth: over how many of the last blocks a method with a depth goes (None: 6, or all of a shallower tower). The
-        class feature is `encode_image`'s (save where a method's row says otherwise); an average-pooled tower's is its
-        pooled feature.
+        depth: over how many of the last blocks a method with a depth goes (None: 6, or all of a shallower tower);
+        positions: as in `with_positions` (None: as they are). The class feature is `encode_image`'s (save where a
+        method's row says otherwise); an average-pooled tower's is its pooled feature.
         Errors: ValueError for an unknown method (with the nearest), one the tower cannot do, a depth out of range, a
         model in train mode, images of a wrong shape or with values that are not finite.
         """
         reading = Reading(method, depth)
-        return self.encode_readings(images, [reading])[str(reading)]
+        return self.encode_readings(images, [reading], positions)[str(reading)]
 
     def encode_readings(
-        self, images: Float[Tensor, "B 3 H W"], given: str | Reading | Iterable[str | Reading]
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        given: str | Reading | Iterable[str | Reading],
+        positions: str | None = None,
     ) -> dict[str, DenseFeatures]:
         """Features by several readings (texts or `Reading`s) from one walk of the tower: by `str(reading)`.
 
         Readings that differ only in feature surgery share one. Errors: those of `Reading` and `encode_dense`.
         """
         asked = readings(given)
-        seen = self.look(images, asked)
+        seen = self.look(images, asked, positions=positions)
         return {str(reading): seen.features[reading.features] for reading in asked}
 
     @_plainly
-    def look(self, images: Float[Tensor, "B 3 H W"], given: Sequence[Reading] = (), keep: bool = False) -> Seen:
+    def look(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        given: Sequence[Reading] = (),
+        keep: bool = False,
+        positions: str | None = None,
+    ) -> Seen:
         """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for."""
+        if positions is not None:
+            return self.with_positions(positions).look(images, given, keep)
         asked = list(dict.fromkeys(reading.features for reading in given))
         plans = [reading.plan(self.tower) for reading in asked]
         images = self._checked(images)

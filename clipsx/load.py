@@ -13,6 +13,7 @@ from clipsx.hub import looking, reaching
 from clipsx.messages import brief, nearest, require_package
 from clipsx.preprocess import transform
 from clipsx.quiet import making
+from clipsx.towers import require_rule
 from clipsx.weights import file_digest
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -33,6 +34,7 @@ def load(
     device: str | torch.device | None = None,
     precision: str = "fp32",
     quickgelu: bool | None = None,
+    positions: str | None = None,
 ) -> Clip:
     """A Clip, in eval mode.
 
@@ -42,18 +44,21 @@ def load(
     tags ("openai", downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else
     the CPU. precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained
     with QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local
-    file of an architecture does not, so there it must be stated.
+    file of an architecture does not, so there it must be stated. positions: how they are interpolated at another size,
+    one of `towers.POSITIONS` (None: "bicubic-antialias", or the model's own rule where it has one).
     Errors: ValueError for unknown names (with the nearest), contradictions, files that hold something else or weights
     that are not finite; FileNotFoundError; ConnectionError where a download fails; ImportError naming a package that
     the model needs.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
+    if positions is not None:
+        require_rule(positions)
     given = {"name": str(name), "pretrained": None if pretrained is None else str(pretrained)}
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clip = _loaded(str(name), pretrained, on, precision, quickgelu)
     clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}
-    return clip
+    return clip if positions is None else clip.with_positions(positions)
 
 
 def _loaded(

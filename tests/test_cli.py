@@ -124,13 +124,16 @@ def test_the_task_of_every_reading_is_its_own_and_defaults_are_all() -> None:
 def test_every_command_takes_a_model_alike(tmp_path: Path) -> None:
     stated = ["--model", "ViT-B-16", "--pretrained", "openai", "--device", "cpu", "--precision", "bf16"]
     for argv in (["explain", "x.png", "--labels", "cat"], ["evaluate"], ["reproduce"], ["lab"]):
-        options = cli._parser().parse_args([*argv, *stated, "--no-quickgelu"])
+        options = cli._parser().parse_args([*argv, *stated, "--no-quickgelu", "--positions", "bilinear"])
+        assert options.positions == "bilinear"
         told = (options.model, options.pretrained, options.device, options.precision, options.quickgelu)
         assert told == ("ViT-B-16", "openai", "cpu", "bf16", False)
     plain = cli._parser().parse_args(["reproduce", "--model", "sketchbook"])
     assert parameters(**cli._stated(plain)) == {"MODEL": "sketchbook"}
-    options = cli._parser().parse_args(["lab", *stated, "--quickgelu", "--root", str(tmp_path / "x" / ".." / "y")])
-    own = {"device": "cpu", "precision": "bf16", "quickgelu": True}
+    options = cli._parser().parse_args(
+        ["lab", *stated, "--quickgelu", "--positions", "bicubic", "--root", str(tmp_path / "x" / ".." / "y")]
+    )
+    own = {"device": "cpu", "precision": "bf16", "quickgelu": True, "positions": "bicubic"}
     given = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "OPTIONS": own, "ROOT": str(tmp_path / "x" / ".." / "y")}
     assert parameters(**cli._stated(options)) == given
 

@@ -220,8 +220,11 @@ def test_heads_come_after_clip_and_leave_it_as_it_is() -> None:
     assert other.model is clip.model and other.methods == clip.methods
     assert (other.embed_dim, clip.embed_dim) == (16, 32)
     assert other.logit_scale == 50.0 and clip.logit_scale == pytest.approx(1 / 0.07, rel=1e-5)
-    assert other.describe() == {"model": "tiny halved", "weights": "seed 0 + halves"}
-    assert clip.describe() == {"model": "tiny", "weights": "seed 0"} and other.recipe is None
+    assert other.describe() == {"model": "tiny halved", "weights": "seed 0 + halves", "positions": "bicubic-antialias"}
+    assert (
+        clip.describe() == {"model": "tiny", "weights": "seed 0", "positions": "bicubic-antialias"}
+        and other.recipe is None
+    )
     seen, plain = (c.encode_readings(images, "clip, clip-surgery@2, free(kk)") for c in (other, clip))
     for text, dense in seen.items():
         assert torch.equal(dense.patches, half.image(plain[text].patches)), text
@@ -240,7 +243,7 @@ def test_heads_come_after_clip_and_leave_it_as_it_is() -> None:
 
 def test_provenance() -> None:
     clip = tiny_clip()
-    assert clip.describe() == {"model": "tiny", "weights": "seed 0"}
+    assert clip.describe() == {"model": "tiny", "weights": "seed 0", "positions": "bicubic-antialias"}
     assert clip.image_size == (64, 64)
     assert clip.patch_size == (16, 16)
     assert clip.embed_dim == 32

@@ -146,7 +146,7 @@ def test_quickgelu_comes_from_the_tag(tiny_name: str, weights: Path, monkeypatch
         with torch.no_grad():
             expected = tiny_model(quick_gelu=config["quick_gelu"]).encode_image(images, normalize=True)
         torch.testing.assert_close(clip.encode_image(images), expected)
-        assert clip.describe() == {"model": tiny_name, "weights": tag}
+        assert clip.describe() == {"model": tiny_name, "weights": tag, "positions": "bicubic-antialias"}
     assert float(clipsx.load(tiny_name, pretrained="quick").prepare(torch.zeros(2, 2).numpy()).mean()) < -1
     with pytest.raises(ValueError, match="uses QuickGELU and the tag 'plain' does not: load 'tiny-test'"):
         clipsx.load(f"{tiny_name}-quickgelu", pretrained="plain")

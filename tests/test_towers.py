@@ -15,6 +15,7 @@ import clipsx
 from clipsx import towers
 from clipsx.analyses import attention, high_norm
 from clipsx.datasets import Sample
+from clipsx.evaluation.parts import made_by
 from clipsx.evaluation.stream import stream
 from clipsx.methods import ROWS, Attend, Recipe
 from clipsx.plots import sheets
@@ -149,6 +150,56 @@ def test_positions() -> None:
     torch.testing.assert_close(wide[1:, 0], torch.arange(2.0).repeat_interleave(12))
     half = positions(table.bfloat16(), (2, 6), (4, 4))
     assert half.dtype == torch.bfloat16
+
+
+POSITIONS: dict[str, Callable[[torch.Tensor, int, int], torch.Tensor]] = {  # of (1, C, h, w), as their codes call it
+    "bicubic-antialias": lambda x, h, w: F.interpolate(x, (h, w), mode="bicubic", antialias=True),
+    "bilinear": lambda x, h, w: F.interpolate(x, (h, w), mode="bilinear"),
+    "bicubic": lambda x, h, w: F.interpolate(x, (h, w), mode="bicubic", align_corners=False),
+    "bicubic-scale": lambda x, h, w: F.interpolate(
+        x, scale_factor=((h + 0.1) / x.shape[2], (w + 0.1) / x.shape[3]), mode="bicubic"
+    ),
+    "bilinear-antialias": lambda x, h, w: F.interpolate(x, (h, w), mode="bilinear", antialias=True),
+}
+
+
+@pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
+def test_positions_by_every_rule_are_those_of_a_model_that_was_resized(make: Callable[[], clipsx.Clip]) -> None:
+    """Another size by a rule is a model whose table was interpolated by it, read at its own size."""
+    clip = make()
+    side = clip.patch_size[0]
+    images, tables = random_images(2, 3 * side, 5 * side), []
+    assert set(POSITIONS) == set(towers.POSITIONS) and clip.positions == next(iter(POSITIONS))
+    for rule, resize in POSITIONS.items():
+        twin = make()
+        place = twin.model.visual if hasattr(twin.model.visual, "positional_embedding") else twin.model.visual.attnpool
+        old = place.positional_embedding.data  # (1 + h0·w0, C)
+        native = clip.tower.grid(*clip.image_size)
+        new = resize(old[1:].T.unflatten(1, native)[None], 3, 5)[0].flatten(1).T
+        place.positional_embedding = nn.Parameter(torch.cat([old[:1], new]))
+        twin.model.visual.image_size = (3 * side, 5 * side)
+        other = clip.with_positions(rule)
+        dense = other.encode_dense(images, "maskclip")
+        torch.testing.assert_close(dense.patches, twin.encode_dense(images, "maskclip").patches, atol=1e-6, rtol=0)
+        torch.testing.assert_close(dense.cls, clip.encode_dense(images, "clip", positions=rule).cls, atol=1e-6, rtol=0)
+        assert other.describe() == {**clip.describe(), "positions": rule} and made_by(other).endswith(rule)
+        tables.append(dense.patches)
+        own = random_images(1, *clip.image_size)
+        assert torch.equal(other.encode_image(own), clip.encode_image(own))
+    assert all(float((tables[0] - tables[place]).abs().max()) > 1e-5 for place in (1, 3))  # the others when it shrinks
+    for wrong in (lambda: clip.with_positions("bicubik"), lambda: clip.encode_dense(images, positions="bicubik")):
+        with pytest.raises(ValueError, match=r"Unknown rule for positions 'bicubik'; did you mean 'bicubic'"):
+            wrong()
+
+
+def test_a_model_is_loaded_with_its_rule_for_positions() -> None:
+    clip = clipsx.load("sketchbook", device="cpu", positions="bilinear")
+    plain = clipsx.load("sketchbook", device="cpu")
+    images = random_images(1, 96, 128)
+    assert torch.equal(clip.encode_dense(images).patches, plain.encode_dense(images, positions="bilinear").patches)
+    assert plain.recipe is not None and clip.recipe == {**plain.recipe, "positions": "bilinear"}
+    with pytest.raises(ValueError, match="Unknown rule for positions 'nearest'"):
+        clipsx.load("sketchbook", positions="nearest")
 
 
 def test_a_part_that_is_not_understood_is_refused_by_name() -> None:

@@ -70,9 +70,11 @@ class Parts:
 
 
 def made_by(clip: Clip) -> str:
-    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess."""
+    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess,
+    and how positions are interpolated.
+    """
     layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
-    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}"
+    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}, positions {clip.positions}"
 
 
 def names_of(measures: Sequence["Measure"]) -> list[str]:

@@ -18,8 +18,8 @@ MEASURES = {
     "miou": "mIoU (%)",
 }  # of a summary: columns of `explain` (or made of them), and titles
 ABOUT = (
-    "model", "weights", "data", "image_size", "templates", "labels", "reading", "method", "authority", "surgery", "tau",
-    "depth", "segmenter", "protocol",
+    "model", "weights", "positions", "data", "image_size", "templates", "labels", "reading", "method", "authority",
+    "surgery", "tau", "depth", "segmenter", "protocol",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 # make lab | reproduce | check | test | goldens | bench | lint | clean.  Real models and data, the same way everywhere:
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
 #   DEVICE=cuda PRECISION=bf16 QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
+#   make reproduce STYLE=column   figures as wide as a paper's column (3.3 inches), or STYLE=text (6.9)
 #   make reproduce FULL=1   trains with five seeds where one serves otherwise
 PYTHON ?= python3
 OUT ?= out
@@ -19,7 +20,7 @@ lab: .venv/installed
 	@$(BIN)/clipsx lab $(CHOICE) -- $(ARGS)
 
 reproduce: .venv/installed
-	@$(BIN)/clipsx reproduce $(call option,out,OUT) $(CHOICE) $(if $(FULL),--full)
+	@$(BIN)/clipsx reproduce $(call option,out,OUT) $(CHOICE) $(if $(FULL),--full) $(call option,style,STYLE)
 
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
 ALONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1

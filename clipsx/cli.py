@@ -98,6 +98,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 
     say = functools.partial(print, flush=True)
     how = {"notebooks": options.notebooks or None, "timeout": options.timeout, "on_progress": say}
+    how["style"] = options.style
     runs = reproduce(options.out, full=options.full, **how, **_stated(options))
     return int(any(run.errors for run in runs))
 
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("reproduce", _reproduce, "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
     sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
+    sub.add_argument("--style", help="of figures: screen, column (3.3 inches), text (6.9) (default: $CLIPSX_STYLE)")
     sub.add_argument("--timeout", type=positive, help="seconds for each cell (default: none)")
 
     sub = command("lab", _lab, "open the notebooks in JupyterLab", model, data)

@@ -28,13 +28,15 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from clipsx import datasets, paths
+from clipsx import datasets, paths, tables
 from clipsx.load import SUFFIXES, built_in, load
 from clipsx.messages import nearest
+from clipsx.plots import styles
 
 # torch's threads wait for one another by spinning: with a busy core they would spin for most of the time.
 PATIENT = {"GOMP_SPINCOUNT": "10000"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WRITTEN = {".png", ".pdf", ".svg", ".csv", ".tex", ".md"}
 ROWS_SHOWN = 12  # of a table, on the index page
 
 PAGES = PackageLoader("clipsx", "pages")  # jinja2 templates
@@ -161,11 +163,12 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     return exporter.from_notebook_node(page)[0]
 
 
-def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None) -> Run:
+def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None, style: str | None = None) -> Run:
     """Execute one notebook with the parameters ``given``, write its page to ``out`` and return what it left behind.
 
     It runs in ``out``, which is its ``OUT``: installed notebooks may lie where nothing can be written. ``timeout`` is
-    in seconds for each cell, None waits for ever. Errors are returned, not raised; KeyboardInterrupt is.
+    in seconds for each cell, None waits for ever. ``style``: that of its figures. Errors are
+    returned, not raised; KeyboardInterrupt is.
     """
     notebook = inject(nbformat.read(path, as_version=4), given | {"OUT": "."})
     title = re.search("^# (.*)", notebook.cells[0].source, re.MULTILINE)
@@ -174,7 +177,8 @@ def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None
     client.extra_arguments = ["--log-level=ERROR"]
     before, start = _files(out), time.perf_counter()
     try:
-        client.execute(env=PATIENT | os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"})
+        stated = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"} | ({styles.VARIABLE: style} if style else {})
+        client.execute(env=PATIENT | os.environ | stated)
     except (CellExecutionError, CellTimeoutError, DeadKernelError, asyncio.CancelledError) as error:
         if client.interrupted:
             if client.km is not None:  # it was still being started
@@ -195,6 +199,7 @@ def reproduce(
     *,
     notebooks: Sequence[str] | None = None,
     timeout: int | None = None,
+    style: str | None = None,
     on_progress: Callable[[str], None] = print,
     **stated: Any,
 ) -> list[Run]:
@@ -202,11 +207,13 @@ def reproduce(
 
     stated: as in `parameters`: model, pretrained, options (of `clipsx.load`: device, precision, quickgelu, positions),
     dataset, root; images, the number of samples that the analyses read; full, five seeds where something is trained.
+    style: of the figures, "screen", "column" or "text".
     What is not stated, or None, keeps the notebook's own value. All notebooks run, also after one has failed; look at
     ``Run.errors``. Raises ValueError or OSError before the first one starts when the model, the data set or a
     notebook's name is wrong.
     """
     chosen, given = find(notebooks), parameters(**stated)
+    style = styles.named(style).name if style else None
     out = Path(out).absolute()
     about = load(given.get("MODEL", "sketchbook"), given.get("PRETRAINED"), **given.get("OPTIONS", {})).describe()
     about |= datasets.described(datasets.load(given.get("DATASET", "sketchbook"), given.get("ROOT")))
@@ -214,7 +221,7 @@ def reproduce(
     runs: list[Run] = []
     for number, path in enumerate(chosen, 1):
         on_progress(f"[{number}/{len(chosen)}] {path.stem} …")
-        runs.append(run(path, out, given, timeout))
+        runs.append(run(path, out, given, timeout, style))
         outcome = f"FAILED: {runs[-1].errors[0]}" if runs[-1].errors else f"{len(runs[-1].files)} files"
         on_progress(f"[{number}/{len(chosen)}] {path.stem}: {outcome}, {runs[-1].seconds:.0f} s")
         # Written after each notebook, so that an interrupted run leaves a page over what is done.
@@ -224,7 +231,7 @@ def reproduce(
 
 
 def _files(out: Path) -> dict[Path, int]:
-    return {f: f.stat().st_mtime_ns for f in sorted(out.rglob("*")) if f.suffix in {".png", ".pdf", ".csv"}}
+    return {f: f.stat().st_mtime_ns for f in sorted(out.rglob("*")) if f.suffix in WRITTEN}
 
 
 def _index(runs: Sequence[Run], about: dict[str, Any], out: Path) -> str:
@@ -237,5 +244,5 @@ def _index(runs: Sequence[Run], about: dict[str, Any], out: Path) -> str:
 def _table(file: Path) -> tuple[int, pd.DataFrame, dict[Any, Any]]:
     """A CSV file's number of rows, its first rows, and the columns with one value: its provenance, said once."""
     table = pd.read_csv(file)
-    constant = [c for c in table if len(table) > 1 and len(table[c].unique()) == 1]
-    return len(table), table.drop(columns=constant).head(ROWS_SHOWN), {c: table[c].iloc[0] for c in constant}
+    varying, constant = tables.split(table)
+    return len(table), varying.head(ROWS_SHOWN), constant

@@ -10,7 +10,20 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from clipsx import tables
 from clipsx.paths import component, write_whole
+
+FORMATS = ("pdf", "png", "svg")
+
+
+def style(name: str) -> None:
+    """Draw and save figures from now on for the "screen", a "column" (3.3 inches) or the "text" (6.9) of a paper.
+
+    Errors: ValueError for an unknown name, with the nearest.
+    """
+    from clipsx.plots import styles
+
+    os.environ[styles.VARIABLE] = styles.named(name).name
 
 
 def figure(
@@ -18,35 +31,50 @@ def figure(
     out: str | os.PathLike[str],
     name: str,
     provenance: Mapping[str, Any],
-    formats: Sequence[str] = ("pdf", "png"),
+    formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
     """Write a figure to the folder `out` in every format ("pdf", "png", "svg"); return the files.
 
-    What made it is printed small under it and kept in the file's metadata.
+    What made it is kept in the file's metadata, and printed small under it on a screen's style. In the others the file
+    is as wide as the style says, and every word has its size, which the figure keeps (`plots.styles`).
     Errors: ValueError for a name that is no plain file name; OSError.
     """
-    from clipsx.plots import plain  # dear, and only a figure needs it
+    from clipsx.plots import plain, styles  # dear, and only a figure needs it
 
     files = [Path(out) / f"{component(name)}.{form}" for form in formats]
     parts = [f"{key} {value}" for key, value in provenance.items() if value is not None and value == value]
-    width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
-    solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
-    under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
-    note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left")
+    now, note = styles.current(), None
+    if now.width is None:
+        width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
+        solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
+        under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
+        note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left")
+        how: dict[str, Any] = {"dpi": 160, "bbox_inches": "tight"}
+    else:
+        figure.set_size_inches(now.width, figure.get_figheight() * now.width / figure.get_figwidth())
+        how = {"dpi": 300}
     plain(figure)
+    now.dress(figure)
     try:
         for file, form in zip(files, formats, strict=True):
             metadata = {"Subject" if form == "pdf" else "Description": " · ".join(parts), "Title": name}
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=160, bbox_inches="tight", metadata=metadata)
+            with styles.fonts():
+                figure.savefig(buffer, format=form, metadata=metadata, **how)
             write_whole(file, buffer.getvalue())
     finally:
-        note.remove()
+        if note is not None:
+            note.remove()
     return files
 
 
 def table(table: pd.DataFrame, out: str | os.PathLike[str], name: str) -> Path:
-    """Write a table to the folder `out` as CSV; return the file. Errors: as `figure`."""
+    """Write a table to the folder `out` as CSV, and a short one for print too (`tables`: .tex, .md); return the CSV.
+
+    Errors: as `figure`.
+    """
     file = Path(out) / f"{component(name)}.csv"
     write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
+    for ending, words in tables.printed(table, name).items():
+        write_whole(file.with_suffix(ending), words.encode())
     return file

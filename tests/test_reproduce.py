@@ -54,14 +54,15 @@ def test_parameters_files_and_page(tmp_path: Path) -> None:
         "import base64\npng = base64.b64decode(b'iVBORw0KGgo=')\n"
         "d.display({'image/png': base64.b64encode(png).decode(), "
         "'application/vnd.jupyter.widget-view+json': {'model_id': 'x'}}, raw=True)\nprint(WORDS)",
+        "from clipsx.plots import styles\nprint('drawn for a', styles.current().name)",
     ]
-    result = run(write(tmp_path / "n.ipynb", *cells), tmp_path, {"WORDS": "it's <b>"}, timeout=60)
+    result = run(write(tmp_path / "n.ipynb", *cells), tmp_path, {"WORDS": "it's <b>"}, timeout=60, style="column")
     assert result.errors == []
     assert result.title == "A title"
     assert [file.name for file in result.files] == ["new.csv"]
     page = result.page.read_text()
     assert "it's &lt;b&gt;" in page
-    assert "data:image/png;base64,iVBOR" in page
+    assert "data:image/png;base64,iVBOR" in page and "drawn for a column" in page
     assert 'type="application/vnd.jupyter.widget-view+json"' not in page
     assert "IntSlider(description=&#39;gone" not in page
     assert LOADS.search(page) is None

@@ -31,7 +31,8 @@ def small() -> Figure:
 def test_a_saved_figure_says_what_made_it(tmp_path: Path) -> None:
     figure = small()
     files = save.figure(figure, tmp_path / "new", "maps", ABOUT)
-    assert [f.name for f in files] == ["maps.pdf", "maps.png"] == sorted(f.name for f in (tmp_path / "new").iterdir())
+    names = [f"maps.{form}" for form in save.FORMATS]
+    assert [f.name for f in files] == names == sorted(f.name for f in (tmp_path / "new").iterdir())
     words = "model toy · weights sha256:1a2b3c4d · image_size 64×48 · cost $5 or $6"
     with Image.open(files[1]) as png:
         assert png.info["Description"] == words and png.info["Title"] == "maps"
@@ -69,7 +70,10 @@ def test_a_saved_table_comes_back(tmp_path: Path) -> None:
     assert file == tmp_path / "new" / "table.csv" and b"\r" not in file.read_bytes()
     pd.testing.assert_frame_equal(pd.read_csv(file), table, check_dtype=False)
     save.table(table.iloc[:1], tmp_path / "new", "table")  # over the old one
-    assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 1
+    assert len(pd.read_csv(file)) == 1 and len(list(file.parent.iterdir())) == 3
+    tex, md = (file.with_suffix(ending).read_text() for ending in (".tex", ".md"))
+    assert "\\toprule" in tex and "a, b" in tex and md.startswith("| method | msc | name |\n| --- |")
+    assert save.table(pd.concat([table] * 100), tmp_path, "long").exists() and len(list(tmp_path.iterdir())) == 2
 
 
 OUTSIDE = ["../x", "/x", "a/b", "a\\b", "..", ".", "", " ", "nul\0", "line\nbreak", "hf-hub:owner/model"]

@@ -9,14 +9,35 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clipsx.plots import styles
 from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
 from clipsx.plots.texts import plain, short
 from clipsx.reading import Reading
 
 
-def row(columns: int, rows: int = 1, height: float = 3.2, width: float = 13, **options: Any) -> tuple[Figure, Any]:
-    """A figure as wide as a page with its axes, side by side; sizes in inches."""
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+def row(
+    columns: int, rows: int = 1, height: float = 3.2, width: float = 13, least: float = 2.2, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure with its axes side by side, `width` × `height` inches on a screen; axes as `plt.subplots` gives them.
+
+    In print it is as wide as the style says, and a row whose axes would not have `least` inches each goes on below.
+    """
+    style = styles.current()
+    if style.width is None:
+        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+    lines = -(-columns // style.fits(columns, least))  # that a row takes
+    wide = -(-columns // lines)
+    shape = max(height / rows / (width / columns), 0.66)  # of axes, high to wide
+    if lines > 1:
+        options.pop("width_ratios", None)
+    size = (style.width, shape * style.width / wide * lines * rows)
+    squeezed = options.pop("squeeze", True)
+    figure, axes = plt.subplots(rows * lines, wide, figsize=size, layout="constrained", squeeze=False, **options)
+    each = axes.reshape(rows, lines * wide)
+    for ax in each[:, columns:].flat:
+        ax.set_axis_off()
+    each = each[:, :columns]
+    return figure, each if not squeezed else each.item() if each.size == 1 else each.squeeze()
 
 
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:

@@ -260,7 +260,9 @@ def test_siglip_features(kind: str, act: str, request: pytest.FixtureRequest, tm
             told = feature(model.get_text_features(input_ids=clip.tokenizer(PROMPTS)))
         torch.testing.assert_close(clip.encode_image(images), seen, atol=1e-5, rtol=0)
         torch.testing.assert_close(clip.encode_text(PROMPTS), told, atol=1e-5, rtol=0)
-        assert text.convention(clip.model) == "sigmoid"
+        assert text.convention(clip.model) == "sigmoid" and clip.embed_dim == 48 and clip.image_size == (70, 70)
+        dense = clip.encode_dense(clip.prepare(noise(50, 90), (96, 64)), "clip-surgery")
+        assert dense.grid == (6, 4) and dense.patches.shape == (1, 6, 4, 48)
 
 
 @pytest.mark.parametrize("kind", ["siglips", "gemmas"])
@@ -300,8 +302,8 @@ def test_pixels_are_the_processors(family: str, settings: dict[str, Any], clips:
         image = noise(*size)
         theirs = torch.as_tensor(processor.image_processor(images=image, return_tensors="pt")["pixel_values"][0])
         torch.testing.assert_close(clip.preprocess(image), theirs, atol=1e-5, rtol=1e-5)
-        if family == "CLIP":
-            torch.testing.assert_close(clip.prepare(image, fit="crop")[0], theirs, atol=1e-5, rtol=1e-5)
+        found = clip.prepare(image, fit="crop" if family == "CLIP" else "squash")[0]
+        torch.testing.assert_close(found, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_the_middle_that_is_cut_out_is_open_clips(clips: Any) -> None:

@@ -139,5 +139,6 @@ class PointsPanel(FigurePanel):
         if self._points.picture != sent:
             self._points.picture = sent
         self._points.mask = outline(found.mask)
-        self._set_points(np.column_stack([found.points, found.labels]).tolist())
+        if self._state.points is None:  # those set by hand are on screen, and may have been moved on since
+            self._set_points(np.column_stack([found.points, found.labels]).tolist())
         self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())

@@ -172,8 +172,11 @@ class Clip:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The localisation methods that this model's image tower can do."""
-        return methods.able(self.tower)
+        """The localisation methods that this model's image tower can do; none where it is not understood."""
+        try:
+            return methods.able(self.tower)
+        except ValueError:
+            return ()
 
     def with_heads(self, heads: Heads) -> "Clip":
         """The same model, shared and not changed, with its features going through `heads`."""
@@ -315,6 +318,8 @@ class Clip:
         """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for."""
         if positions is not None:
             return self.with_positions(positions).look(images, given, keep)
+        if not given and not keep:  # class features alone: the tower need not be understood
+            return Seen(self.encode_image(images), {})
         asked = list(dict.fromkeys(reading.features for reading in given))
         plans = [reading.plan(self.tower) for reading in asked]
         images = self._checked(images)

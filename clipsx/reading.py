@@ -114,11 +114,14 @@ class Reading:
             )
         return row, count
 
-    def columns(self, tower: Serves) -> dict[str, Any]:
-        """What tables print of it: text, method, the depth it came to (None: it has none), authority, surgery, τ."""
-        row, count = self.plan(tower)
+    def columns(self, tower: Serves | None) -> dict[str, Any]:
+        """What tables print of it: text, method, the depth it came to (None: it has none), authority, surgery, τ.
+
+        tower: None where class features alone are read, which needs no understanding of one.
+        """
+        row, count = self.plan(tower) if tower else (rows_of(self.method)[0], 1)
         about = {"reading": str(self), "method": self.method, "depth": count if row.blocks is None else None}
-        about |= {"authority": authority(row, tower)}
+        about |= {"authority": authority(row, tower) if tower else "class feature alone"}
         return about | {"surgery": self.surgery, "tau": None if self.surgery == "none" else self.tau}
 
     def similarities(

@@ -56,20 +56,23 @@ def measure(
 ) -> Measure:
     """A row per image, reading and label: `score` of the reading's class feature, and whether the label is `present`.
 
-    The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`).
+    The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`). Where
+    the tower is not understood, its class feature alone is read.
     """
     names, shown = tuple(dict.fromkeys(listed(labels))), readings(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
-    columns = {reading: reading.columns(clip.tower) for reading in shown}
+    alone = not clip.methods and all(reading.method == "clip" for reading in shown)
+    columns = {reading: reading.columns(None if alone else clip.tower) for reading in shown}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         for reading in shown:
-            for label, score in zip(names, scored(reading, look.dense(reading).cls, text)[0].tolist(), strict=True):
+            cls = look.seen.cls if alone else look.dense(reading).cls  # (1, D)
+            for label, score in zip(names, scored(reading, cls, text)[0].tolist(), strict=True):
                 row = {"image": look.name, "label": label, "score": score, "present": label in look.sample.labels}
                 yield columns[reading] | row
 
     about = {"templates": str(templates), "labels": len(names)}
-    return Measure("recognition", rows, shown, about=about, asks={"names": names})
+    return Measure("recognition", rows, () if alone else shown, about=about, asks={"names": names})
 
 
 def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:

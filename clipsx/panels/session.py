@@ -1,5 +1,6 @@
 """The part of a panel that knows no widget: a picture is encoded once, maps are made on demand."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ class Session:
         """What a view of this state still needs, as (words, call); empty when all of it is kept."""
         reading, todo = Reading.parse(state.reading), []
         missing = [r for r in (RAW, reading) if self._key(picture, r, state.size) not in self._dense]
-        related = self._block(picture, state.block, state.size) in self._relations
+        related = not self.clip.tower.transformer
+        related = related or self._block(picture, state.block, state.size) in self._relations
         if missing or not related:
             words = "encoding the picture" if missing else "reading the attention"
             todo.append((words, partial(self._see, picture, missing, None if related else state.block, state.size)))
@@ -145,6 +147,8 @@ class Session:
 
         The columns of the tokens before the patches are dropped, and the rows sum to 1.
         """
+        if not self.clip.tower.transformer:
+            return np.zeros((math.prod(self.dense(picture, RAW, size).grid),) * 2, np.float32)
         key = self._block(picture, block, size)
         return self._relations.made(key, lambda: self._related(self._walk(picture, (), size, True), block))[pair]
 
@@ -152,8 +156,7 @@ class Session:
         found, start = {}, self.clip.tower.prefix
         for pair in RELATIONS:
             rows = seen.blocks[block].relation(pair)[0, start:, start:]  # (P, P)
-            rows = rows / rows.sum(-1, keepdim=True) if self.clip.tower.transformer else torch.zeros_like(rows)
-            found[pair] = rows.cpu().numpy()
+            found[pair] = (rows / rows.sum(-1, keepdim=True)).cpu().numpy()
         return found
 
     def maps(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Maps:

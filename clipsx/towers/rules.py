@@ -19,12 +19,12 @@ def gem(q: Heads, k: Heads, v: Heads, y: Float[Tensor, "B L C"], prefix: int, st
     The temperature is the mean length of what the attention reads, over √d: one number an image.
     Source: GEM, one iteration as released.
     """
-    heat = y.norm(dim=-1).mean(dim=-1)[:, None, None, None] * q.shape[-1] ** -0.5  # (B, 1, 1, 1)
-    mixed = []
-    for given in (q, k, v):
-        p = F.normalize(given, dim=-1)  # (B, heads, L, d)
-        p = F.normalize(F.scaled_dot_product_attention(heat * p, p, p, scale=1.0), dim=-1)
-        mixed.append(F.scaled_dot_product_attention(heat * p[:, :, start:], p, v, scale=1.0))
+    heat = y.norm(dim=-1).mean(dim=-1) * q.shape[-1] ** -0.5  # (B,)
+    root, mixed = heat.sqrt()[:, None, None, None], []
+    for p in (q, k, v):
+        p = root * F.normalize(p, dim=-1)  # (B, heads, L, d), so that p pᵀ comes heated
+        p = root * F.normalize(F.scaled_dot_product_attention(p, p, p, scale=1.0), dim=-1)
+        mixed.append(F.scaled_dot_product_attention(p[:, :, start:], p, v, scale=1.0))
     return sum(mixed[1:], mixed[0]) / 3
 
 
@@ -66,8 +66,10 @@ def pearl(
     weight = weight / (weight.sum(dim=2, keepdim=True) + 1e-6)
     qc, kc = (each - (weight * each).sum(dim=2, keepdim=True) for each in (a, b))  # (B, heads, L, d)
     turned = b @ factor(kc.mT @ qc)  # (B, heads, L, d)
-    scores = a[:, :, start:] @ turned.mT + 0.08 * kc[:, :, start:] @ kc.mT  # (B, heads, R, L)
-    return (scores * q.shape[-1] ** -0.5).softmax(dim=-1).to(v) @ v
+    left, right = (torch.cat(pair, dim=-1).to(v) for pair in ((a, 0.08 * kc), (turned, kc)))  # (B, heads, L, 2·d)
+    wide = F.pad(v, (0, v.shape[-1]))  # as wide as they are, so that no map of L × L is kept
+    mixed = F.scaled_dot_product_attention(left[:, :, start:], right, wide, scale=v.shape[-1] ** -0.5)
+    return mixed[..., : v.shape[-1]]
 
 
 RULES: dict[str, Rule] = {"gem": gem, "pearl": partial(pearl, newton_schulz), "pearl-svd": partial(pearl, orthogonal)}

@@ -137,10 +137,11 @@ class Transformer(ABC):
             if not whole and index == self.blocks - 1:
                 x, q = x[:, :1], q[:, :, :1]  # (B, 1, C), (B, heads, 1, d)
             attention = self.attend(index, F.scaled_dot_product_attention(q, k, v))
-            ffn = self.ffn(index, x + attention)
+            between = x + attention
+            ffn = self.ffn(index, between)
             if keep:
                 kept.append(Block(index, x, q, k, v, attention, ffn))
-            x = x + attention + ffn
+            x = between + ffn
             if index + 1 in read:
                 outputs[index + 1] = x
         second |= {plan: tail(self, outputs, grid) for plan, tail in tails.items()}

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from clipsx import mfi, paths, progress
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.evaluation.typical import Typical, typical
 from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
@@ -121,6 +122,17 @@ class UnmixPanel(FigurePanel):
     def rows(self) -> list[dict[str, float]]:
         """The log of the run, a row per epoch."""
         return list(self._now.rows)
+
+    def choose(self) -> Typical:
+        """Show the object that the projectors' change of the model's own maps is most typical of; why it is that one.
+
+        Errors: ValueError before the first epoch; those of `typical`.
+        """
+        if self.unmixed is None:
+            raise ValueError("Nothing is trained yet: there is no change to choose a picture by.")
+        found = typical(self.clip, self.samples, "clip", self.unmixed.clip, templates=PROMPTS[1:])
+        self.restore({"image": found.shown.image, "label": found.shown.label or ""})
+        return found
 
     @property
     def projectors(self) -> Projectors | None:

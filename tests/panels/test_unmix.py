@@ -44,6 +44,14 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     assert np.allclose(panel._now.after, matrix, atol=1e-6)
     assert f"{mfi.mean_off_diagonal(matrix):.3f}" in panel._words.value
     assert panel._bar.value == 3 and not panel._go.disabled and panel._halt.disabled
+    with monkeypatch.context() as patched:
+        patched.setattr(type(panel), "unmixed", None)
+        with pytest.raises(ValueError, match="Nothing is trained yet"):
+            panel.choose()
+    chosen = panel.choose().shown
+    assert (panel.state["image"], panel.state["label"]) == (chosen.image, chosen.label) and panel.wait(60)
+    panel.restore({"image": 0, "label": world[0].labels[0]})
+    assert panel.wait(60)
     label = world.labels.index(panel.state["label"])
     sim = clipsx.similarity(
         panel.unmixed.clip.encode_dense(clip.prepare(world[0].image), method="clip"),

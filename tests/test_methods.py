@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,6 +91,12 @@ def test_on_what_a_method_stands_is_a_column_of_every_table() -> None:
     assert stands("sc-clip", pooled) == "it has no class token that its image feature is read from"
     assert stands("gem", pooled) == stands("free(vv)", twelve) == "our extension"
     assert clipsx.Reading("gem").columns(twelve)["authority"] == "released code"
+
+
+def test_the_readme_has_every_row() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for row in ROWS:
+        assert f"| `{row.name}` | {row.title}: {row.source} | {row.licence} |" in readme
 
 
 def test_a_method_that_compares_31_patches_is_refused_fewer() -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``clipsx explain | evaluate | reproduce | lab | train | cache | lab-measure | lab-report``.
+"""The command line: ``clipsx explain | evaluate | models | reproduce | lab | train | cache | lab-measure | …``.
 
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
@@ -157,6 +157,17 @@ def _cache(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(options: argparse.Namespace) -> int:
+    from clipsx import models, save
+
+    found = models.table(options.match)
+    print(models.short(found).to_string(index=False, na_rep=""))
+    print(models.LEGEND)
+    if options.out:
+        print(save.table(found, options.out, "models"))
+    return 0
+
+
 def _lab_report(options: argparse.Namespace) -> int:
     from clipsx.sketchbook.laboratory import answers, results
     from clipsx.sketchbook.laboratory.report import report
@@ -251,6 +262,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="the model's folder, named as its run")
     sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
     sub.add_argument("--images", dest="count", type=positive, help="scenes of the test world (default: 150)")
+
+    sub = command(
+        "models", _models, "models and methods: on what each method stands on each, or that it does not apply"
+    )
+    sub.add_argument("match", nargs="?", default="", metavar="WORD", help="of names that hold it (default: all)")
+    sub.add_argument("--out", help="folder for the whole table, with the reasons in words")
 
     sub = command("cache", _cache, "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
     sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")

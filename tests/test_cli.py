@@ -48,7 +48,7 @@ def test_explain(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     call = ["explain", str(photo), "--labels", "cat, boat,fish", "--reading", TWO, "--out", str(tmp_path / "out")]
     assert main(call) == 0
     files = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert sorted(file.suffix for file in files) == [".csv", ".pdf", ".png"]
+    assert sorted(file.suffix for file in files) == [".csv", ".pdf", ".png", ".svg"]
     table = pd.read_csv(next(file for file in files if file.suffix == ".csv"), keep_default_na=False)
     assert table.label.tolist() == ["cat", "boat", "fish"] * 2
     assert table.reading.unique().tolist() == ["clip", "clip-surgery@3+code"]

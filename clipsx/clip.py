@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
+from clipsx.gradients import legrad
 from clipsx.messages import require
 from clipsx.preprocess import pixels, read
 from clipsx.prompts import Tower as TextTower
@@ -308,6 +309,35 @@ class Clip:
         return {str(reading): seen.features[reading.features] for reading in asked}
 
     @_plainly
+    def maps(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        given: str | Reading | Iterable[str | Reading],
+        text: Float[Tensor, "N D"],
+    ) -> dict[str, Float[Tensor, "B h w N"]]:
+        """Maps of labels by several readings, those too whose maps need the texts ("legrad"): by `str(reading)`.
+
+        One walk of the tower; the model is not written to, gradients included. Errors: those of `encode_readings`;
+        ValueError for feature surgery or heads with a reading that has no features of patches.
+        """
+        asked = readings(given)
+        plans = {reading: reading.plan(self.tower) for reading in asked}
+        needing = {reading: row for reading, (row, _) in plans.items() if row.texts}
+        for reading in needing:
+            if reading.surgery != "none" or self.heads.width is not None:
+                raise ValueError(f"{reading.method!r} has no features of patches: no feature surgery, no heads.")
+        seen = self.look(images, [reading for reading in asked if reading not in needing], keep=bool(needing))
+        found, grid = {}, self.tower.grid(*images.shape[2:])
+        for reading in asked:
+            if reading in needing:
+                count = needing[reading].blocks or self.tower.blocks
+                tower: Any = self.tower  # of blocks: `methods.refusal` saw to it
+                found[str(reading)] = legrad(tower, seen.blocks[-count:], grid, text.to(self.device))
+            else:
+                found[str(reading)] = reading.similarities(seen.features[reading.features], text)
+        return found
+
+    @_plainly
     def look(
         self,
         images: Float[Tensor, "B 3 H W"],
@@ -322,6 +352,11 @@ class Clip:
             return Seen(self.encode_image(images), {})
         asked = list(dict.fromkeys(reading.features for reading in given))
         plans = [reading.plan(self.tower) for reading in asked]
+        for row, _ in plans:
+            if row.texts:
+                raise ValueError(
+                    f"{row.name!r} has no features: its maps need the texts. Use clip.maps(images, readings, text)."
+                )
         images = self._checked(images)
         grid = self.tower.grid(*images.shape[2:])
         # The picture's class feature is the model's own, whatever is asked: some row must have it.

@@ -16,6 +16,7 @@ from clipsx.datasets import Vocabulary
 from clipsx.images import Picture, decode, fitting
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.messages import require
+from clipsx.methods import rows_of
 from clipsx.paths import shortened
 from clipsx.reading import Reading, readings
 from clipsx.text import check_labels
@@ -82,12 +83,15 @@ def explain(
     against = "" if alone is None else "; feature surgery against the empty label"
     about = {"image_size": "×".join(str(side) for side in batch.shape[-2:]), "templates": templates}
     about |= {"protocol": f"min-max per map; area at or above {threshold:g}{against}"}
-    seen = clip.encode_readings(batch, shown)
+    needing = [one for one in shown if rows_of(one.method)[0].texts]
+    seen = clip.look(batch, [one for one in shown if one not in needing])
+    given = clip.maps(batch, needing, text) if needing else {}
     maps, rows = {}, []
     for one in shown:
-        dense = seen[str(one)]
-        sim = one.similarities(dense, text, alone)  # (1, h, w, N)
-        maps[one], flat, cosine = minmax(sim), is_constant(sim)[0].tolist(), (dense.cls @ text.T)[0].tolist()
+        dense = seen.features.get(one.features)  # None where the maps need the texts
+        sim = given[str(one)] if dense is None else one.similarities(dense, text, alone)  # (1, h, w, N)
+        cls = seen.cls if dense is None else dense.cls  # (1, D)
+        maps[one], flat, cosine = minmax(sim), is_constant(sim)[0].tolist(), (cls @ text.T)[0].tolist()
         for n, label in enumerate(labels):
             map = upsample(maps[one][..., [n]], (height, width))[0, :, :, 0]  # (H, W)
             y, x = divmod(int(map.argmax()), width)

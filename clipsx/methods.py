@@ -6,11 +6,12 @@ from clipsx.combinations import free
 from clipsx.messages import nearest
 from clipsx.recipe import PAIRS, Attend, Earlier, Recipe
 
-__all__ = ["DEPTH", "METHODS", "PAIRS", "ROWS", "Attend", "Earlier", "Recipe", "Serves", "able", "authority", "free",
-           "rows_of", "serving"]  # fmt: skip
+__all__ = ["DEPTH", "EVERY", "METHODS", "PAIRS", "ROWS", "Attend", "Earlier", "Recipe", "Serves", "able", "authority",
+           "free", "refusal", "rows_of", "serving"]  # fmt: skip
 
 DEPTH = 6  # blocks of the second path where none are given, as CLIP Surgery's and GEM's authors chose; all, if fewer
 NUMBERED = 12  # blocks of the towers whose blocks a method numbers: they are counted from the first, at any depth
+EVERY = 0  # blocks of a row that reads all of a tower
 VIT, RESNET = "VisionTransformer", "ModifiedResNet"
 BOTH_SELVES = Attend(("qq", "kk"), mean=False)
 NEAR = Attend(("kk",), neighbour=5.0)
@@ -175,6 +176,24 @@ ROWS = (
         licence="none found",
         released=(VIT,),
     ),
+    Recipe(
+        "legrad",
+        "LeGrad",
+        "Bousselham et al. 2024 (arXiv 2404.03214), gradients of the last two blocks as released; needs the texts",
+        blocks=2,
+        texts=True,
+        licence="MIT",
+        released=(VIT,),
+    ),
+    Recipe(
+        "legrad-all-layers",
+        "LeGrad (all layers)",
+        "Bousselham et al. 2024 (arXiv 2404.03214), gradients of every block; needs the texts",
+        blocks=EVERY,
+        texts=True,
+        licence="MIT",
+        released=(VIT,),
+    ),
 )
 """One row a method; where a tower cannot serve a row, the next one of the same name is asked."""
 METHODS: dict[str, Recipe] = {row.name: row for row in reversed(ROWS)}
@@ -206,17 +225,26 @@ def serving(method: str, tower: Serves) -> Recipe:
     """The row by which a tower carries a method out. Errors: those of `rows_of`; ValueError saying why it cannot."""
     rows = rows_of(method)
     for row in rows:
-        if not tower.refuses(row):
+        if not refusal(row, tower):
             return row
     raise ValueError(
-        f"Method {method!r} does not apply to this image tower: {tower.refuses(rows[0])}. "
+        f"Method {method!r} does not apply to this image tower: {refusal(rows[0], tower)}. "
         f"It can do: {', '.join(able(tower))}."
     )
 
 
-def able(tower: Serves) -> tuple[str, ...]:
-    """Names of the methods that a tower can carry out, in the table's order."""
-    return tuple(dict.fromkeys(row.name for row in ROWS if not tower.refuses(row)))
+def refusal(recipe: Recipe, tower: Serves) -> str:
+    """Why a tower cannot carry a row out, in words; nothing where it can."""
+    if recipe.texts and not getattr(tower, "transformer", False):
+        return "the method reads gradients of attention in blocks, and it has no such blocks"
+    if recipe.texts and (recipe.blocks or 1) > tower.blocks:
+        return f"it has {tower.blocks} blocks, not {recipe.blocks}"
+    return tower.refuses(recipe)
+
+
+def able(tower: Serves, texts: bool = False) -> tuple[str, ...]:
+    """Names of the methods that a tower can carry out, in the table's order; texts: those whose maps need the texts."""
+    return tuple(dict.fromkeys(row.name for row in ROWS if row.texts == texts and not refusal(row, tower)))
 
 
 def authority(recipe: Recipe, tower: Serves) -> str:
@@ -226,9 +254,9 @@ def authority(recipe: Recipe, tower: Serves) -> str:
     paper says all that is computed, the released code computes something else. Our extension: a choice of ours is in
     it, as on every tower of another family, and where blocks are numbered and there are not 12.
     """
-    refusal, family = tower.refuses(recipe), getattr(tower, "family", "")
-    if refusal:
-        return refusal
+    family = getattr(tower, "family", "")
+    if why := refusal(recipe, tower):
+        return why
     if recipe.least > 1 and tower.blocks != NUMBERED:
         return "our extension"
     return "released code" if family in recipe.released else "formula" if family in recipe.formula else "our extension"

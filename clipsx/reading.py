@@ -12,7 +12,7 @@ from clipsx.combinations import written
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
 from clipsx.messages import nearest, require
-from clipsx.methods import DEPTH, METHODS, Recipe, Serves, authority, rows_of, serving
+from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, rows_of, serving
 
 SURGERIES = ("none", *FORMS)
 TAU = 2.0  # of feature surgery, as released
@@ -107,7 +107,7 @@ class Reading:
         Errors: ValueError for a method that the tower cannot serve (why), and for a depth beyond the tower.
         """
         row = serving(self.method, tower)
-        count = row.blocks or self.depth or min(DEPTH, tower.blocks)
+        count = (tower.blocks if row.blocks == EVERY else row.blocks) or self.depth or min(DEPTH, tower.blocks)
         if not 1 <= max(count, self.depth or 1) <= tower.blocks:
             raise ValueError(
                 f"depth must lie in 1…{tower.blocks} (the tower's blocks), not {max(count, self.depth or 1)}."

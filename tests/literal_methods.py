@@ -193,3 +193,25 @@ def maskclip_original(visual: nn.Module, image: Tensor) -> Tensor:
     last, x = visual.transformer.resblocks[-1], outputs(visual, image)[-2]
     x = x + attention(last, x, lambda q, k, v: torch.eye(len(v)))
     return head(visual, x + feed_forward(last, x))[1:]
+
+
+def legrad(visual: nn.Module, image: Tensor, text: Tensor, layers: int) -> Tensor:
+    """Maps (h·w, N): per block and text what is positive of the gradient with respect to attention, summed."""
+    blocks = list(visual.transformer.resblocks)
+    with torch.no_grad():
+        given = outputs(visual, image)
+    total = torch.zeros(len(given[0]) - 1, len(text))
+    for i in range(len(blocks) - layers, len(blocks)):
+        for n, one in enumerate(text):
+            leaves: list[Tensor] = []
+
+            def relation(q: Tensor, k: Tensor, v: Tensor, leaves: list[Tensor] = leaves) -> Tensor:
+                leaves.append(own(q, k, v).detach().requires_grad_())
+                return leaves[-1]
+
+            x = given[i] + attention(blocks[i], given[i], relation)
+            x = x + feed_forward(blocks[i], x)
+            slopes = torch.autograd.grad(head(visual, x.mean(dim=0)) @ one, leaves)
+            mean = sum(torch.where(slope > 0, slope, torch.zeros_like(slope)).mean(dim=0) for slope in slopes)
+            total[:, n] += mean[1:] / len(slopes)
+    return total

@@ -149,3 +149,14 @@ def test_a_picture_with_an_odd_name(tmp_path: Path) -> None:
     (tmp_path / "x.png").rename(odd)
     assert main(["explain", str(odd), "--labels", "cat", "--out", str(tmp_path / "out"), "--size", "16"]) == 0
     assert all(file.name.startswith("line_break�é-clip-surgery+code-") for file in (tmp_path / "out").iterdir())
+
+
+def test_maps_that_need_the_texts_are_explained_beside_others() -> None:
+    clip = tiny_clip()
+    maps, table = explain(clip, noise(64, 64), ["cat", "boat"], "legrad, clip", templates="photo")
+    assert [str(reading) for reading in maps] == ["legrad", "clip"]
+    assert all(map.shape == (1, 4, 4, 2) and float(map.max()) == 1 for map in maps.values())
+    assert table["cosine"].tolist()[:2] == table["cosine"].tolist()[2:]  # of the class feature, whatever the reading
+    assert set(table["authority"]) == {"released code"}
+    with pytest.raises(ValueError, match="'legrad' has no features of patches: no feature surgery"):
+        explain(clip, noise(64, 64), ["cat", "boat"], "legrad+code", templates="photo")

@@ -32,7 +32,8 @@ def test_every_row_says_whose_it_is_and_who_can_do_it() -> None:
 def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None:
     assert set(METHODS) == {
         "clip", "maskclip", "maskclip-original", "clip-surgery", "clip-surgery-released", "gem", "sclip", "clearclip",
-        "naclip", "kk", "pearl", "pearl-svd", "sc-clip", "sfp", "itaclip", "resclip-rcs",
+        "naclip", "kk", "pearl", "pearl-svd", "sc-clip", "sfp", "itaclip", "resclip-rcs", "legrad",
+        "legrad-all-layers",
     }  # fmt: skip
     assert list(METHODS) == list(dict.fromkeys(row.name for row in ROWS))
     vit, resnet = rows_of("clip-surgery")
@@ -46,10 +47,14 @@ def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None
 
 def test_what_a_tower_can_do_and_why_not() -> None:
     vit, resnet = tiny_clip().tower, tiny_resnet().tower
-    numbered = {"sc-clip", "sfp", "itaclip", "resclip-rcs"}
+    texts = {"legrad", "legrad-all-layers"}
+    assert set(able(vit, texts=True)) == texts and able(resnet, texts=True) == ()
+    with pytest.raises(ValueError, match="reads gradients of attention in blocks, and it has no such blocks"):
+        serving("legrad", resnet)
+    numbered = {*texts, "sc-clip", "sfp", "itaclip", "resclip-rcs"}
     assert able(vit) == tuple(name for name in METHODS if name not in {"clip-surgery-released", *numbered})
     assert able(tiny_clip(layers=8).tower) == (*able(vit), "itaclip")
-    assert set(able(tiny_clip(layers=12, width=32).tower)) == set(METHODS) - {"clip-surgery-released"}
+    assert set(able(tiny_clip(layers=12, width=32).tower)) == set(METHODS) - {"clip-surgery-released", *texts}
     assert able(resnet) == (
         "clip", "maskclip", "clip-surgery", "clip-surgery-released", "clearclip", "naclip", "kk", "pearl", "pearl-svd",
     )  # fmt: skip

@@ -75,7 +75,7 @@ def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tup
     before = {name: value.clone() for name, value in clip.model.state_dict().items()}
     asked = [text for text in ORACLES if text.split("@")[0] in clip.methods]
     missing = set() if layers == 12 else {"resclip-rcs", "sc-clip", "sfp"}  # they number blocks that are not there
-    assert set(METHODS) - set(clip.methods) == missing | {"clip-surgery-released"}
+    assert set(METHODS) - set(clip.methods) == missing | {"clip-surgery-released", "legrad", "legrad-all-layers"}
     seen = clip.encode_readings(images, asked)
     for text in asked:
         for i, image in enumerate(images):
@@ -85,6 +85,27 @@ def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tup
         alone = clip.encode_readings(images[1:], [text])[text]
         torch.testing.assert_close(alone.patches[0], seen[text].patches[1], atol=2e-5, rtol=0, msg=text)
     assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
+
+
+@pytest.mark.parametrize(("method", "layers"), [("legrad", 2), ("legrad-all-layers", 8)])
+def test_maps_that_need_the_texts(method: str, layers: int) -> None:
+    clip = tiny_clip(layers=8, image_size=(48, 80))
+    images, text = random_images(2, 48, 80), clip.encode_labels(["cat", "boat"], "photo")
+    before = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"'{method}' has no features: its maps need the texts"):
+        clip.encode_readings(images, [method])
+    wanted = [value.requires_grad for value in clip.model.parameters()]
+    with torch.inference_mode():
+        found = clip.maps(images, ["clip", method], text)
+    expected = clip.encode_dense(images, "clip").patches @ text.T
+    torch.testing.assert_close(found["clip"], expected, atol=1e-6, rtol=0)
+    for i, image in enumerate(images):
+        oracle = literal_methods.legrad(clip.model.visual, image, text, layers)  # (h·w, N)
+        assert float(oracle.max()) > 0
+        torch.testing.assert_close(found[method][i].flatten(0, 1), oracle, atol=1e-7, rtol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
+    assert [value.requires_grad for value in clip.model.parameters()] == wanted
+    assert all(value.grad is None for value in clip.model.parameters())
 
 
 SUM: dict[str, Any] = {"summed": True}

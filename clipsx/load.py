@@ -233,7 +233,16 @@ def _made(
     place, options = tokenizer or (name, {})
     options = dict[str, Any](options)
     with making(seed=0):
-        return open_clip.create_model(name, **plain, **own), open_clip.get_tokenizer(place, **options)
+        model = open_clip.create_model(name, **plain, **own)
+        settle(model)
+        return model, open_clip.get_tokenizer(place, **options)
+
+
+def settle(model: Any) -> None:
+    """Seeded values for what open_clip leaves as memory was: the projection of CoCa's text decoder."""
+    projection = getattr(getattr(model, "text_decoder", None), "text_projection", None)
+    if isinstance(projection, torch.Tensor):
+        torch.nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
 
 
 def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:

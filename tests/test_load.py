@@ -287,3 +287,15 @@ def test_models_without_an_image_tower_are_refused_by_name(monkeypatch: pytest.M
     monkeypatch.setattr(open_clip, "get_model_config", lambda name: {"embed_dim": 8, "audio_cfg": {}, "text_cfg": {}})
     with pytest.raises(ValueError, match=r"HTSAT-tiny has no image tower: it is made of audio_cfg, text_cfg\."):
         clipsx.load("HTSAT-tiny", pretrained="laion")
+
+
+def test_what_open_clip_leaves_as_memory_was_is_seeded() -> None:
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.text_projection = torch.nn.Parameter(torch.full((64, 8), float("nan")))
+
+    model = torch.nn.Module()
+    model.text_decoder = Decoder()
+    sys.modules["clipsx.load"].settle(model)  # `clipsx.load` is the function
+    assert 0.05 < float(model.text_decoder.text_projection.detach().std()) < 0.25

@@ -19,10 +19,10 @@ from clipsx.plots.axes import (
 from clipsx.plots.cells import Cell, sheet
 from clipsx.plots.figures import ablation, blocks, measures, row, tradeoff
 from clipsx.plots.reduced import reduced
-from clipsx.plots.texts import plain, short
+from clipsx.plots.texts import in_words, plain, short
 
 __all__ = [
-    "COLOURS", "PALETTE", "STYLE", "Cell", "ablation", "blocks", "distribution", "heatmap", "histogram", "intervals",
-    "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "points", "reduced", "ring", "row", "shade",
-    "sheet", "short", "tradeoff",
+    "COLOURS", "PALETTE", "STYLE", "Cell", "ablation", "blocks", "distribution", "heatmap", "histogram", "in_words",
+    "intervals", "leaf_order", "lines", "matrix", "measures", "overlay", "plain", "points", "reduced", "ring", "row",
+    "shade", "sheet", "short", "tradeoff",
 ]  # fmt: skip

@@ -12,11 +12,14 @@ from matplotlib.axes import Axes
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from clipsx.plots.texts import plain, short
+from clipsx.plots import styles
+from clipsx.plots.texts import in_words, plain, short
+from clipsx.statistics import bootstrap, interval
 
 COLOURS = "viridis"  # of maps: even steps of lightness, so it prints in grey and reads without colour vision
 PALETTE = "colorblind"  # of lines and bars
 MARKERS = "osD^v"
+DASHES = ("-", "--", "-.", ":")
 STYLE = {"text": "#222222", "chance": "#777777"}
 
 
@@ -37,7 +40,9 @@ def overlay(
     outline: Bool[np.ndarray, "H W"] | None = None,
     title: str | None = None,
 ) -> Axes:
-    """A map, 0…1 at the picture's size, laid over the picture; the true region is outlined in white.
+    """A map, 0…1 at the picture's size, over the picture in grey; the true region is outlined in white.
+
+    With opacity 0 the picture alone is drawn, in its colours.
 
     Errors: ValueError where the map's or the outline's size is not the picture's, or opacity leaves 0…1.
     """
@@ -47,13 +52,14 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must lie in 0…1, not {opacity}.")
     ax = _axes(ax)
-    ax.imshow(image)
+    ax.imshow(image.convert("L").convert("RGB") if opacity else image)
     ax.imshow(map, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
     if outline is not None and outline.any():
         # Padded, so that a region at the border is closed too; black under white reads on any colour.
         region = np.pad(outline, 1).astype(float)
         ys, xs = np.arange(-1, outline.shape[0] + 1), np.arange(-1, outline.shape[1] + 1)
-        for colour, width in (("black", 2.4), ("white", 1.2)):
+        thin = styles.current().thin
+        for colour, width in (("black", 2.4 * thin), ("white", 1.2 * thin)):
             ax.contour(xs, ys, region, levels=[0.5], colors=colour, linewidths=width)
         ax.set(xlim=(-0.5, outline.shape[1] - 0.5), ylim=(outline.shape[0] - 0.5, -0.5))
     ax.set(xticks=[], yticks=[])
@@ -67,8 +73,17 @@ def ring(patch: tuple[int, int], grid: tuple[int, int], size: tuple[int, int], a
     """A white ring around a patch (row, column) of a grid (h, w) over a picture of (H, W) pixels."""
     ax = _axes(ax)
     x, y = ((patch[i] + 0.5) * size[i] / grid[i] - 0.5 for i in (1, 0))
+    thin = styles.current().thin
     for colour, width in (("black", 3.6), ("white", 2.0)):
-        ax.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=width)
+        ax.plot(
+            x,
+            y,
+            "o",
+            markersize=11 * thin,
+            markerfacecolor="none",
+            markeredgecolor=colour,
+            markeredgewidth=width * thin,
+        )
     return ax
 
 
@@ -77,7 +92,15 @@ def points(xy: Num[np.ndarray, "P 2"], on: Shaped[np.ndarray, " P"], ax: Axes | 
     ax = _axes(ax)
     for sign, marker, colour in ((True, "P", "#029e73"), (False, "X", "#d55e00")):
         chosen = xy[on.astype(bool) == sign]
-        ax.scatter(*chosen.T, marker=marker, s=46, c=colour, edgecolors="white", linewidths=0.8, zorder=3)
+        ax.scatter(
+            *chosen.T,
+            marker=marker,
+            s=46 * styles.current().thin ** 2,
+            c=colour,
+            edgecolors="white",
+            linewidths=0.8,
+            zorder=3,
+        )
     return ax
 
 
@@ -94,31 +117,42 @@ def intervals(
         rows = table if shade is None else table[table[hue] == shade]
         y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
         x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
-        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3, "label": None if shade is None else short(shade)}
+        style = {
+            "fmt": MARKERS[n % 5],
+            "color": colour,
+            "capsize": 3,
+            "label": None if shade is None else short(in_words(hue, shade)),
+        }
         ax.errorbar(x, y, xerr=np.clip([x - low, high - x], 0, None), **style)
-    ax.set_yticks(range(len(names)), [short(name) for name in names])
+    ax.set_yticks(range(len(names)), [short(in_words(by, name)) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     if zero:
         ax.axvline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
     if hue:
-        ax.legend(title=hue, fontsize=8, title_fontsize=8)
+        ax.legend(fontsize=8)
     plain(ax)
     return ax
 
 
-def lines(
-    table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, style: str | None = None, band: bool = True
-) -> Axes:
-    """Lines of a table's means, told apart by colour and dash, with 95 % intervals of the mean over rows as bands.
+def lines(table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, band: bool = True) -> Axes:
+    """Lines of a table's means, told apart by colour, mark and dash; bands are 95 % image-bootstrap intervals.
 
-    An empty table leaves the axes empty.
+    Without a column `image`, or with band=False, there are no bands. An empty table leaves the axes empty.
     """
     ax = _axes(ax)
+    for n, (name, rows) in enumerate(table.groupby(hue, sort=False)):
+        colour, found = shade(n), []
+        for at, some in rows.groupby(x):
+            ends = (np.nan, np.nan)
+            if band and "image" in some:
+                ends = interval(bootstrap(some[y].to_numpy(float), some["image"].to_numpy(), resamples=200)[1])
+            found.append((at, some[y].mean(), *ends))
+        at, mean, low, high = np.array(found, float).T
+        few = {"marker": MARKERS[n % 5], "markersize": 3} if len(at) <= 20 else {}
+        ax.plot(at, mean, DASHES[n % 4], color=colour, label=short(in_words(hue, name)), linewidth=1.3, **few)
+        ax.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
     if len(table):
-        sns.lineplot(
-            table, x=x, y=y, hue=hue, style=style or hue, palette=PALETTE if table[hue].nunique() <= 10 else None,
-            errorbar=("ci", 95) if band else None, n_boot=200, seed=0, ax=ax,
-        )  # fmt: skip
+        ax.set(xlabel=x, ylabel=y)
         ax.legend(fontsize=8)
     plain(ax)
     return ax
@@ -147,19 +181,32 @@ def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **optio
         options |= {"xticklabels": False, "yticklabels": False}  # seaborn would draw them before they are plain
         ax = sns.heatmap(table, cmap=COLOURS if centre is None else "PuOr_r", center=centre, ax=_axes(ax), **options)
     ax.set_xticks(np.arange(table.shape[1]) + 0.5, [short(name) for name in table.columns], rotation=90)
-    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [short(name) for name in table.index])
+    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [short(in_words(table.index.name, name)) for name in table.index])
     plain(ax, *(drawn.colorbar.ax for drawn in ax.collections if drawn.colorbar))
     return ax
 
 
 def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
-    """A table of numbers as colours with the numbers written in; `centre` is the value of the neutral colour."""
-    ax = _colours(matrix, ax, centre, annot=True, fmt=form, annot_kws={"size": 7})
+    """A table of numbers as colours with the numbers written in, where cells have room for them.
+
+    centre: the value of the neutral colour.
+    """
+    below = styles.current().width is not None  # in print the scale stands below: sideways there is no room
+    bar = {"cbar_kws": {"location": "bottom", "aspect": 40}} if below else {}
+    ax = _colours(matrix, ax, centre, annot=True, fmt=form, annot_kws={"size": 7}, **bar)
+    if below:
+        ax.set_yticklabels([label.get_text().replace(" + ", "\n+ ") for label in ax.get_yticklabels()])
+    ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="x", labelrotation=0)
+    styles.current().dress(ax)
     ax.figure.canvas.figure.draw_without_rendering()  # lays the axes out: only now is the room of a cell known
-    widest = max(label.get_window_extent().width for label in ax.get_xticklabels())
-    if widest > 0.8 * ax.bbox.width / matrix.shape[1]:  # axes drawn later may take a little more of the room
-        plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    room = 0.9 * ax.bbox.width / matrix.shape[1]  # axes drawn later may take a little more of it
+    if max(label.get_window_extent().width for label in ax.get_xticklabels()) > room:
+        turned = {"rotation": 90} if below else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        plt.setp(ax.get_xticklabels(), **turned)
+    if max((number.get_window_extent().width for number in ax.texts), default=0) > room:
+        for number in list(ax.texts):
+            number.remove()
     return ax
 
 

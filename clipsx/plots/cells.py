@@ -1,16 +1,24 @@
 """Sheets of pictures: a photo, a map over it, the true region, a patch ringed, in rows."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clipsx.plots.axes import overlay, points, ring
+from clipsx.plots import styles
+from clipsx.plots.axes import COLOURS, overlay, points, ring
 from clipsx.plots.texts import plain
+
+NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
+LETTER = 0.56  # of the font's size: how wide a letter is, about
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,26 +35,53 @@ class Cell:
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
-    """Rows of pictures, `side` inches each; a shorter row leaves its last places empty.
+    """Rows of pictures, `side` inches each on a screen, with one scale of colours for all maps below them.
 
-    Errors: ValueError where there is no picture, as for data without a single mask.
+    A shorter row leaves its last places empty. In print pictures share the style's width; a row of too many goes on
+    below. Errors: ValueError where there is no picture, as for data without a single mask.
     """
     if not any(rows):
         raise ValueError("There is no picture to draw: no sample has a mask.")
+    style = styles.current()
+    most = style.fits(max(map(len, rows)), NARROW)
+    rows = [row[n : n + most] for row in rows for n in range(0, len(row), most)]
+    if style.width is not None and len(rows) > TALL and 2 * max(map(len, rows)) <= style.fits(99, NARROW):
+        half = -(-len(rows) // 2)  # the second half goes beside the first
+        rows = [[*row, *below] for row, below in zip_longest(rows[:half], rows[half:], fillvalue=())]
     wide, shape = max(map(len, rows)), max(cell.image.height / cell.image.width for row in rows for cell in row)
-    size = (side * wide, (side * min(1, shape) + 0.25) * len(rows))
-    figure, axes = plt.subplots(len(rows), wide, squeeze=False, layout="constrained", figsize=size)
+    side = side if style.width is None else style.width / wide
+    size = style.points(4 * side)
+    titles = [[_broken(cell.title, 72 * side / (LETTER * size)) for cell in row] for row in rows]
+    lines = [max(title.count("\n") + 1 for title in row) for row in titles]  # that the titles of a row take
+    heights = [side * min(1, shape) + (1.25 * size * count + 4) / 72 for count in lines]
+    shown = any(cell.map is not None for row in rows for cell in row)
+    figure, axes = plt.subplots(
+        len(rows), wide, squeeze=False, layout="constrained", height_ratios=heights,
+        figsize=(side * wide, sum(heights) + 0.45 * shown),
+    )  # fmt: skip
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
     for ax in axes.flat:
         ax.axis("off")
-    for cells, line in zip(rows, axes, strict=True):
-        for cell, ax in zip(cells, line, strict=False):
+    for cells, words, line in zip(rows, titles, axes, strict=True):
+        for cell, title, ax in zip(cells, words, line, strict=False):
             pixels = (cell.image.height, cell.image.width)
-            shown, opacity = (np.zeros(pixels), 0.0) if cell.map is None else (cell.map, cell.opacity)
-            overlay(cell.image, shown, ax, opacity, cell.outline)
-            ax.set_title(cell.title, fontsize=4 * side)
+            blank, opacity = (np.zeros(pixels), 0.0) if cell.map is None else (cell.map, cell.opacity)
+            overlay(cell.image, blank, ax, opacity, cell.outline)
+            ax.set_title(title, fontsize=size, pad=2)
             if cell.ring is not None:
                 ring(*cell.ring, pixels, ax)
             if cell.points is not None:
                 points(*cell.points, ax)
+    if shown:
+        scale = ScalarMappable(Normalize(0, 1), COLOURS)
+        share = min(1.0, 2.2 / (side * wide))
+        bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=share, aspect=25, pad=0.01, ticks=[0, 1])
+        bar.set_ticklabels(["lowest of the map", "highest"])
+        bar.ax.tick_params(labelsize=style.points(7), length=2)
     plain(figure)
     return figure
+
+
+def _broken(words: str, letters: float) -> str:
+    """Words in lines of at most so many letters."""
+    return "\n".join("\n".join(textwrap.wrap(line, max(4, int(letters)))) for line in words.split("\n"))

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from clipsx.plots import styles
 from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
-from clipsx.plots.texts import plain, short
+from clipsx.plots.texts import in_words, plain, short
 from clipsx.reading import Reading
 
 
@@ -47,7 +47,7 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
         intervals(summary, value, "method", ax, hue="surgery", zero=value in ("msc", "gain")).set_xlabel(name)
         if floor is not None and value in floor:
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
-            ax.legend(title="feature surgery", title_fontsize=8, fontsize=8)
+            ax.legend(fontsize=8)
     plain(figure)
     return figure
 
@@ -61,7 +61,7 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
     low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
     ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
     for x, y, text in both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False):
-        ax.annotate(short(text), (x, y), xytext=(6, 3), textcoords="offset points", fontsize=7)
+        ax.annotate(short(in_words("reading", text)), (x, y), xytext=(6, 3), textcoords="offset points", fontsize=7)
     ax.axhline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
     ax.set(xlabel="time beside encode_image", ylabel=name)
     plain(figure)

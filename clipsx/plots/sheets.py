@@ -32,7 +32,7 @@ CHOICES = "clip, maskclip, clip-surgery, clip-surgery+code"
 WIDE = 5  # in `explained`: pictures side by side
 
 
-def several(samples: Sequence[Sample], count: int = 4) -> list[Sample]:
+def several(samples: Sequence[Sample], count: int = 3) -> list[Sample]:
     """The first samples with a mask, those with two labels or more before the others; the first, where none has one."""
     first = [samples[i] for i in range(min(len(samples), 10 * count))]
     found = [sample for sample in first if sample.masks]
@@ -49,7 +49,7 @@ def methods(
     samples: Sequence[Sample],
     labels: Sequence[str],
     asked: str | Sequence[str | Reading] = CHOICES,
-    each: int = 2,
+    each: int = 1,
 ) -> list[list[Cell]]:
     """A row per sample and present label: the photo with the true region, then each reading's map and its mSC.
 
@@ -69,9 +69,9 @@ def methods(
             row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
                 sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
-                title, map = reading.title.replace(" +", "\n+"), _pixels(minmax(sim), sample.image)[0]
+                title, map = reading.title, _pixels(minmax(sim), sample.image)[0]
                 score = float("nan") if mask is None else msc(map, mask, sample.ignore)
-                row.append(Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {score:.0f} %"))
+                row.append(Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {round(score)} %"))
             rows.append(row)
     return rows
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.artist import Artist
@@ -18,7 +19,7 @@ LEAST = 7.0  # points: smaller words cannot be read in print
 
 
 # TrueType fonts: what Type 3 fonts write can be neither searched nor edited, and many publishers refuse it.
-FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "clipsx"}
+FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "clipsx"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Style:
 
     name: str
     width: float | None = None
+
+    @property
+    def thin(self) -> float:
+        """How thick outlines and marks over pictures are, beside a screen's."""
+        return 1.0 if self.width is None else 0.6
 
     def fits(self, columns: int, least: float = 1.0) -> int:
         """How many of so many places side by side fit, each at least so wide (inches)."""

@@ -2,6 +2,7 @@
 
 import logging
 import unicodedata
+from contextlib import suppress
 from functools import cache
 
 from matplotlib.axes import Axes
@@ -11,6 +12,9 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.ft2font import FaceFlags
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
+
+from clipsx.methods import PAIRS
+from clipsx.reading import Reading
 
 BOX = "□"  # for what no font here has
 _log = logging.getLogger(__name__)
@@ -82,6 +86,21 @@ def _family_with(character: str) -> str | None:
     usual = [f for f in fontManager.ttflist if not ("Last Resort" in f.name or "Color" in f.name or f.name[:2] == "cm")]
     usual.sort(key=lambda f: ("Sans" not in f.name, f.style != "normal", f.weight != 400, f.name))
     return next((f.name for f in usual if ord(character) in _characters(f.fname)), None)
+
+
+SURGERY = {"none": "no feature surgery", "code": "feature surgery", "paper": "feature surgery (paper)"}
+
+
+def in_words(column: object, value: object) -> str:
+    """What figures call a value of a table's column: readings and methods by their titles, surgery in words."""
+    if column in ("surgery", "form"):
+        return SURGERY.get(str(value), str(value))
+    if column == "kind" and value in PAIRS:
+        return f"{PAIRS[str(value)]} attention"
+    if column in ("reading", "method"):
+        with suppress(ValueError):
+            return Reading.parse(str(value)).title
+    return str(value)
 
 
 def short(words: object, most: int = 40) -> str:

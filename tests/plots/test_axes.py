@@ -7,6 +7,9 @@ import pytest
 
 from clipsx import plots
 from clipsx.metrics import THRESHOLDS
+from clipsx.plots import styles
+from clipsx.plots.texts import in_words
+from clipsx.statistics import bootstrap, interval
 from helpers import noise, unchecked
 
 TABLE = pd.DataFrame(
@@ -51,7 +54,8 @@ def test_overlay_shows_the_map_as_it_is() -> None:
     map = np.random.default_rng(0).random((6, 8))
     ax = plots.overlay(noise(6, 8), map, opacity=0.3, title="cat")
     picture, over = ax.images
-    np.testing.assert_array_equal(picture.get_array(), np.asarray(noise(6, 8)))
+    np.testing.assert_array_equal(picture.get_array()[..., 1], np.asarray(noise(6, 8).convert("L")))
+    assert (plots.overlay(noise(6, 8), map, opacity=0).images[-2].get_array() == np.asarray(noise(6, 8))).all()
     np.testing.assert_array_equal(over.get_array(), map)
     assert over.get_clim() == (0, 1) and over.get_alpha() == 0.3 and ax.get_title() == "cat"
 
@@ -109,7 +113,11 @@ def test_figures_made_of_tables() -> None:
     figure = plots.measures(both, {"msc": "mSC (%)", "miou": "mIoU (%)"}, floor.assign(miou=0.5))
     assert [ax.get_xlabel() for ax in figure.axes] == ["mSC (%)", "mIoU (%)"]
     for ax in figure.axes:
-        assert {text.get_text() for text in ax.get_legend().get_texts()} == {"random weights", "none", "code"}
+        assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+            "random weights",
+            "no feature surgery",
+            "feature surgery",
+        }
 
 
 def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:
@@ -127,7 +135,11 @@ def test_a_sheet_has_a_place_for_every_cell() -> None:
     cell = plots.Cell(noise(6, 8), np.ones((6, 8)), np.eye(6, 8) > 0, "$5 or $6", ((1, 2), (3, 4)))
     figure = plots.sheet([[cell, plots.Cell(noise(5, 5))], [cell]], side=0.5)
     figure.canvas.draw()
-    assert [len(ax.images) for ax in figure.axes] == [2, 2, 2, 0] and figure.axes[0].get_title() == "$5 or $6"
+    assert [len(ax.images) for ax in figure.axes] == [2, 2, 2, 0, 0] and figure.axes[0].get_title() == "$5 or $6"
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["lowest of the map", "highest"]
+    with styles.using("column"):  # what a row has no room for goes on below; many short rows stand in two halves
+        assert plots.sheet([[cell] * 9]).axes[0].get_gridspec().get_geometry() == (2, 6)
+        assert plots.sheet([[cell] * 3] * 14).axes[0].get_gridspec().get_geometry() == (7, 6)
     for rows in ([], [[], []]):
         with pytest.raises(ValueError, match="no picture to draw"):
             plots.sheet(rows)
@@ -141,6 +153,39 @@ def test_like_classes_stand_side_by_side() -> None:
     assert (np.diff(group[order]) != 0).sum() == 2  # each group is one run
     assert plots.leaf_order(np.eye(2)) == [0, 1]
     assert sorted(plots.leaf_order(np.full((4, 4), np.nan))) == [0, 1, 2, 3]
+
+
+def test_bands_are_those_of_the_image_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"image": np.repeat(range(8), 4), "x": [0, 0, 1, 1] * 8, "form": ["none", "code"] * 16})
+    table["y"] = rng.random(32)
+    ax = plots.lines(table, "x", "y", "form")
+    for line, band, form in zip(ax.lines, ax.collections, ("none", "code"), strict=True):
+        for at, mean in zip(*line.get_data(), strict=True):
+            some = table[(table["form"] == form) & (table["x"] == at)]
+            ends = interval(bootstrap(some["y"].to_numpy(), some["image"].to_numpy(), resamples=200)[1])
+            assert mean == pytest.approx(some["y"].mean())
+            ys = {round(y, 9) for x, y in band.get_paths()[0].vertices if x == at}
+            assert {round(end, 9) for end in ends} <= ys
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["no feature surgery", "feature surgery"]
+    assert len(plots.lines(table, "x", "y", "form", plt.figure().gca(), band=False).lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [("surgery", "none", "no feature surgery"), ("form", "paper", "feature surgery (paper)"), ("surgery", "x", "x"),
+     ("reading", "clip-surgery@6+code", "CLIP Surgery, 6 blocks + feature surgery"), ("method", "maskclip", "MaskCLIP"),
+     ("reading", "no such", "no such"), ("kind", "vv", "v-v attention"), ("label", "clip", "clip"), (None, 3, "3")],
+)  # fmt: skip
+def test_figures_speak_in_words(column: object, value: object, words: str) -> None:
+    assert in_words(column, value) == words
+
+
+def test_numbers_without_room_are_left_out() -> None:
+    _, (narrow, wide) = plt.subplots(1, 2, figsize=(1.5, 3))
+    plots.heatmap(pd.DataFrame(100 * np.ones((1, 30))), narrow)
+    plots.heatmap(pd.DataFrame(np.ones((1, 1))), wide)
+    assert not narrow.texts and len(wide.texts) == 1
 
 
 def test_the_diagonal_of_a_matrix_does_not_set_its_colours() -> None:

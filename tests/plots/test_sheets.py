@@ -43,13 +43,13 @@ def test_a_picture_without_masks_shows_the_likely_label(clip: clipsx.Clip) -> No
 
 def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
-    rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, "clip, clip+code")
+    rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, "clip, clip+code", each=2)
     assert [[cell.title.split("\nmSC")[0] for cell in row] for row in rows] == [
-        [label, "CLIP", "CLIP\n+ feature surgery"] for label in ("cat", "dog", "dog")
+        [label, "CLIP", "CLIP + feature surgery"] for label in ("cat", "dog", "dog")
     ]
     for cell in (cell for row in rows for cell in row[1:]):
         score = 100 * (cell.map[cell.outline].mean() - cell.map[~cell.outline].mean())
-        assert cell.title.endswith(f"\nmSC {score:.0f} %")
+        assert cell.title.endswith(f"\nmSC {round(float(score))} %")
     dense = clip.encode_dense(clip.prepare(SAMPLES[2].image), "clip")
     text = clip.encode_labels(LABELS)
     for cell, sim in zip(rows[1][1:], (similarity(dense, text), feature_surgery(dense, text)), strict=True):

@@ -151,6 +151,11 @@ def typical(runs: Sequence[str]) -> tuple[int, str]:
     return min(found, key=lambda key: float(np.square(found[key] - mean).sum()))
 
 
+def _score(map: np.ndarray, sample: Sample, label: str) -> str:
+    """Under a map's title, its mSC where the true region is known."""
+    return f"\nmSC {round(msc(map, sample.masks[label]))} %" if label in sample.masks else ""
+
+
 def side_by_side(
     runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35, abreast: int = 1
 ) -> Any:
@@ -164,6 +169,8 @@ def side_by_side(
     for run in runs:
         cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
         for map, title in zip(_drawn(scenes(run), sample, number, label), list(TITLES.values())[:4], strict=True):
-            cells.append(plots.Cell(sample.image, map, sample.masks.get(label), f"{title}: {label}"))
+            cells.append(
+                plots.Cell(sample.image, map, sample.masks.get(label), f"{title}: {label}{_score(map, sample, label)}")
+            )
     wide = abreast * (1 + len(CHOICES))
     return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)

@@ -172,9 +172,9 @@ def test_every_figure_draws_what_is_there(found):
     assert len(plots.causes(found).axes) == 6
     assert plots.depths(found).axes[0].lines
     sheet = plots.side_by_side(["lab-centre-s7", "sketchbook"], 1)
-    assert len(sheet.axes) == 2 * 5 and sheet.axes[5].get_title() == "sketchbook"
+    assert len(sheet.axes) == 2 * 5 + 1 and sheet.axes[5].get_title() == "sketchbook"
     sheet = plots.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
-    assert len(sheet.axes) == 2 * 10 and sheet.axes[5].get_title() == "sketchbook"
+    assert len(sheet.axes) == 2 * 10 + 1 and sheet.axes[5].get_title() == "sketchbook"
 
 
 def test_each_cell_is_shown_once_by_its_first_seed(found):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from clipsx.analyses import deletion
 from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
@@ -105,6 +106,43 @@ def prompted(
                 title += f", IoU {iou(found.mask.astype(float), mask, 0.5, sample.ignore):.0f} %"
             row.append(Cell(sample.image, found.map, mask, reading.title, points=(found.points, found.labels)))
             row.append(Cell(sample.image, found.mask.astype(float), mask, title, opacity=0.5))
+        rows.append(row)
+    return rows
+
+
+def deleted(
+    clip: Clip,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    asked: str | Sequence[str | Reading] = "clip, clip-surgery",
+    fill: str = "mean",
+) -> list[list[Cell]]:
+    """A row per sample: the photo with its first label's true region, then without it, and without places as large.
+
+    Those are the brightest of each reading's map. Each picture says the label's score (`deletion.score`); samples
+    without a label of which something can be deleted are left out.
+    """
+    names, shown, rows = queries(labels), readings(asked), []
+    text = clip.encode_labels(names)  # (N, D)
+    for sample in samples:
+        images = clip.prepare(sample.image)
+        scene = deletion.Scene.of(sample, names, (images.shape[2], images.shape[3]))
+        label = next((label for label in scene.masks if not scene.why(label)), None)
+        if label is None:
+            continue
+        seen, place = clip.encode_readings(images, shown), names.index(label)
+        maps = {r.title: r.similarities(seen[str(r)], text)[..., [place]] for r in shown}
+        found = deletion.regions(scene, label, maps, np.random.default_rng(0))
+        blank = deletion.FILLS[fill](scene.pixels, scene.ground)
+        gone = {name: scene.without(region, blank) for name, region in found.items() if region is not None}
+        del gone[deletion.RANDOM]
+        scores = deletion.score(deletion.encoded(clip, [scene.pixels, *gone.values()]), text, place)
+        titles = [label, *(n if n == deletion.OBJECT else f"{n}: brightest" for n in gone)]
+        sample, row = reduced(sample), []
+        for title, pixels, score in zip(titles, (scene.pixels, *gone.values()), scores, strict=True):
+            image = Image.fromarray(pixels).resize(sample.size, Image.Resampling.NEAREST)
+            outline = sample.masks[label] if not row else None
+            row.append(Cell(image, None, outline, f"{title}{' gone' if row else ''}\nscore {score:.1f}"))
         rows.append(row)
     return rows
 

@@ -6,7 +6,7 @@ import pytest
 
 import clipsx
 from clipsx import feature_surgery, minmax, plots, similarity, upsample
-from clipsx.analyses import attention
+from clipsx.analyses import attention, deletion
 from clipsx.datasets import Sample
 from clipsx.plots import sheets
 from clipsx.segmenters import RandomWalker
@@ -102,3 +102,15 @@ def test_prompted_shows_points_and_the_mask_they_yield() -> None:
     figure = plots.sheet(rows)
     assert len(figure.axes[1].collections) >= 2  # points of both kinds
     plt.close(figure)
+
+
+def test_deleted_shows_what_is_gone_and_the_score_without_it(clip: clipsx.Clip) -> None:
+    full = SAMPLES[0].replace(masks={"cat": np.ones((20, 28), bool)})  # nothing beside it: left out
+    (row,) = sheets.deleted(clip, [full, SAMPLES[1], SAMPLES[2]], LABELS, "clip, clip-surgery")
+    said = ["cat", "the object gone", "CLIP: brightest gone", "CLIP Surgery: brightest gone"]
+    assert [cell.title.split("\n")[0] for cell in row] == said
+    assert row[0].outline is SAMPLES[2].masks["cat"] and all(cell.image.size == (28, 20) for cell in row)
+    whole = deletion.score(
+        clip.encode_image(clip.prepare(SAMPLES[2].image)), clip.encode_labels(LABELS), LABELS.index("cat")
+    )
+    assert row[0].title == f"cat\nscore {whole[0]:.1f}"

@@ -1,10 +1,12 @@
 """What each part of Unmix-CLIP does: the same training with one thing changed, as one table."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -24,22 +26,24 @@ from clipsx.unmix.training import Config, fit, projected_matrix
 
 @dataclass(frozen=True)
 class Setting:
-    """What is changed: the factor on α (so on α·λ, the one knob), negative prompts, pooling kept (class features)."""
+    """What is changed: α·λ, the one knob (None: the run's own), negative prompts, pooling kept (class features)."""
 
-    alpha: float = 1.0
+    product: float | None = None
     negative: bool = True
     pooled: bool = False
 
 
+PUBLISHED = Config()
 SETTINGS: dict[str, Setting] = {
     "unmix": Setting(),
-    "without MFI loss": Setting(alpha=0.0),
-    "α·λ / 100": Setting(alpha=0.01),
-    "α·λ / 10": Setting(alpha=0.1),
-    "α·λ × 10": Setting(alpha=10.0),
+    "without MFI loss": Setting(0.0),
+    "α·λ 1.4e-5, as published": Setting(PUBLISHED.alpha * PUBLISHED.weight),
+    "α·λ 2e-4": Setting(2e-4),
+    "α·λ 2e-3": Setting(2e-3),
+    "α·λ 0.2": Setting(0.2),
     "pooling kept": Setting(pooled=True),
-    "pooling kept, without MFI loss": Setting(alpha=0.0, pooled=True),
-    "positive prompts only": Setting(negative=False),
+    "pooling kept, without MFI loss": Setting(0.0, pooled=True),
+    "positive prompts only, no bias": Setting(negative=False),
 }
 
 
@@ -58,16 +62,23 @@ def ablate(
 
     text: features of the negative and positive prompts; held: features of labels that
     were not trained on; words: of a line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and
-    after, of the held labels too. Errors: those of `fit`.
+    after, of the held labels too; trained parameters, seconds of training, threads, which positions were read.
+    Errors: those of `fit`; ValueError where the two splits hold other positions.
     """
+    if train.reading != test.reading:
+        raise ValueError(f"The positions to train on are {train.reading}, those to test on {test.reading}: take one.")
     settings = settings or SETTINGS
     rows, scores = [], {}
     before = mean_off_diagonal(similarity_matrix(text[1]))
     runs = [(name, setting, seed) for name, setting in settings.items() for seed in seeds]
     for name, setting, seed in tqdm(runs, words, unit="run", leave=False, disable=words is None):
-        changed = replace(config, alpha=config.alpha * setting.alpha, negative=setting.negative, seed=seed)
+        changed = replace(config, negative=setting.negative, seed=seed)
+        if setting.product is not None:
+            changed = replace(changed, alpha=setting.product / PUBLISHED.weight, weight=PUBLISHED.weight)
         read, asked = ((s.cls[:, None] if setting.pooled else s.positions) for s in (train, test))
+        began = time.perf_counter()
         projectors, _ = fit(read, train.present, text, names, changed)
+        seconds = time.perf_counter() - began
         p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
         row = {"setting": name, "seed": seed, "alpha": changed.alpha, "alpha·lambda": changed.alpha * changed.weight}
         row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
@@ -75,9 +86,12 @@ def ablate(
         if held is not None:
             row["held before"] = mean_off_diagonal(similarity_matrix(held))
             row["held after"] = mean_off_diagonal(projected_matrix(projectors, held))
+        row |= {"parameters": sum(p.numel() for p in projectors.parameters()), "seconds": seconds}
+        row |= {"threads": torch.get_num_threads(), "read": "class token" if setting.pooled else str(train.reading)}
         rows.append(row)
         scores[name, seed] = p
-    kept = {key: getattr(config, key) for key in ("epochs", "batch", "lr", "momentum", "weight", "form")}
+    kept = {key: getattr(config, key) for key in ("epochs", "batch", "lr", "momentum", "form")}
+    kept |= {"trained on": len(train.present), "tested on": len(test.present)}
     protocol = "projectors on frozen CLIP, no augmentation; asymmetric loss: sum over classes, mean over the batch"
     return pd.DataFrame(rows).assign(**kept, protocol=f"{protocol}; absent classes masked; yes from 0.5"), scores
 

@@ -66,7 +66,7 @@ def test_projectors_on_real_features(clip_features: Path) -> None:
     known = np.arange(0, 80, 2)  # every other label is trained on, the rest are held out
     train, test = (unmix.Gathered(cls[half::2, None], cls[half::2], labels[half::2][:, known]) for half in (0, 1))
     config = unmix.Config(epochs=40, batch=8, lr=2e-4, alpha=0.1)
-    settings = {"unmix": unmix.Setting(negative=False), "without": unmix.Setting(alpha=0.0, negative=False)}
+    settings = {"unmix": unmix.Setting(negative=False), "without": unmix.Setting(0.0, negative=False)}
     twice = torch.stack([text[known], text[known]])  # there are no negative prompts: the same text stands in, unread
     table, scores = unmix.ablate(
         train, test, twice, [names[k] for k in known], config, settings, held=text[np.setdiff1d(np.arange(80), known)]

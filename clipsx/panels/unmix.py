@@ -24,7 +24,7 @@ from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
 from clipsx.panels.unmix_view import Moment, RunView, Unmixing
 from clipsx.panels.worker import Step, Worker
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, fit, projected_matrix
+from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, fit, projected_matrix, same_positions
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
@@ -40,7 +40,8 @@ class UnmixPanel(FigurePanel):
         out: where figures, tables and projectors are written.
         state: entries of `Unmixing`; `UnmixPanel(…, **panel.state)` shows the same again, and goes on with its run.
 
-    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+    Errors: ValueError for splits of other positions, and for a state that cannot be shown; later ones are told in the
+    panel.
     """
 
     stem, doing = "unmix", "reading the picture"
@@ -56,6 +57,7 @@ class UnmixPanel(FigurePanel):
         out: str | Path = "out",
         **state: Any,
     ) -> None:
+        same_positions(train, test)
         super().__init__(out)
         self.clip, self.train, self.test, self.samples = clip, train, test, samples
         self.images = train.samples if images is None else images
@@ -124,13 +126,13 @@ class UnmixPanel(FigurePanel):
         return list(self._now.rows)
 
     def choose(self) -> Typical:
-        """Show the object that the projectors' change of the model's own maps is most typical of; why it is that one.
+        """Show the object that the projectors' change is most typical of, in maps as they learned; why it is that one.
 
         Errors: ValueError before the first epoch; those of `typical`.
         """
         if self.unmixed is None:
             raise ValueError("Nothing is trained yet: there is no change to choose a picture by.")
-        found = typical(self.clip, self.samples, "clip", self.unmixed.clip, templates=PROMPTS[1:])
+        found = typical(self.clip, self.samples, str(self.train.reading), self.unmixed.clip, templates=PROMPTS[1:])
         self.restore({"image": found.shown.image, "label": found.shown.label or ""})
         return found
 
@@ -166,7 +168,7 @@ class UnmixPanel(FigurePanel):
     @property
     def _file(self) -> Path:
         """The checkpoint of the run that the dials describe: of this CLIP, these images, this configuration."""
-        words = repr((self._content, self.train.about, self.train.labels, self._state.config))
+        words = repr((self._content, self.train.about, self.train.labels, str(self.train.reading), self._state.config))
         return paths.cache() / "unmix" / f"{sha256(words.encode()).hexdigest()[:20]}.pt"
 
     def start(self) -> None:

@@ -67,20 +67,29 @@ def draw_curves(
 
 
 def draw_maps(
-    axes: np.ndarray, sample: Sample, label: str, labels: Sequence[str], before: Clip, after: Clip | None
+    axes: np.ndarray,
+    sample: Sample,
+    label: str,
+    labels: Sequence[str],
+    before: Clip,
+    after: Clip | None,
+    reading: str = "clip",
 ) -> None:
-    """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes."""
+    """The photo, then the label's map before the projectors, after them, and with CLIP Surgery, on four axes.
+
+    reading: of the positions that the projectors learned from.
+    """
     small = plots.reduced(sample)
     mask, blank = small.masks.get(label), np.zeros(small.size[::-1], np.float32)
     plots.overlay(small.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
-    shown = {"before": (before, "clip")}
+    shown = {"before": (before, reading)}
     if after is not None:
-        shown |= {"after": (after, "clip"), "after + surgery": (after, "clip-surgery+code")}
+        shown |= {"after": (after, reading), "after + surgery": (after, "clip-surgery+code")}
     for ax in axes[1 + len(shown) :]:
         ax.set_axis_off()
-    for ax, (words, (clip, reading)) in zip(axes[1:], shown.items(), strict=False):
+    for ax, (words, (clip, asked)) in zip(axes[1:], shown.items(), strict=False):
         text = clip.encode_labels(labels, [PROMPTS[1]])  # (N, D)
-        map = label_map(clip, sample, reading, text, list(labels).index(label))
+        map = label_map(clip, sample, asked, text, list(labels).index(label))
         score = "" if mask is None else f", mSC {msc(map, mask, small.ignore):.1f} %"
         plots.overlay(small.image, map, ax, outline=mask, title=f"{words}{score}")
 
@@ -112,8 +121,8 @@ class RunView:
     @cached_property
     def unmixed(self) -> Unmixed | None:
         """The projectors on their CLIP; None before the first epoch."""
-        run, projectors = self.now.run, self.now.projectors
-        return None if projectors is None else Unmixed(self.clip, projectors, self.train.labels, run)
+        run, projectors, train = self.now.run, self.now.projectors, self.train
+        return None if projectors is None else Unmixed(self.clip, projectors, train.labels, run, train.reading)
 
     @property
     def run(self) -> Config:
@@ -138,7 +147,8 @@ class RunView:
             draw_curves(axes[0], self.now.rows, self.train.labels, self.before, self.now.after, self.run.epochs)
         if "maps" in parts:
             sample, after = self.samples[self.state.image], self.unmixed and self.unmixed.clip
-            draw_maps(axes[-1], sample, self.state.label, self.train.labels, self.clip, after)
+            reading = str(self.train.reading)
+            draw_maps(axes[-1], sample, self.state.label, self.train.labels, self.clip, after, reading)
         return figure
 
     def table(self) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from clipsx.evaluation import segment
 from clipsx.evaluation.stream import stream
 from clipsx.metrics import f1_scores, mean_average_precision
 from clipsx.mfi import mean_off_diagonal, similarity_matrix
-from clipsx.reading import crossed
-from clipsx.unmix.gather import Gathered
+from clipsx.reading import Reading, crossed
+from clipsx.unmix.gather import Gathered, same_positions
 from clipsx.unmix.heads import probabilities
 from clipsx.unmix.training import Config, fit, projected_matrix
 
@@ -62,11 +62,10 @@ def ablate(
 
     text: features of the negative and positive prompts; held: features of labels that
     were not trained on; words: of a line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and
-    after, of the held labels too; trained parameters, seconds of training, threads, which positions were read.
+    after, of the held labels too; trained parameters, processor seconds of training, threads, which positions were read.
     Errors: those of `fit`; ValueError where the two splits hold other positions.
     """
-    if train.reading != test.reading:
-        raise ValueError(f"The positions to train on are {train.reading}, those to test on {test.reading}: take one.")
+    same_positions(train, test)
     settings = settings or SETTINGS
     rows, scores = [], {}
     before = mean_off_diagonal(similarity_matrix(text[1]))
@@ -76,9 +75,9 @@ def ablate(
         if setting.product is not None:
             changed = replace(changed, alpha=setting.product / PUBLISHED.weight, weight=PUBLISHED.weight)
         read, asked = ((s.cls[:, None] if setting.pooled else s.positions) for s in (train, test))
-        began = time.perf_counter()
+        began = time.process_time()  # other work on the machine does not count
         projectors, _ = fit(read, train.present, text, names, changed)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
         row = {"setting": name, "seed": seed, "alpha": changed.alpha, "alpha·lambda": changed.alpha * changed.weight}
         row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}
@@ -105,15 +104,24 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([fixed, groups[measured].mean(), spread], axis=1).assign(seeds=groups.size()).reset_index()
 
 
-def maps(models: Mapping[str, Clip], samples: Sequence[Sample], labels: Sequence[str], words: str = "") -> pd.DataFrame:
+def maps(
+    models: Mapping[str, Clip],
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    words: str = "",
+    reading: str | Reading = "clip",
+) -> pd.DataFrame:
     """Segmentation and co-activation of several models: a row per model and reading.
 
     That of `segment.summarise`, with the mean co-activation of `companions` and of `others`.
-    models: when (before, after …) → model; words: of a line of progress. Errors: those of `stream`.
+    models: when (before, after …) → model; words: of a line of progress; reading: of the positions that projectors
+    learned from, shown first and read for co-activation. Errors: those of `stream`.
     """
-    rows, asked = [], crossed(("clip", "clip-surgery"))
+    own = Reading.parse(reading)
+    asked = dict.fromkeys((own, replace(own, surgery="code"), *crossed(("clip", "clip-surgery"))))
+    rows = []
     for name, clip in models.items():
-        measures = [coactivation.measure(clip, labels), segment.measure(clip, labels, asked)]
+        measures = [coactivation.measure(clip, labels, own), segment.measure(clip, labels, tuple(asked))]
         pairs, counts = stream(clip, samples, measures, words=f"{words} {name}" if words else None)
         means = pairs.groupby("companion")["score"].mean()
         found = segment.summarise(counts)

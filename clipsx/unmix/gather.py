@@ -87,6 +87,12 @@ def gather(
     return Gathered(whole[:, 1:], whole[:, 0], present, asked, about, kept, reading)
 
 
+def same_positions(train: Gathered, test: Gathered) -> None:
+    """Errors: ValueError where projectors would be tested on other positions than they learn from."""
+    if train.reading != test.reading:
+        raise ValueError(f"Positions to train on are {train.reading}, to test on {test.reading}: gather both alike.")
+
+
 def _compute(
     clip: Clip, samples: Sequence[Sample], size: int, reading: Reading, place: Entry, words: str | None
 ) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from clipsx import paths
 from clipsx.clip import Clip, Heads
+from clipsx.reading import Reading
 from clipsx.text import check_labels
+from clipsx.unmix.gather import own_positions
 from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
 from clipsx.unmix.training import VERSION, Config
 from clipsx.weights import digest
@@ -32,15 +34,18 @@ class Unmixed:
     """Projectors from `fit`, and the CLIP on whose features they were trained.
 
     base: the frozen model, shared and not changed; labels: what they were trained on, in order (any other label is
-    projected too); config: of the run. Errors: ValueError where the projectors are of another width.
+    projected too); config: of the run; reading: of the positions that they were trained on (None: the model's own, as
+    `gather` takes them), whose maps are theirs. Errors: ValueError where the projectors are of another width.
     """
 
     base: Clip
     projectors: Projectors
     labels: Sequence[str]
     config: Config
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reading", self.reading or own_positions(self.base))
         if self.projectors.width != self.base.embed_dim:
             widths = f"features {self.projectors.width} wide, {self.base.name}'s {self.base.embed_dim}"
             raise ValueError(f"The projectors are for {widths}.")
@@ -73,7 +78,7 @@ class Unmixed:
         weights = save({name: value.detach().cpu().contiguous() for name, value in state.items()})
         clip = self.base.describe() | {"sha256": digest(self.base.model)}
         words = {"version": VERSION, "width": self.projectors.width, "labels": list(self.labels)}
-        words |= {"prompts": list(PROMPTS), "config": asdict(self.config), "clip": clip}
+        words |= {"prompts": list(PROMPTS), "config": asdict(self.config), "clip": clip, "reading": str(self.reading)}
         words |= {"sha256": hashlib.sha256(weights).hexdigest()}
         paths.write_whole(folder / WEIGHTS, weights)
         paths.write_whole(folder / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
@@ -98,6 +103,7 @@ class Unmixed:
                 told = f"{base.name} has other weights. Load that CLIP, or train again."
                 raise ValueError(f"{folder} belongs to {made}; {told}")
             known, config = list(words["labels"]), Config(**words["config"])
+            reading = Reading.parse(words.get("reading", "clip"))  # once it was the only one
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / WORDS} was cut short or is not ours ({error}): save it again.") from None
         if labels is not None and check_labels(labels) != known:
@@ -112,7 +118,7 @@ class Unmixed:
             projectors.load_state_dict(load(weights))
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder / WEIGHTS} does not hold projectors of width {width} ({error}).") from None
-        return Unmixed(base, projectors, known, config)
+        return Unmixed(base, projectors, known, config, reading)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import clipsx
 from clipsx import mfi, plots, unmix
 from clipsx.datasets import Sketchbook
 from clipsx.panels import UnmixPanel
+from helpers import tiny_resnet
 
 pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
 
@@ -65,6 +66,30 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
 
 
 @pytest.mark.slow
+def test_maps_are_those_of_the_positions_it_learned_from(tmp_path, monkeypatch):
+    clip, world = tiny_resnet(), Sketchbook(seed=9, length=6, size=64)
+    got, other = (unmix.gather(clip, world, folder=tmp_path, reading=reading) for reading in (None, "clip"))
+    with pytest.raises(ValueError, match="to train on are maskclip, to test on clip"):
+        UnmixPanel(clip, got, other, world)
+    panel = UnmixPanel(clip, got, got, world, out=tmp_path, epochs=1)
+    try:
+        panel.start()
+        assert panel.wait(120) and panel._line.value == "" and str(panel.unmixed.reading) == "maskclip"
+        drawn, overlay = [], plots.overlay
+        monkeypatch.setattr(plots, "overlay", lambda *args, **kept: (drawn.append(args[1]), overlay(*args, **kept)))
+        panel.figure()
+        text = panel.unmixed.clip.encode_labels(got.labels, [unmix.PROMPTS[1]])
+        dense = panel.unmixed.clip.encode_dense(clip.prepare(world[0].image), method="maskclip")
+        label, shape = world.labels.index(panel.state["label"]), world[0].size[::-1]
+        maps = clipsx.upsample(clipsx.minmax(clipsx.similarity(dense, text)), shape)
+        assert np.allclose(drawn[2], maps[0, ..., label], atol=1e-5)
+        assert set(panel.table()["reading"]) == {"maskclip"} and panel.code().count("reading='maskclip'") == 2
+    finally:
+        panel.reset()
+        assert panel.wait(60)
+
+
+@pytest.mark.slow
 def test_stop_and_go_on_ends_in_the_same_weights(panel):
     panel.start()
     assert panel.wait(120)
@@ -117,7 +142,7 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     panel.save_figure(("png", "pdf"))
     panel.save_table()
     panel.save_projectors()
-    assert {f.name for f in panel.out.iterdir()} == {"unmix.png", "unmix.pdf", "unmix.csv", "unmixed"}
+    assert {f.name for f in panel.out.iterdir()} >= {"unmix.png", "unmix.pdf", "unmix.csv", "unmixed"}
     again = unmix.Unmixed.load(panel.out / "unmixed", parts[0], parts[1].labels)
     assert again.clip.describe() == panel.unmixed.clip.describe()
     assert "image/png" in panel._repr_mimebundle_()

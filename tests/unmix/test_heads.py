@@ -16,9 +16,10 @@ from clipsx.datasets import Sample, Sketchbook
 from clipsx.evaluation import explain, recognise, segment
 from clipsx.evaluation.stream import stream
 from clipsx.images import PictureError
-from clipsx.unmix import Config, Projectors, Unmixed, gather, spatial_head
+from clipsx.reading import Reading
+from clipsx.unmix import Config, Projectors, Unmixed, gather, own_positions, spatial_head
 from clipsx.weights import digest
-from helpers import tiny_clip
+from helpers import tiny_clip, tiny_resnet
 
 pytestmark = pytest.mark.filterwarnings("ignore:No positive image")  # few images: some labels are absent
 
@@ -101,6 +102,26 @@ def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypa
         gather(clip, [], LABELS, folder=tmp_path)
 
 
+def test_which_positions_are_gathered(tmp_path: Path) -> None:
+    transformer, resnet = tiny_clip(), tiny_resnet()
+    assert str(own_positions(transformer)) == "clip" and str(own_positions(resnet)) == "maskclip"
+    for clip, reading in ((resnet, None), (resnet, "clip"), (transformer, None), (transformer, "maskclip")):
+        got = gather(clip, WORLD, folder=tmp_path, reading=reading)
+        asked = reading or str(own_positions(clip))
+        dense = clip.encode_dense(clip.prepare(WORLD[4].image), method=asked)
+        assert np.allclose(got.positions[4], dense.patches[0].flatten(0, 1), atol=1e-3)
+        assert np.allclose(got.cls[4], clip.encode_image(clip.prepare(WORLD[4].image))[0], atol=1e-3)
+        assert str(got.reading) == got.about["reading"] == asked
+        assert got.about["positions"] == clip.positions  # how positions are interpolated is another column
+    assert len(list(tmp_path.rglob("*.npy"))) == 4  # none is found in another's place
+    with pytest.raises(ValueError, match="say 'clip', not 'clip\\+code'"):
+        gather(transformer, WORLD, folder=tmp_path, reading="clip+code")
+    text = torch.stack([resnet.encode_labels(LABELS, [prompt]) for prompt in unmix.PROMPTS])
+    both = (gather(resnet, WORLD, folder=tmp_path, reading=reading) for reading in ("maskclip", "clip"))
+    with pytest.raises(ValueError, match="to train on are maskclip, to test on clip"):
+        unmix.ablate(*both, text, LABELS, Config(epochs=1))
+
+
 def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     clip = tiny_clip()
 
@@ -122,6 +143,8 @@ def test_pictures_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
 def test_it_is_saved_and_loaded_and_refused(unmixed: Unmixed, tmp_path) -> None:
     folder = unmixed.save(tmp_path / "kept")
     again = Unmixed.load(folder, unmixed.base, LABELS)
+    other = Unmixed(unmixed.base, unmixed.projectors, LABELS, Config(), Reading("maskclip"))
+    assert str(again.reading) == "clip" and Unmixed.load(other.save(tmp_path), unmixed.base).reading == other.reading
     assert (
         again.clip.describe() == unmixed.clip.describe()
         and again.labels == unmixed.labels
@@ -162,7 +185,13 @@ def test_the_ablation_is_one_table(tmp_path) -> None:
     assert len(table) == 2 * len(unmix.SETTINGS) == len(scores)
     one = table[table["seed"] == 0].set_index("setting")
     assert one.loc["without MFI loss", "alpha·lambda"] == 0
-    assert one.loc["α·λ × 10", "alpha·lambda"] == pytest.approx(0.02)
+    assert table["alpha·lambda"].isin([0.01 * 0.2]).any()
+    published = one.loc["α·λ 1.4e-5, as published"]
+    assert published["alpha·lambda"] == pytest.approx(1.4e-5) and one["alpha·lambda"].max() == pytest.approx(0.2)
+    projectors = Projectors(clip.embed_dim)
+    assert (table["parameters"] == sum(p.numel() for p in projectors.parameters())).all()
+    assert (table["seconds"] > 0).all() and (table["threads"] == torch.get_num_threads()).all()
+    assert one.loc["unmix", "read"] == "clip" and one.loc["pooling kept", "read"] == "class token"
     assert (table["before"] == mfi.mean_off_diagonal(mfi.similarity_matrix(text[1]))).all()
     assert table["held after"].notna().all() and table["mAP"].between(0, 100).all()
     alone, _ = unmix.ablate(got, got, text, LABELS, config, {"unmix": unmix.Setting()}, seeds=(0,))

@@ -60,9 +60,9 @@ def ablate(
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], Float[np.ndarray, "n N"]]]:
     """A row per setting and seed, and every run's probabilities on the test images.
 
-    text: features of the negative and positive prompts; held: features of labels that
-    were not trained on; words: of a line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and
-    after, of the held labels too; trained parameters, processor seconds of training, threads, which positions were read.
+    text: features of the negative and positive prompts; held: features of labels that were not trained on; words: of a
+    line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and after, of the held labels too;
+    trained parameters, processor seconds of training, threads, which positions were read.
     Errors: those of `fit`; ValueError where the two splits hold other positions.
     """
     same_positions(train, test)

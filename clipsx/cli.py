@@ -75,7 +75,10 @@ def _explain(options: argparse.Namespace) -> int:
         stem = file_name(image, photo, readings, decides)
         made = {column: table[column].iloc[0] for column in MADE}
         made["reading"] = ", ".join(map(str, readings))
-        for file in [*save.figure(figure, options.out, stem, made), save.table(table, options.out, stem)]:
+        for file in [
+            *save.figure(figure, options.out, stem, made, kind="explain"),
+            save.table(table, options.out, stem),
+        ]:
             print(file)
     return 0
 

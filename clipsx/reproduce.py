@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 
-from clipsx import datasets, paths, tables
+from clipsx import captions, datasets, paths, tables
 from clipsx.load import SUFFIXES, built_in, load
 from clipsx.messages import nearest
 from clipsx.plots import styles
@@ -152,7 +152,10 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     page.metadata.pop("widgets", None)
     page.metadata["title"] = title
     for cell in page.cells:
+        described = _described(cell.source)
         for output in list(cell.get("outputs", ())):
+            if "image/png" in output.get("data", {}):
+                output.setdefault("metadata", {}).setdefault("image/png", {})["alt"] = next(described, title)
             widget = output.get("data", {}).pop(WIDGET_VIEW, None)
             twice = "clipsx-still" in output.get("data", {}).get("text/html", "")  # for JupyterLab, beside the same
             if twice or (widget is not None and set(output["data"]) <= {"text/plain"}):
@@ -161,6 +164,13 @@ def static_page(notebook: nbformat.NotebookNode, title: str) -> str:
     quiet.setLevel(logging.ERROR)
     exporter = HTMLExporter(template_name="lab", template_file="offline.html.j2", extra_loaders=[PAGES], log=quiet)
     return exporter.from_notebook_node(page)[0]
+
+
+def _described(source: str) -> Iterator[str]:
+    """Alternative texts of the figures of a cell, in the order of its code: those that it saves, and a panel's."""
+    names = re.findall(r'(?:save\.figure\(.*?OUT, |save_figure\(name=)"(\w+)"|(\w+Panel)\(', source)
+    told = (captions.of(saved or panel) for saved, panel in names)
+    return (caption.alt for caption in told if caption)
 
 
 def run(path: Path, out: Path, given: dict[str, Any], timeout: int | None = None, style: str | None = None) -> Run:
@@ -238,7 +248,7 @@ def _index(runs: Sequence[Run], about: dict[str, Any], out: Path) -> str:
     versions = {name: importlib.metadata.version(name) for name in ("clipsx", "torch", "open_clip_torch")}
     facts = about | versions | {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "cores": os.cpu_count()}
     page = Environment(loader=PAGES, autoescape=True).get_template("index.html.j2")
-    return page.render(runs=runs, facts=facts, out=out, table=_table)
+    return page.render(runs=runs, facts=facts, out=out, table=_table, caption=captions.of)
 
 
 def _table(file: Path) -> tuple[int, pd.DataFrame, dict[Any, Any]]:

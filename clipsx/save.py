@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from clipsx import tables
+from clipsx import captions, tables
 from clipsx.paths import component, write_whole
 
 FORMATS = ("pdf", "png", "svg")
@@ -32,9 +32,11 @@ def figure(
     name: str,
     provenance: Mapping[str, Any],
     formats: Sequence[str] = FORMATS,
+    kind: str = "",
 ) -> list[Path]:
     """Write a figure to the folder `out` in every format ("pdf", "png", "svg"); return the files.
 
+    Its alternative text and caption, where its name or its kind has any, go into `captions.md` there (`captions`).
     What made it is kept in the file's metadata, and printed small under it on a screen's style. In the others the file
     is as wide as the style says, and every word has its size, which the figure keeps (`plots.styles`).
     Errors: ValueError for a name that is no plain file name; OSError.
@@ -65,6 +67,8 @@ def figure(
     finally:
         if note is not None:
             note.remove()
+    if caption := captions.of(name, kind):
+        captions.add(Path(out), name, caption)
     return files
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from clipsx import cli, paths
+from clipsx import captions, cli, paths
 from clipsx.reproduce import find, inject, reproduce, run, static_page
 from helpers import from_terminal
 
@@ -62,7 +62,7 @@ def test_parameters_files_and_page(tmp_path: Path) -> None:
     assert [file.name for file in result.files] == ["new.csv"]
     page = result.page.read_text()
     assert "it's &lt;b&gt;" in page
-    assert "data:image/png;base64,iVBOR" in page and "drawn for a column" in page
+    assert 'alt="A title" src="data:image/png;base64,iVBOR' in page and "drawn for a column" in page
     assert 'type="application/vnd.jupyter.widget-view+json"' not in page
     assert "IntSlider(description=&#39;gone" not in page
     assert LOADS.search(page) is None
@@ -97,7 +97,7 @@ pathlib.Path("part").write_text(f"{os.getpid()} {child.pid}")
 os.rename("part", "children")
 time.sleep(600)"""
 INTERRUPTED = """import pathlib, sys
-from clipsx import cli, paths
+from clipsx import captions, cli, paths
 paths.notebooks = lambda: pathlib.Path(sys.argv[1])
 sys.exit(cli.main(["reproduce", "--out", sys.argv[1] + "/out"]))"""
 
@@ -130,6 +130,16 @@ def test_ctrl_c_ends_the_kernel_what_it_started_and_the_run(tmp_path: Path) -> N
 def test_a_notebook_without_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match="parameters"):
         inject(new_notebook(cells=[new_code_cell("x = 1")]), {"x": 2})
+
+
+def test_pictures_have_the_alternative_texts_of_the_figures_that_their_cell_saves() -> None:
+    cell = new_code_cell('save.figure(fig, OUT, "13_depths", about)\nLaboratoryPanel(found, out=OUT)')
+    cell.outputs = [new_output("display_data", {"image/png": "iVBORw0KGgo="}) for _ in range(3)]
+    page = static_page(new_notebook(cells=[cell]), "t")
+    depths, panel = (captions.of(name).alt for name in ("depths", "LaboratoryPanel"))
+    assert [page.index(f'alt="{words}"') for words in (depths, panel, "t")] == sorted(
+        page.index(f'alt="{words}"') for words in (depths, panel, "t")
+    )
 
 
 def test_static_page_leaves_the_notebook_alone() -> None:

@@ -31,6 +31,7 @@ def small() -> Figure:
 def test_a_saved_figure_says_what_made_it(tmp_path: Path) -> None:
     figure = small()
     files = save.figure(figure, tmp_path / "new", "maps", ABOUT)
+    assert not (tmp_path / "new" / "captions.md").exists()  # no caption is known for it
     names = [f"maps.{form}" for form in save.FORMATS]
     assert [f.name for f in files] == names == sorted(f.name for f in (tmp_path / "new").iterdir())
     words = "model toy · weights sha256:1a2b3c4d · image_size 64×48 · cost $5 or $6"

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipsx import save
+from clipsx import captions, save
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.images import fitting
@@ -27,7 +27,7 @@ from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
 from clipsx.reading import Reading
 
-FORMATS = ("pdf", "png", "svg")
+FORMATS = save.FORMATS
 Made = TypeVar("Made")
 
 _log = logging.getLogger(__name__)
@@ -151,9 +151,10 @@ class FigurePanel(W.VBox):
             self._worker.stop()
             raise
 
-    def save_figure(self, formats: Sequence[str] = ("pdf", "png"), name: str | None = None) -> list[Path] | None:
+    def save_figure(self, formats: Sequence[str] = FORMATS, name: str | None = None) -> list[Path] | None:
         """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
-        return self._save(lambda: save.figure(self.figure(), self.out, name or self.stem, self.provenance(), formats))
+        about, kind = (self.provenance(), formats), type(self).__name__
+        return self._save(lambda: save.figure(self.figure(), self.out, name or self.stem, *about, kind))
 
     def save_table(self, name: str | None = None) -> Path | None:
         """Write the table as CSV under `out`; None where that fails, as is told."""
@@ -206,7 +207,9 @@ class FigurePanel(W.VBox):
         bundle = self._repr_mimebundle_()
         display(bundle, raw=True)
         if picture := bundle.get("image/png"):
-            display({"text/html": still(picture, f"{self.stem}, as it was shown last")}, raw=True)
+            told = captions.of(type(self).__name__)
+            words = told.alt if told else f"{self.stem}, as it was shown last"
+            display({"text/html": still(picture, words)}, raw=True)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from clipsx import captions
 from clipsx.datasets import Sketchbook
 from clipsx.reproduce import find, inject, run
 
@@ -34,6 +35,10 @@ def test_thin_and_clean(path: Path) -> None:
     assert notebook.cells[0].source.startswith("# ")
     # Exported pages carry no MathJax: formulas are written in plain text.
     assert not any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for saved in re.findall(r'(?:save\.figure\(.*?OUT, |save_figure\(name=)"(\w+)"', "\n".join(lines)):
+        panel = {"00_start_here", "03_clip_surgery_live", "04_behind_a_cell", "05_similarity", "06_unmix",
+                 "06_similarity", "12_text_to_mask"}  # fmt: skip
+        assert saved in panel or captions.of(saved), f"clipsx/captions.toml says nothing about {saved}"
     names = {"MODEL", "PRETRAINED", "DATASET", "ROOT", "IMAGES", "OUT"}
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]
     assert len(tagged) == 1

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from clipsx import images as pictures
 from clipsx import methods, text, towers
 from clipsx.features import DenseFeatures
-from clipsx.gradients import legrad
 from clipsx.messages import require
 from clipsx.preprocess import pixels, read
 from clipsx.prompts import Tower as TextTower
 from clipsx.prompts import encode_prompts, token_features
 from clipsx.quiet import plain
 from clipsx.reading import Reading, readings
+from clipsx.seen import Seen
 from clipsx.sentence import Sentence
 from clipsx.sentence import read as read_sentence
 from clipsx.weights import digest, require_open_clip, require_sound
@@ -58,25 +58,6 @@ class Heads:
     logit_scale: float | None = None
     name: str = ""
     weights: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What one walk of a tower saw of B images.
-
-    cls (B, d); features: by reading without surgery, at the depth that it came to; blocks: those of the original path,
-    where they were asked for.
-    """
-
-    cls: Float[Tensor, "B d"]
-    features: dict[Reading, DenseFeatures]
-    blocks: tuple[towers.Block, ...] = ()
-
-    def of(self, image: int) -> "Seen":
-        """What was seen of one image, which keeps its place: B = 1."""
-        one = slice(image, image + 1)
-        features = {r: DenseFeatures(f.cls[one], f.patches[one]) for r, f in self.features.items()}
-        return Seen(self.cls[one], features, tuple(block.of(image) for block in self.blocks))
 
 
 class Clip:
@@ -305,37 +286,28 @@ class Clip:
         Readings that differ only in feature surgery share one. Errors: those of `Reading` and `encode_dense`.
         """
         asked = readings(given)
+        for reading in asked:
+            if reading.needs_texts:
+                words = "has no features: its maps need the texts. Use clip.maps(images, readings, text)."
+                raise ValueError(f"{reading.method!r} {words}")
         seen = self.look(images, asked, positions=positions)
         return {str(reading): seen.features[reading.features] for reading in asked}
 
-    @_plainly
     def maps(
         self,
         images: Float[Tensor, "B 3 H W"],
         given: str | Reading | Iterable[str | Reading],
         text: Float[Tensor, "N D"],
+        redundant: Float[Tensor, "1 D"] | None = None,
     ) -> dict[str, Float[Tensor, "B h w N"]]:
         """Maps of labels by several readings, those too whose maps need the texts ("legrad"): by `str(reading)`.
 
-        One walk of the tower; the model is not written to, gradients included. Errors: those of `encode_readings`;
-        ValueError for feature surgery or heads with a reading that has no features of patches.
+        One walk of the tower; the model is not written to, gradients included. redundant: for feature surgery of one
+        label alone, see `maps.feature_surgery`. Errors: those of `look`.
         """
         asked = readings(given)
-        plans = {reading: reading.plan(self.tower) for reading in asked}
-        needing = {reading: row for reading, (row, _) in plans.items() if row.texts}
-        for reading in needing:
-            if reading.surgery != "none" or self.heads.width is not None:
-                raise ValueError(f"{reading.method!r} has no features of patches: no feature surgery, no heads.")
-        seen = self.look(images, [reading for reading in asked if reading not in needing], keep=bool(needing))
-        found, grid = {}, self.tower.grid(*images.shape[2:])
-        for reading in asked:
-            if reading in needing:
-                count = needing[reading].blocks or self.tower.blocks
-                tower: Any = self.tower  # of blocks: `methods.refusal` saw to it
-                found[str(reading)] = legrad(tower, seen.blocks[-count:], grid, text.to(self.device))
-            else:
-                found[str(reading)] = reading.similarities(seen.features[reading.features], text)
-        return found
+        seen = self.look(images, asked)
+        return {str(reading): seen.maps(reading, text.to(self.device), redundant) for reading in asked}
 
     @_plainly
     def look(
@@ -345,30 +317,35 @@ class Clip:
         keep: bool = False,
         positions: str | None = None,
     ) -> Seen:
-        """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for."""
+        """One walk of the tower: class features, patches by every reading, and the blocks where `keep` asks for.
+
+        Readings that need the texts have no features: they are looked at through `Seen.maps`. Errors: those of
+        `encode_dense`; ValueError for heads with a reading that needs the texts.
+        """
         if positions is not None:
             return self.with_positions(positions).look(images, given, keep)
         if not given and not keep:  # class features alone: the tower need not be understood
             return Seen(self.encode_image(images), {})
         asked = list(dict.fromkeys(reading.features for reading in given))
-        plans = [reading.plan(self.tower) for reading in asked]
-        for row, _ in plans:
-            if row.texts:
-                raise ValueError(
-                    f"{row.name!r} has no features: its maps need the texts. Use clip.maps(images, readings, text)."
-                )
+        plans = {reading: reading.plan(self.tower) for reading in asked}
+        for reading in [reading for reading in asked if reading.needs_texts]:
+            if self.heads.width is not None:
+                raise ValueError(f"{reading.method!r} has no features of patches, which heads go through.")
+            del plans[reading]
+            keep = True
         images = self._checked(images)
         grid = self.tower.grid(*images.shape[2:])
         # The picture's class feature is the model's own, whatever is asked: some row must have it.
-        walked = plans if any(row.own_class for row, _ in plans) else [*plans, Reading("clip").plan(self.tower)]
+        own = Reading("clip").plan(self.tower)
+        walked = [*plans.values()] if any(row.own_class for row, _ in plans.values()) else [*plans.values(), own]
         walk = self.tower.walk(images, walked, keep)
         known: dict[Any, DenseFeatures] = {}
         for plan, (cls, patches) in zip(walked, walk.features, strict=True):  # (B, D), (B, h·w, D)
             if plan not in known:
                 known[plan] = DenseFeatures(self._image(cls), self._image(patches).unflatten(1, grid))
-        features = {reading: known[plan] for reading, plan in zip(asked, plans, strict=True)}
+        features = {reading: known[plan] for reading, plan in plans.items()}
         own = next(plan for plan in walked if plan[0].own_class)
-        return Seen(known[own].cls, features, walk.blocks)
+        return Seen(known[own].cls, features, walk.blocks, self.tower, grid)
 
     @_plainly
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:

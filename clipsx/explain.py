@@ -16,7 +16,6 @@ from clipsx.datasets import Vocabulary
 from clipsx.images import Picture, decode, fitting
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.messages import require
-from clipsx.methods import rows_of
 from clipsx.paths import shortened
 from clipsx.reading import Reading, readings
 from clipsx.text import check_labels
@@ -83,14 +82,11 @@ def explain(
     against = "" if alone is None else "; feature surgery against the empty label"
     about = {"image_size": "×".join(str(side) for side in batch.shape[-2:]), "templates": templates}
     about |= {"protocol": f"min-max per map; area at or above {threshold:g}{against}"}
-    needing = [one for one in shown if rows_of(one.method)[0].texts]
-    seen = clip.look(batch, [one for one in shown if one not in needing])
-    given = clip.maps(batch, needing, text) if needing else {}
+    seen = clip.look(batch, shown)
     maps, rows = {}, []
     for one in shown:
-        dense = seen.features.get(one.features)  # None where the maps need the texts
-        sim = given[str(one)] if dense is None else one.similarities(dense, text, alone)  # (1, h, w, N)
-        cls = seen.cls if dense is None else dense.cls  # (1, D)
+        sim = seen.maps(one, text, alone)  # (1, h, w, N)
+        cls = seen.cls if one.needs_texts else seen.features[one.features].cls  # (1, D)
         maps[one], flat, cosine = minmax(sim), is_constant(sim)[0].tolist(), (cls @ text.T)[0].tolist()
         for n, label in enumerate(labels):
             map = upsample(maps[one][..., [n]], (height, width))[0, :, :, 0]  # (H, W)

@@ -47,6 +47,8 @@ class Reading:
             require("depth", self.depth, 1, whole=True)
         if self.depth is not None and all(row.blocks is not None for row in rows):
             raise ValueError(f"depth must be left out, not {self.depth}: {self.method!r} has none to choose.")
+        if rows[0].texts and self.surgery != "none":
+            raise ValueError(f"{self.method!r} has no features of patches: leave feature surgery out.")
         object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau) + 0.0)  # never −0
 
     @staticmethod
@@ -92,6 +94,11 @@ class Reading:
     def features(self) -> "Reading":
         """The reading without surgery: readings that share it share their features."""
         return replace(self, surgery="none", tau=TAU)
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether it has maps of texts alone, and no features of patches."""
+        return rows_of(self.method)[0].texts
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from clipsx import datasets
-from clipsx.clip import Clip, Seen
+from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.parts import Parts, made, names_of
 from clipsx.features import DenseFeatures
@@ -27,6 +27,7 @@ from clipsx.images import Picture, PictureError
 from clipsx.maps import minmax, upsample
 from clipsx.messages import brief
 from clipsx.reading import Reading
+from clipsx.seen import Seen
 
 BATCH = 16  # pictures at a time
 PART = 64  # pictures whose rows are written together
@@ -60,7 +61,7 @@ class Look:
 
     def similarities(self, reading: Reading, text: Float[Tensor, "N D"]) -> Float[Tensor, "1 h w N"]:
         """Its maps by a reading, on the patch grid."""
-        return reading.similarities(self.dense(reading), text)
+        return self.seen.maps(reading, text)
 
     def at_pixels(self, sim: Float[Tensor, "1 h w N"]) -> Float[np.ndarray, "H W N"]:
         """Similarities stretched to 0…1 over the patches, at the picture's own size."""

@@ -240,6 +240,5 @@ def label_map(
 ) -> Float[np.ndarray, "H W"]:
     """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the (H, W) that is shown."""
     reading = Reading.parse(asked)
-    dense = clip.encode_readings(clip.prepare(sample.image, size=size), reading)[str(reading)]
-    sim = reading.similarities(dense, text)[..., [place]]  # (1, h, w, 1)
+    sim = clip.maps(clip.prepare(sample.image, size=size), reading, text)[str(reading)][..., [place]]  # (1, h, w, 1)
     return upsample(minmax(sim), fitting((sample.size[1], sample.size[0])))[0, ..., 0].float().cpu().numpy()

@@ -5,7 +5,7 @@ import html
 import ipywidgets as W
 
 from clipsx.clip import Clip
-from clipsx.methods import METHODS, PAIRS
+from clipsx.methods import METHODS, PAIRS, able
 from clipsx.panels.elements import Chips, Gallery, Pictures, colours
 from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import SURGERIES, TAU, Reading
@@ -22,7 +22,7 @@ class Layout:
         whole = W.Layout(width="100%", margin="2px 0")
         wide = {"layout": whole, "style": {"description_width": "64px"}}
         few = {"layout": whole, "style": {"description_width": "64px", "button_width": "auto"}}
-        methods = [(METHODS[name].title, name) for name in clip.methods]
+        methods = [(METHODS[name].title, name) for name in (*clip.methods, *able(clip.tower, texts=True))]
         surgeries = [("off" if name == "none" else name, name) for name in SURGERIES]
         relations = [(PAIRS[name], name) for name in RELATIONS]
         self._tower = clip.tower

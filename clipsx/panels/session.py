@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from clipsx import plots
 from clipsx.analyses.attention import RAW
-from clipsx.clip import Clip, Seen
+from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
 from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import Reading
+from clipsx.seen import Seen
 
 THRESHOLDS = np.round(np.linspace(0, 1, 101), 2)
 
@@ -97,14 +98,15 @@ class Session:
 
     def __init__(self, clip: Clip, keep: int = 24) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
-        self._dense, self._text = Kept(keep), Kept(4096)
+        self._kept, self._text = Kept(keep), Kept(4096)
+        self._blocks_kept = Kept(1)  # of one picture, for readings that need the texts
         self._pixels = Kept(1)  # of the picture on screen, as the model reads it
         self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches
 
     def steps(self, picture: Picture, labels: Sequence[str], state: State) -> list[tuple[str, Callable[[], object]]]:
         """What a view of this state still needs, as (words, call); empty when all of it is kept."""
         reading, todo = Reading.parse(state.reading), []
-        missing = [r for r in (RAW, reading) if self._key(picture, r, state.size) not in self._dense]
+        missing = [r for r in (RAW, reading) if self._key(picture, r, state.size) not in self._store(r)]
         related = not self.clip.tower.transformer
         related = related or self._block(picture, state.block, state.size) in self._relations
         if missing or not related:
@@ -118,7 +120,7 @@ class Session:
         """One walk of the tower for several readings and the relations of a block: of its blocks none is kept."""
         seen = self._walk(picture, readings, size, block is not None)
         for reading in readings:
-            self._dense.made(self._key(picture, reading, size), partial(seen.features.get, reading.features))
+            self._store(reading).made(self._key(picture, reading, size), partial(_of, seen, reading))
         if block is not None:
             self._relations.made(self._block(picture, block, size), partial(self._related, seen, block))
 
@@ -132,10 +134,17 @@ class Session:
     def _block(self, picture: Picture, block: int, size: int | None) -> Hashable:
         return picture.key, size, block % self.clip.tower.blocks
 
+    def _store(self, reading: Reading) -> Kept:
+        return self._blocks_kept if reading.needs_texts else self._kept
+
+    def _seen(self, picture: Picture, reading: Reading, size: int | None) -> DenseFeatures | Seen:
+        """What was seen of the picture by a reading, the first time only by a walk."""
+        walk = partial(self._walk, picture, [reading], size)
+        return self._store(reading).made(self._key(picture, reading, size), lambda: _of(walk(), reading))
+
     def dense(self, picture: Picture, reading: Reading, size: int | None = None) -> DenseFeatures:
-        """The picture's features by a reading, encoded the first time only."""
-        key = self._key(picture, reading, size)
-        return self._dense.made(key, lambda: self._walk(picture, [reading], size).features[reading.features])
+        """The picture's features by a reading that has some, encoded the first time only."""
+        return cast(DenseFeatures, self._seen(picture, reading, size))
 
     def text(self, labels: Sequence[str]) -> Float[Tensor, "N D"]:
         """The labels' features, each encoded the first time only."""
@@ -162,7 +171,8 @@ class Session:
     def maps(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Maps:
         """Maps of all labels. One label alone under feature surgery is compared with the empty label."""
         redundant = self.text([""]) if len(labels) == 1 and reading.surgery != "none" else None
-        sim = reading.similarities(self.dense(picture, reading, size), self.text(labels), redundant)  # (1, h, w, N)
+        seen, text = self._seen(picture, reading, size), self.text(labels)
+        sim = seen.maps(reading, text) if isinstance(seen, Seen) else reading.similarities(seen, text, redundant)
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
 
@@ -170,6 +180,11 @@ class Session:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""
         logits = self.clip.logit_scale * self.dense(picture, RAW, size).cls @ self.text(labels).T  # (1, N)
         return logits[0].float().softmax(-1).tolist()
+
+
+def _of(seen: Seen, reading: Reading) -> DenseFeatures | Seen:
+    """What is kept for a reading: its features; where it needs the texts, all that was seen, the blocks too."""
+    return seen if reading.needs_texts else seen.features[reading.features]
 
 
 def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:

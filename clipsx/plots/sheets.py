@@ -63,13 +63,13 @@ def methods(
     text, rows = clip.encode_labels(names), []  # (N, D)
     shown = [r for r in readings(asked) if not all(clip.tower.refuses(row) for row in rows_of(r.method))]
     for sample in samples:
-        seen, sample = clip.encode_readings(clip.prepare(sample.image), shown), reduced(sample)
-        likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
+        seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
+        likely = names[int((seen.cls @ text.T)[0].argmax())]
         for label in [label for label in sample.masks if label in names][:each] or [likely]:
             mask = sample.masks.get(label)
             row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
-                sim = reading.similarities(seen[str(reading)], text)[..., [names.index(label)]]  # (1, h, w, 1)
+                sim = seen.maps(reading, text)[..., [names.index(label)]]  # (1, h, w, 1)
                 title, map = reading.title, _pixels(minmax(sim), sample.image)[0]
                 score = float("nan") if mask is None else msc(map, mask, sample.ignore)
                 row.append(Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {round(score)} %"))
@@ -93,13 +93,13 @@ def prompted(
     names, maker, rows = queries(labels), load(segmenter), []
     text, shown = clip.encode_labels(names), readings(asked)  # (N, D)
     for sample in samples:
-        seen, sample = clip.encode_readings(clip.prepare(sample.image), shown), reduced(sample)
-        likely = names[int((seen[str(shown[0])].cls @ text.T)[0].argmax())]
+        seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
+        likely = names[int((seen.cls @ text.T)[0].argmax())]
         label = next((label for label in sample.masks if label in names), likely)
         mask, place = sample.masks.get(label), names.index(label)
         row = [Cell(sample.image, None, mask, label)]
         for reading in shown:
-            sim = reading.similarities(seen[str(reading)], text)[0, :, :, [place]]  # (h, w, 1)
+            sim = seen.maps(reading, text)[0, :, :, [place]]  # (h, w, 1)
             found = segmented(sample.image, sim, maker, threshold)
             title = "no point" if found.why else "its mask"
             if mask is not None:

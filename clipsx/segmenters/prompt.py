@@ -91,7 +91,7 @@ def segment(
     """
     texts, photo, one = split(text), decode(image), Reading.parse(reading)
     names = list(dict.fromkeys([*texts, *among]))
-    dense = clip.encode_readings(clip.prepare(photo, size=size), one)[str(one)]
     alone = clip.encode_labels([""], templates) if len(names) == 1 else None
-    sim = one.similarities(dense, clip.encode_labels(names, templates), alone)  # (1, h, w, N)
+    text = clip.encode_labels(names, templates)  # (N, D)
+    sim = clip.maps(clip.prepare(photo, size=size), one, text, alone)[str(one)]  # (1, h, w, N)
     return segmented(photo, sim[0, :, :, : len(texts)], load(segmenter), threshold, by_hand)

@@ -29,7 +29,7 @@ from clipsx.evaluation import stream as streams
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
 from clipsx.weights import digest
-from helpers import VIT, noise, tiny_clip, tiny_model, tiny_resnet
+from helpers import VIT, masked, noise, tiny_clip, tiny_model, tiny_resnet
 
 LABELS = ("cat", "dog", "sky")
 COUNT = 11
@@ -676,3 +676,14 @@ def test_an_unmixed_clip_goes_through_every_analysis_in_one_stream(clip: clipsx.
                 assert row["correlation"].tolist() == pytest.approx(expected.tolist(), abs=1e-3)
     # What attention looks at is the tower's own, but for the anchor, which is where the text is most alike.
     assert shares["share"].between(0, 100.001).all()
+
+
+def test_readings_that_need_the_texts_go_through_the_stream(clip: clipsx.Clip) -> None:
+    samples = [masked(64, 64, ("cat", "dog"), n) for n in range(2)]
+    text = clip.encode_labels(["cat", "dog"])
+    measure = Measure("peaks", lambda look: [{"peak": float(look.similarities(Reading("legrad"), text)[0, 0, 0, 1])}],
+                      (Reading("clip"), Reading("legrad")))  # fmt: skip
+    expected = [float(clip.maps(clip.prepare(s.image), "legrad", text)["legrad"][0, 0, 0, 1]) for s in samples]
+    assert stream(clip, samples, [measure])[0]["peak"].tolist() == pytest.approx(expected, rel=1e-4)
+    table = stream(clip, samples, [explain.measure(clip, ("cat", "dog"), "clip, legrad")])[0]
+    assert set(table["reading"]) == {"clip", "legrad"} and table["msc"].notna().all()

@@ -14,6 +14,7 @@ import clipsx
 from clipsx import metrics
 from clipsx.analyses.attention import relation
 from clipsx.datasets import Sample, Sketchbook
+from clipsx.maps import minmax
 from clipsx.panels.session import THRESHOLDS, Kept, Picture, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
@@ -168,3 +169,12 @@ def test_kept_forgets_the_oldest() -> None:
     for key in "abacab":
         kept.made(key, lambda key=key: made.append(key) or key)
     assert "".join(made) == "abcb"
+
+
+def test_a_reading_that_needs_the_texts_has_maps_too(picture: Picture) -> None:
+    clip = tiny_clip(layers=3)
+    session, labels = Session(clip), ["cat", "boat"]
+    expected = clip.maps(clip.prepare(picture.sample.image), "legrad", clip.encode_labels(labels))["legrad"]
+    for _ in range(2):  # the second time without a walk
+        maps = session.maps(picture, labels, Reading("legrad"))
+        np.testing.assert_allclose(maps.values, minmax(expected)[0].permute(2, 0, 1).numpy(), atol=1e-6)

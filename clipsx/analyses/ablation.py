@@ -43,8 +43,10 @@ def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = 
     plain, raw = (explain.measure(clip, labels, some, templates) for some in (asked(clip), (RAW,)))
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
-        yield from plain.rows(look)
-        yield from (row | {"reading": REVERSED, "method": REVERSED} for row in raw.rows(_reversed(look)))  # type: ignore[operator]
+        own: Any = plain.rows(look)
+        yield from own
+        opposite: Any = raw.rows(_reversed(look))
+        yield from (row | {"reading": REVERSED, "method": REVERSED} for row in opposite)
 
     return replace(plain, name="ablation", rows=rows)
 

@@ -9,8 +9,10 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from clipsx.evaluation.summary import curve, exceeded, split_by
+from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
-from clipsx.plots.axes import PALETTE, STYLE, intervals, lines
+from clipsx.plots.axes import PALETTE, STYLE, distribution, heatmap, intervals, lines
 from clipsx.plots.texts import in_words, plain, short
 from clipsx.reading import Reading
 
@@ -49,6 +51,35 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
             ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
             ax.legend(fontsize=8)
     plain(figure)
+    return figure
+
+
+def deletion(summary: pd.DataFrame, names: Mapping[str, str]) -> Figure:
+    """What scores lose without a region, and gain by it alone: a line per region, coloured by model."""
+    figure, axes = row(len(names), sharey=True)
+    for ax, (value, name) in zip(axes, names.items(), strict=True):
+        regions = summary.rename(columns={"region": "reading"})
+        intervals(regions, value, "reading", ax, hue="model", zero=True).set_xlabel(name)
+    plain(figure)
+    return figure
+
+
+def scores(table: pd.DataFrame) -> Figure:
+    """Scores on objects and beside them for every method without feature surgery, and mIoU against the threshold."""
+    names = table["method"].unique()
+    figure, axes = row(len(names) + 1)
+    for ax, method in zip(axes, names, strict=False):
+        some = table[(table["method"] == method) & (table["surgery"] == "none")]
+        distribution(THRESHOLDS, *exceeded(some), ax).set_title(in_words("method", method))
+    lines(curve(table), "threshold", "miou", "reading", axes[-1], band=False)
+    return figure
+
+
+def splits(table: pd.DataFrame) -> Figure:
+    """mSC of every reading by class and by size of the object."""
+    figure, axes = row(2, width_ratios=[4, 1], height=3.6)
+    for ax, column in zip(axes, ["label", "size"], strict=True):
+        heatmap(split_by(table, column), ax, centre=0).set_title(f"mSC (%) by {column}")
     return figure
 
 

@@ -1,0 +1,31 @@
+"""Figures of several axes: what stands on which."""
+
+import pandas as pd
+
+from clipsx import plots
+from clipsx.analyses import deletion
+from clipsx.evaluation import explain, summary
+from clipsx.evaluation.stream import stream
+from helpers import masked, tiny_clip
+
+LABELS = ("cat", "dog", "boat")
+
+
+def test_deletion_has_a_line_for_every_region_and_a_mark_for_every_model() -> None:
+    values = {f"{name}{end}": 1.0 for name in deletion.MEASURES for end in ("", "_low", "_high")}
+    regions = (deletion.OBJECT, "clip-surgery", deletion.REVERSED)
+    table = pd.DataFrame([{"region": r, "model": m} | values for m in ("one", "other") for r in regions])
+    axes = plots.deletion(table, deletion.MEASURES).axes
+    assert [ax.get_xlabel() for ax in axes] == list(deletion.MEASURES.values())
+    ticks = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert ticks == ["the object", "CLIP Surgery", "clip, reversed"] and len(axes[0].containers) == 2
+
+
+def test_scores_and_splits() -> None:
+    clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
+    samples = [masked(20, 28, ("cat", "dog"), n) for n in range(3)]
+    (rows,) = stream(clip, samples, [explain.measure(clip, LABELS, "clip, clip+code, maskclip")])
+    axes = plots.scores(rows).axes
+    assert [ax.get_title() for ax in axes] == ["CLIP", "MaskCLIP", ""] and axes[-1].get_ylabel() == "miou"
+    written = {float(text.get_text()) for text in plots.splits(rows).axes[0].texts}
+    assert {round(value) for value in summary.split_by(rows, "label").to_numpy().ravel()} == written

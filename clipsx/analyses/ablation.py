@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clipsx.analyses.deletion import REVERSED
-from clipsx.clip import Clip, Seen
+from clipsx.clip import Clip
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
@@ -54,7 +54,7 @@ def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = 
 def _reversed(look: Look) -> Look:
     """The same look with patches that point the other way: every cosine changes its sign."""
     dense = look.dense(RAW)
-    return replace(look, seen=Seen(look.seen.cls, {RAW: DenseFeatures(dense.cls, -dense.patches)}))
+    return replace(look, seen=replace(look.seen, features={RAW: DenseFeatures(dense.cls, -dense.patches)}))
 
 
 def against(table: pd.DataFrame, base: str = SURGERY) -> pd.DataFrame:

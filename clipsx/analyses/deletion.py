@@ -24,7 +24,7 @@ from clipsx.statistics import METHOD, bootstrap, interval
 
 MEASURES = {"drop": "drop without the region (points)", "insertion": "gain by the region alone (points)"}
 ASKED = "clip, clip-surgery, clip-surgery+code"
-OBJECT, RANDOM, REVERSED = "the object", "a random place", "clip, reversed"  # regions; the others are readings
+OBJECT, RANDOM, REVERSED = "the object", "a random place", "CLIP, reversed"  # regions; the others are readings
 BLUR = 0.1  # standard deviation of the blurred fill, of the picture's longer side
 Pixels = UInt8[np.ndarray, "H W 3"]
 Region = Bool[np.ndarray, "H W"]

@@ -130,8 +130,8 @@ def deleted(
         label = next((label for label in scene.masks if not scene.why(label)), None)
         if label is None:
             continue
-        seen, place = clip.encode_readings(images, shown), names.index(label)
-        maps = {r.title: r.similarities(seen[str(r)], text)[..., [place]] for r in shown}
+        seen, place = clip.look(images, shown), names.index(label)
+        maps = {r.title: seen.maps(r, text)[..., [place]] for r in shown}
         found = deletion.regions(scene, label, maps, np.random.default_rng(0))
         blank = deletion.FILLS[fill](scene.pixels, scene.ground)
         gone = {name: scene.without(region, blank) for name, region in found.items() if region is not None}

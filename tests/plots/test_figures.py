@@ -18,7 +18,7 @@ def test_deletion_has_a_line_for_every_region_and_a_mark_for_every_model() -> No
     axes = plots.deletion(table, deletion.MEASURES).axes
     assert [ax.get_xlabel() for ax in axes] == list(deletion.MEASURES.values())
     ticks = [label.get_text() for label in axes[0].get_yticklabels()]
-    assert ticks == ["the object", "CLIP Surgery", "clip, reversed"] and len(axes[0].containers) == 2
+    assert ticks == ["the object", "CLIP Surgery", "CLIP, reversed"] and len(axes[0].containers) == 2
 
 
 def test_scores_and_splits() -> None:

@@ -204,7 +204,10 @@ METHODS = {row.name: METHODS[row.name] for row in ROWS}
 class Serves(Protocol):
     """What is asked of a tower here."""
 
-    blocks: int
+    @property
+    def blocks(self) -> int:
+        """How many there are to look into."""
+        ...
 
     def refuses(self, recipe: Recipe) -> str:
         """Why the tower cannot carry a row out, in words; nothing where it can."""

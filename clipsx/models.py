@@ -1,5 +1,7 @@
 """Which models there are, and on what each method stands on each: known by configurations alone, without weights."""
 
+from typing import Any
+
 import pandas as pd
 
 from clipsx import config
@@ -29,7 +31,10 @@ def table(match: str = "") -> pd.DataFrame:
     rows = []
     for name, vision in shown.items():
         tower = outline(vision)
-        about = {"model": name, "family": tower.family if tower else "not understood: class features alone"}
+        about: dict[str, Any] = {
+            "model": name,
+            "family": tower.family if tower else "not understood: class features alone",
+        }
         about["blocks"] = tower.blocks if tower else None
         rows.append(about | {method: _cell(method, tower) for method in METHODS})
     return pd.DataFrame(rows).astype({"blocks": "Int64"})

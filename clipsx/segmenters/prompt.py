@@ -92,6 +92,6 @@ def segment(
     texts, photo, one = split(text), decode(image), Reading.parse(reading)
     names = list(dict.fromkeys([*texts, *among]))
     alone = clip.encode_labels([""], templates) if len(names) == 1 else None
-    text = clip.encode_labels(names, templates)  # (N, D)
-    sim = clip.maps(clip.prepare(photo, size=size), one, text, alone)[str(one)]  # (1, h, w, N)
+    features = clip.encode_labels(names, templates)  # (N, D)
+    sim = clip.maps(clip.prepare(photo, size=size), one, features, alone)[str(one)]  # (1, h, w, N)
     return segmented(photo, sim[0, :, :, : len(texts)], load(segmenter), threshold, by_hand)

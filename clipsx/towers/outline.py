@@ -33,6 +33,11 @@ class Outline:
     pools_first: bool = False
     pools_by_mlp: bool = False
 
+    @property
+    def transformer(self) -> bool:
+        """Whether it has blocks of attention."""
+        return bool(getattr(self.kind, "transformer", False))
+
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row of the table out, in words; nothing where it can."""
         return self.kind.refuses(self, recipe)  # type: ignore[arg-type]

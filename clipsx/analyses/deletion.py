@@ -233,7 +233,7 @@ def sentence(table: pd.DataFrame, reading: str = "clip-surgery", fill: str = "me
         return f"Nothing could be deleted{': ' + why if why else ''}."
     gaps = against(table, RANDOM, fill=fill).set_index("reading")["verdict"]
     better = against(table, "clip", fill=fill).set_index("reading")["verdict"][reading]
-    raw = {"higher": "at something that matters", "lower": "where less than at random is to be found"}
+    raw = {"higher": "at something that matters", "lower": "where even less matters than at a random place"}
     title, moved = Reading.parse(reading).title, gaps[reading] == "higher" and better == "higher"
     said = [
         f"the model {'uses the object' if gaps[OBJECT] == 'higher' else 'cannot be shown to use the object'}",

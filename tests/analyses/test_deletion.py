@@ -139,7 +139,7 @@ def drops(**means: float) -> pd.DataFrame:
     [
         ((15, 0, 0, 12), ("uses the object", "where nothing matters more", "CLIP Surgery finds it")),
         ((15, 0, 9, 12), ("uses the object", "at something that matters", "CLIP Surgery finds it")),
-        ((15, 4, 0, 0), ("uses the object", "where less than at random", "is not shown to find")),
+        ((15, 4, 0, 0), ("uses the object", "where even less matters", "is not shown to find")),
         ((0, 0, 0, 0), ("cannot be shown", "where nothing matters more", "is not shown to find")),
     ],
 )

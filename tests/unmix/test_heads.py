@@ -196,7 +196,3 @@ def test_the_ablation_is_one_table(tmp_path) -> None:
     assert table["held after"].notna().all() and table["mAP"].between(0, 100).all()
     alone, _ = unmix.ablate(got, got, text, LABELS, config, {"unmix": unmix.Setting()}, seeds=(0,))
     assert alone["mAP"][0] == one.loc["unmix", "mAP"]
-    means = unmix.over_seeds(table).set_index("setting")
-    assert (means["seeds"] == 2).all() and means.loc["unmix", "mAP std"] == pytest.approx(
-        table[table["setting"] == "unmix"]["mAP"].std()
-    )

@@ -18,10 +18,7 @@ def test_built_in_models_are_what_their_towers_say() -> None:
         tower = clipsx.load(name, device="cpu").tower
         assert found.loc[name, "family"] == tower.family and found.loc[name, "blocks"] == tower.blocks
         able = {method: found.loc[name, method] in models.LETTERS for method in METHODS}
-        assert [method for method in METHODS if able[method]] == [
-            *methods.able(tower),
-            *methods.able(tower, texts=True),
-        ]
+        assert [method for method in METHODS if able[method]] == [*served(tower), *served(tower, texts=True)]
         for method in (method for method in METHODS if able[method]):
             assert found.loc[name, method] == authority(serving(method, tower), tower)
 

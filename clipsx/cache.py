@@ -14,7 +14,7 @@ from clipsx import paths
 from clipsx.weights import file_digest
 
 FORMAT = 3  # of what is kept: another version's is made again
-KINDS = ("features", "labels", "train", "unmix")  # what is kept here; other folders are somebody else's
+KINDS = ("chance", "features", "labels", "train", "unmix")  # what is kept here; other folders are somebody else's
 BUDGET = 20e9  # bytes that may be kept, unless $CLIPSX_CACHE_BUDGET says otherwise
 
 

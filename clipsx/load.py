@@ -41,11 +41,12 @@ def load(
     name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
     open_clip's format or of transformers (CLIPModel, SiglipModel; a Trainer's checkpoint too), or a weights file that
     lies in one; "hf-hub:owner/name" and "local-dir:folder" as in open_clip. pretrained: for an architecture, one of its
-    tags ("openai", downloaded once), a local weights file, or "random" for seeded random weights. device: CUDA, else
-    the CPU. precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained
-    with QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local
-    file of an architecture does not, so there it must be stated. positions: how they are interpolated at another size,
-    one of `towers.POSITIONS` (None: "bicubic-antialias", or the model's own rule where it has one).
+    tags ("openai", downloaded once), or a local weights file; for it and for a directory in open_clip's format also
+    "random", random weights of seed 0, or "random:7", of another. device: CUDA, else the CPU. precision: "fp32",
+    "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with QuickGELU; a tag and a
+    directory say so themselves (a statement that contradicts them is an error), a local file of an architecture does
+    not, so there it must be stated. positions: how they are interpolated at another size, one of `towers.POSITIONS`
+    (None: "bicubic-antialias", or the model's own rule where it has one).
     Errors: ValueError for unknown names (with the nearest), contradictions, files that hold something else or weights
     that are not finite; FileNotFoundError; ConnectionError where a download fails; ImportError naming a package that
     the model needs.
@@ -59,6 +60,16 @@ def load(
     clip = _loaded(str(name), pretrained, on, precision, quickgelu)
     clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}
     return clip if positions is None else clip.with_positions(positions)
+
+
+def _seed(pretrained: str | Path | None) -> int | None:
+    """The seed of "random" and "random:7"; None for other weights. Errors: ValueError for what is no seed."""
+    word, colon, seed = str(pretrained).partition(":")
+    if word != RANDOM or pretrained is None:
+        return None
+    if colon and not (seed.isdecimal() and int(seed) < 2**32):
+        raise ValueError(f'{str(pretrained)!r} names no seed: write "{RANDOM}:7", a whole number from 0 on.')
+    return int(seed or 0)
 
 
 def _loaded(
@@ -99,7 +110,8 @@ def _directory(
     name: str = "",
 ) -> Clip:
     """A folder in open_clip's format; name: of the hub repository that it is a copy of."""
-    if pretrained is not None:
+    seed = _seed(pretrained)
+    if pretrained is not None and seed is None:
         raise ValueError(f"{name or folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
     folder = folder.resolve()  # so that "." has a name as well
     cfg = config.read(folder)["model_cfg"]
@@ -111,11 +123,13 @@ def _directory(
     own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
     try:
         place = f"local-dir:{folder}"
-        model, tokenizer = _made(place, device, precision, tokenizer=(name or place, own))
+        model, tokenizer = _made(place, device, precision, seed or 0, tokenizer=(name or place, own))
     except (TypeError, ValueError, AssertionError, OSError, RuntimeError) as error:
         raise ValueError(f"{folder / config.NAME} is not understood by open_clip: {brief(error)}") from None
-    fill(model, file)
     name = name.removeprefix("hf-hub:") or folder.name
+    if seed is not None:
+        return _wrap(model, tokenizer, name, f"random, seed {seed}")
+    fill(model, file)
     return _wrap(model, tokenizer, name, f"{name} sha256:{file_digest(file)[:8]}")
 
 
@@ -143,7 +157,8 @@ def _weights_in(folder: Path) -> Path:
 def _architecture(
     name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
 ) -> Clip:
-    if pretrained not in (None, RANDOM) and not Path(str(pretrained)).expanduser().is_file():
+    seed = _seed(pretrained)
+    if pretrained is not None and seed is None and not Path(str(pretrained)).expanduser().is_file():
         looking(name, pretrained)
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
@@ -175,14 +190,14 @@ def _architecture(
     if pretrained is None:
         raise ValueError(
             f"Which weights of {name}? pretrained= one of its tags ({', '.join(tags) or 'none'}), a local file, "
-            f'or "{RANDOM}" for seeded random weights.'
+            f'or "{RANDOM}" for random weights ("{RANDOM}:7": of another seed).'
         )
     if quickgelu is False and named:
         raise ValueError(f"quickgelu=False contradicts the architecture {name}, which uses QuickGELU.")
     file = Path(pretrained).expanduser()
-    if pretrained != RANDOM and not file.is_file():
+    if seed is None and not file.is_file():
         raise ValueError(f"{str(pretrained)!r} is neither a tag of {name} nor a file{nearest(str(pretrained), tags)}.")
-    if pretrained != RANDOM and quickgelu is None and not named:
+    if seed is None and quickgelu is None and not named:
         raise ValueError(
             f"Whether {file.name} was trained with QuickGELU cannot be read from it: state quickgelu=True "
             "(OpenAI's and most early weights) or quickgelu=False. The wrong one gives wrong numbers without any error."
@@ -190,9 +205,9 @@ def _architecture(
     text_cfg = cfg.get("text_cfg", {})
     downloads = {"hf_model_name", "hf_tokenizer_name"} & text_cfg.keys() or "siglip" in name.lower()
     with reaching(name, "its tokenizer", _offline(name)) if downloads else nullcontext():
-        model, tokenizer = _made(name, device, precision, force_quick_gelu=bool(quickgelu))
-    if pretrained == RANDOM:
-        return _wrap(model, tokenizer, name, "random, seed 0")
+        model, tokenizer = _made(name, device, precision, seed or 0, force_quick_gelu=bool(quickgelu))
+    if seed is not None:
+        return _wrap(model, tokenizer, name, f"random, seed {seed}")
     fill(model, file)
     return _wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
 
@@ -224,7 +239,12 @@ def _agree(given: bool | None, stated: bool, source: str) -> None:
 
 
 def _made(
-    name: str, device: torch.device, precision: str, tokenizer: tuple[str, dict[str, str]] | None = None, **own: Any
+    name: str,
+    device: torch.device,
+    precision: str,
+    seed: int = 0,
+    tokenizer: tuple[str, dict[str, str]] | None = None,
+    **own: Any,
 ) -> tuple[Any, Any]:
     """open_clip's model with seeded random weights (`fill` puts others in and looks at them), and its tokenizer."""
     import open_clip
@@ -232,7 +252,7 @@ def _made(
     plain = {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
     place, options = tokenizer or (name, {})
     options = dict[str, Any](options)
-    with making(seed=0):
+    with making(seed):
         model = open_clip.create_model(name, **plain, **own)
         settle(model)
         return model, open_clip.get_tokenizer(place, **options)

@@ -151,6 +151,19 @@ def upsample(maps: Float[Tensor, "B h w N"], size: tuple[int, int]) -> Float[Ten
     return F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
 
 
+def region_weights(regions: Bool[Tensor, "n H W"], grid: tuple[int, int]) -> Float[Tensor, "n h w"]:
+    """How much every patch counts in the mean of an upsampled map over the pixels of a region; NaN for an empty one.
+
+    The mean of `upsample`'s picture over a region is the sum of these weights times the map: no picture is made.
+    """
+    ends = [
+        F.interpolate(torch.eye(cells, dtype=torch.float64)[None], pixels, mode="linear", align_corners=False)[0]
+        for cells, pixels in zip(grid, regions.shape[1:], strict=True)
+    ]  # (h, H), (w, W): upsampling is one after the other
+    sums = ends[0] @ regions.double() @ ends[1].T  # (n, h, w)
+    return sums / regions.sum((1, 2), keepdim=True)
+
+
 def _sides(size: Sequence[int]) -> tuple[int, int]:
     if not hasattr(size, "__len__") or len(size) != 2:
         raise ValueError(f"size must be (H, W), two whole numbers, not {size}.")

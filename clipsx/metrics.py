@@ -80,6 +80,47 @@ def iou_curve(
         return 100 * inside * area / (area + false)
 
 
+def pointing(map: Map, mask: Mask, ignore: Mask | None = None) -> float:
+    """The pointing game: how much of the map's highest place lies on the object, 0 … 100; NaN without an object.
+
+    A map of one highest pixel gives 0 or 100, one that is the same everywhere the object's share of the area, which is
+    chance. Source: Zhang et al., Top-down Neural Attention by Excitation Backprop (without its tolerance).
+    """
+    inside, outside = _sides(map, mask, ignore)
+    if not inside.size:
+        return float("nan")
+    top = max(side.max() for side in (inside, outside) if side.size)
+    hits, misses = (np.count_nonzero(side == top) for side in (inside, outside))
+    return 100 * hits / (hits + misses)
+
+
+def rank_score(
+    values: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"], outside: Float[np.ndarray, " P"]
+) -> float:
+    """How often a place on the object ranks above one beside it, 0 … 100 (the area under the ROC curve); 50 is chance.
+
+    inside, outside: how much of each place is the object's, and how much is not. Equal values count half; NaN where
+    there is no object or nothing beside it.
+    """
+    _, place = np.unique(values, return_inverse=True)
+    own, rest = np.bincount(place, inside), np.bincount(place, outside)
+    pairs = own.sum() * rest.sum()
+    return float(100 * (own @ (rest.cumsum() - rest / 2)) / pairs) if pairs > 0 else float("nan")
+
+
+def coverage(mask: Any, grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """How much of every patch a mask covers, 0…1, exactly: pixels on an edge count for both sides by their parts.
+
+    mask: (H, W), of any type that `arrays.mask` takes.
+    """
+    region, parts = arrays.mask(mask), []
+    for pixels, patches in zip(region.shape, grid, strict=True):
+        edges, pixel = np.linspace(0, pixels, patches + 1)[:, None], np.arange(pixels)[None]
+        ends = np.clip(edges - pixel, 0, 1)  # (patches + 1, pixels), how much of each pixel lies before each edge
+        parts.append(np.diff(ends, axis=0) * patches / pixels)  # (patches, pixels), rows sum to 1
+    return parts[0] @ region @ parts[1].T  # (h, w)
+
+
 def energy_outside(map: Map, objects: Mask, ignore: Mask | None = None) -> float:
     """Share of a map's energy (sum of squares) outside all objects, 0 … 100; NaN for a map of zeros or no outside."""
     inside, outside = (side.astype(np.float64) for side in _sides(map, objects, ignore))

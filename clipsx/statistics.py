@@ -1,6 +1,7 @@
-"""How sure a number is: one image bootstrap, as weights of images times a statistic of each image."""
+"""How sure a number is: one bootstrap over images, paired differences, bands of random starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, Shaped
@@ -65,3 +66,60 @@ def interval(drawn: Float[np.ndarray, " R"], level: float = 0.95) -> tuple[float
         return float("nan"), float("nan")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference says: "higher", "lower", or "not apart" where it holds 0 or is not known."""
+    return "higher" if low > 0 else "lower" if high < 0 else "not apart"
+
+
+def difference(
+    gaps: Num[np.ndarray, " P"],
+    images: Shaped[np.ndarray, " P"],
+    groups: Shaped[np.ndarray, " P"] | None = None,
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """The mean of paired differences with its 95 % image-bootstrap interval: verdict, difference, low, high, pairs.
+
+    gaps: one thing's value minus the other's on the same (image, class) pair, NaN where either has none; images,
+    groups: as in `bootstrap`.
+    """
+    mean, drawn = bootstrap(gaps, images, groups, resamples)
+    low, high = interval(drawn)
+    pairs = int(np.isfinite(gaps).sum())
+    return {"verdict": verdict(low, high), "difference": mean, "low": low, "high": high, "pairs": pairs}
+
+
+def band(values: Iterable[float]) -> dict[str, float]:
+    """What chance does: mean, standard deviation (`sd`), range (`low`, `high`) over `n` random starts or seeds.
+
+    Values that are not finite are left out; with fewer than two, sd is NaN: one start is no band.
+    """
+    known = np.array([value for value in values if np.isfinite(value)], float)
+    if not known.size:
+        return {"mean": np.nan, "sd": np.nan, "low": np.nan, "high": np.nan, "n": 0}
+    sd = float(known.std(ddof=1)) if known.size > 1 else float("nan")
+    return {
+        "mean": float(known.mean()),
+        "sd": sd,
+        "low": float(known.min()),
+        "high": float(known.max()),
+        "n": known.size,
+    }
+
+
+def spread(sd: Any, n: Any) -> Any:
+    """Half the width of the 95 % interval in which one more start lies: Student's t · sd · √(1 + 1/n); columns too."""
+    from scipy.stats import t
+
+    return t.ppf(0.975, np.maximum(n, 2) - 1) * sd * np.sqrt(1 + 1 / np.maximum(n, 1))
+
+
+def beyond(value: float, low: float, high: float, chance: dict[str, Any]) -> dict[str, Any]:
+    """A value with its image interval against a `band`: verdict, difference from its mean, low, high.
+
+    The interval is that of the value minus one more random start: both spreads as of independent normal errors.
+    """
+    half = float(np.hypot(spread(chance["sd"], chance["n"]), (high - low) / 2))
+    gap = value - chance["mean"]
+    return {"verdict": verdict(gap - half, gap + half), "difference": gap, "low": gap - half, "high": gap + half}

@@ -1,17 +1,110 @@
-"""What came out, in words: sentences computed from tables, true whichever way a result falls."""
+"""What came out: tables of differences with a verdict each, and sentences; true whichever way a result falls."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from clipsx.evaluation import summary
 from clipsx.reading import Reading
-from clipsx.statistics import bootstrap, interval
+from clipsx.statistics import beyond, bootstrap, difference, interval
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-FEW = "was asked of too few images to say what it prefers"
-UNDEFINED = f"{FEW}: no pair has both an object and a background"
+UNDEFINED = "was asked of too few images to say what it prefers: no pair has both an object and a background"
+TITLES = summary.MEASURES | {
+    "correlation": "correlation of the empty label's map with every label's",
+    "correlation_ground": "the same on patches without an object",
+    "shared": "variance that all labels' maps share (%)",
+    "shared_ground": "the same on patches without an object (%)",
+    "attention": "attention inside the object (%)",
+    "cosine": "cosine with the final class feature",
+    "cosine_text": "cosine with the texts of the labels present",
+    "energy": "energy outside all objects (%)",
+    "iou": "IoU (%)",
+}
+AGAINST_CHANCE = ("msc", "others", "absent", "auc", "pointing")
+REPAIRED = ("msc", "others", "absent", "miou")
+
+
+def differences(table: pd.DataFrame) -> "Markdown":
+    """A table of differences for a notebook, the verdict first; from the functions here, or from `summary.against`.
+
+    A row's `what` (or the title of its `reading`), its `measure`, what it is held `against`, its `value` where it has
+    one, the difference and its 95 % interval.
+    """
+    from IPython.display import Markdown
+
+    valued = "value" in table
+    names = ["verdict", "of", "measure", *(["value"] if valued else []), "against", "difference", "95 % interval"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for _, row in table.iterrows():
+        title = TITLES.get(str(row["measure"]), str(row["measure"]))
+        digits = 1 if title.endswith("(%)") else 2
+        ends = " … ".join(f"{row[end]:+.{digits}f}" for end in ("low", "high")) if row["low"] == row["low"] else "–"
+        cells = [f"**{row['verdict']}**", row["what"] if "what" in row else _titled(row["reading"]), title]
+        cells += [f"{row['value']:.{digits}f}"] if valued else []
+        cells += [_titled(row["against"]), f"{row['difference']:+.{digits}f}", ends]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return Markdown("\n".join(lines))
+
+
+def _titled(text: Any) -> str:
+    """The title of a reading; other words as they are."""
+    try:
+        return Reading.parse(text).title
+    except ValueError:
+        return str(text)
+
+
+def _held(what: str, measure: str, against: str, value: float, found: dict[str, Any]) -> dict[str, Any]:
+    told = {name: found[name] for name in ("verdict", "difference", "low", "high", "pairs") if name in found}
+    return {"what": what, "measure": measure, "against": against, "value": value} | told
+
+
+def _chance(what: str, measure: str, value: tuple[float, float, float], chance: pd.DataFrame, name: str = "") -> Any:
+    """One row at most: a value (mean, low, high) of raw maps against the band of random starts, where there is one."""
+    known = chance[(chance["reading"] == "clip") & (chance["measure"] == (name or measure))] if len(chance) else chance
+    for band in known.to_dict("records"):
+        yield _held(what, measure, f"{band['n']} random starts", value[0], beyond(*value, band))  # type: ignore[arg-type]
+
+
+def background(
+    rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Whether raw maps prefer the background, differ from random starts, and what repairs them; rows of `explain`.
+
+    Raw maps against 0, neither side; against `chance`, bands of random starts, by every measure that is to tell them
+    apart; then every other reading against raw maps, on the same objects. Empty without raw maps.
+    """
+    raw = rows[rows["reading"] == "clip"]
+    return pd.DataFrame([] if raw.empty else list(_background(rows, raw, tuning, chance)))
+
+
+def _background(rows: pd.DataFrame, raw: pd.DataFrame, tuning: Any, chance: Any) -> Iterator[dict[str, Any]]:
+    means = summary.summarise(rows, tuning).set_index("reading")
+    images, labels, title = raw["image"].to_numpy(), raw["label"].to_numpy(), _titled("clip")
+    zero = difference(raw["msc"].to_numpy(float), images, labels)
+    yield _held(title, "msc", "0, neither side", zero["difference"], zero)
+    if chance is not None:
+        for measure in AGAINST_CHANCE:
+            value = tuple(means.loc["clip", [measure, f"{measure}_low", f"{measure}_high"]].astype(float))
+            yield from _chance(title, measure, value, chance)  # type: ignore[arg-type]
+    for row in summary.against(rows, tuning).query("measure in @REPAIRED").to_dict("records"):
+        value: Any = means.loc[row["reading"], row["measure"]]
+        yield _held(_titled(row["reading"]), row["measure"], title, value, row)  # type: ignore[arg-type]
+
+
+def _mean(table: pd.DataFrame, value: str) -> tuple[float, float, float]:
+    """A column's mean over pairs with its image bootstrap: mean, low, high."""
+    mean, draws = bootstrap(table[value].to_numpy(float), table["image"].to_numpy())
+    return mean, *interval(draws)
+
+
+def _named(table: pd.DataFrame, value: str) -> dict[str, float]:
+    """The same as `_span` and `_side` read it."""
+    return dict(zip((value, f"{value}_low", f"{value}_high"), _mean(table, value), strict=True))
 
 
 def _span(row: Any, value: str, form: str = ".1f", unit: str = " %") -> str:
@@ -24,85 +117,76 @@ def _side(row: Any, value: str, above: str, below: str, neither: str, of: Any = 
     return above if row[f"{value}_low"] > high else below if row[f"{value}_high"] < low else neither
 
 
-def background(summary: pd.DataFrame, floor: pd.DataFrame | None = None) -> str:
-    """Whether raw maps prefer the background, and which methods repair it; from `summary.summarise`.
+def attention(shares: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Whether an object's patches attend to their own object, in the last block; from `attention.shares`.
 
-    floor: a summary of raw maps of a model with random weights; then it is said whether raw maps differ from them.
+    Every relation against the object's share of the other cells, v-v against q-k on the same objects, and each against
+    random starts.
     """
-    found = summary[summary["reading"] == "clip"]
-    if not len(found):
-        return "Raw maps (clip without feature surgery) were not measured: there is nothing to compare with."
-    raw = found.iloc[0]
-    verdict = FEW if pd.notna(raw["msc"]) else UNDEFINED
-    if raw["msc_low"] <= raw["msc_high"]:
-        verdict = _side(
-            raw, "msc", "prefers the object: the paper's opposite visualisation is not there on average",
-            "prefers the background: the paper's opposite visualisation is there",
-            "prefers neither: the interval of mSC holds 0",
-        )  # fmt: skip
-    said = [
-        f"Raw {raw['model']} {verdict} (mSC {_span(raw, 'msc')}; {_span(raw, 'opposite')} of {raw['pairs']:.0f} pairs "
-        f"are opposite; mIoU {_span(raw, 'miou')})."
-    ]
-    if floor is not None:
-        chance = floor.iloc[0]
-        words = _side(raw, "msc", "differ from", "differ from", "cannot be told from", chance)
-        said.append(f"Its raw maps {words} those of random weights by mSC ({_span(chance, 'msc')}).")
-    for _, row in summary.drop(raw.name).iterrows():
-        if pd.isna(row["msc"]):
-            said.append(f"{Reading.parse(row['reading']).title} {UNDEFINED}.")
-            continue
-        change = _side(row, "msc", "raises mSC", "lowers mSC", "does not clearly move mSC", raw)
-        end = _side(row, "msc", "the object wins", "the background wins", "neither side clearly wins")
-        said.append(
-            f"{Reading.parse(row['reading']).title} {change}: {_span(row, 'msc')}, {end}; {row['opposite']:.0f} % "
-            f"opposite, mIoU {_span(row, 'miou')}."
-        )
-    if summary["miou"].notna().any():
-        best = summary.iloc[int(summary["miou"].argmax())]
-        said.append(f"Best mIoU: {Reading.parse(best['reading']).title}.")
-    return " ".join(said)
+    last = shares[shares["block"] == shares["block"].max()]
+    wide = last.pivot_table("share_others", ["image", "label"], "kind", sort=False)
+    images = wide.index.get_level_values("image").to_numpy()
+    area = last.groupby(["image", "label"], sort=False)["chance"].first().reindex(wide.index)
+    found = []
+    for kind in wide:
+        value, name = wide[kind].to_numpy(float), f"{'-'.join(str(kind))} attention"
+        mean = _mean(wide[kind].reset_index(), str(kind))
+        row = difference(value - area.to_numpy(float), images)
+        found.append(_held(name, "attention", "the object's share of the picture", mean[0], row))
+        if kind == "vv" and "qk" in wide:
+            row = difference(value - wide["qk"].to_numpy(float), images)
+            found.append(_held(name, "attention", "q-k attention", mean[0], row))
+        if chance is not None:
+            found += _chance(name, "attention", mean, chance, f"attention {kind}")
+    return pd.DataFrame(found)
 
 
-def differences(table: pd.DataFrame) -> "Markdown":
-    """Paired differences as a table for a notebook, the verdict first; from `summary.against`."""
-    from IPython.display import Markdown
+def submodules(cosines: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Whether the last FFN is far from the final class feature, and from the labels' texts; from `attention.cosines`.
 
-    lines = ["| verdict | reading | measure | difference | 95 % interval | pairs |", "|---|---|---|---|---|---|"]
-    for _, row in table.iterrows():
-        title = Reading.parse(row["reading"]).title.replace("|", "\\|")
-        span = f"{row['difference']:+.1f} | {row['low']:+.1f} … {row['high']:+.1f}"
-        lines.append(f"| **{row['verdict']}** | {title} | {row['measure']} | {span} | {row['pairs']} |")
-    return Markdown("\n".join(lines))
+    Against the last attention, on the same images, by both readings; then each against random starts. The paper's
+    figure for the last FFN of OpenAI's ViT-B/16 and the class feature is 0.12.
+    """
+    last = cosines[cosines["block"] == cosines["block"].max()]
+    found = []
+    for measure in ("cosine", "cosine_text"):
+        wide = last.pivot_table(measure, "image", "part", sort=False).dropna()
+        for part in wide:
+            mean, name = _mean(wide[part].reset_index(), str(part)), f"last {'FFN' if part == 'ffn' else part}"
+            if part == "ffn":
+                row = difference((wide["ffn"] - wide["attention"]).to_numpy(float), wide.index.to_numpy())
+                found.append(_held(name, measure, "last attention", mean[0], row))
+            if chance is not None:
+                found += _chance(name, measure, mean, chance, f"{measure} {part}")
+    return pd.DataFrame(found)
 
 
-def _mean(table: pd.DataFrame, value: str) -> dict[str, float]:
-    """A column's mean over pairs with its image bootstrap, as `_span` and `_side` read it."""
-    mean, draws = bootstrap(table[value].to_numpy(float), table["image"].to_numpy())
-    low, high = interval(draws)
-    return {value: mean, f"{value}_low": low, f"{value}_high": high}
+def redundancy(table: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
+    """How much raw maps have in common, everywhere and on patches without an object; from `redundancy.measure`.
+
+    Against 0 (labels that have nothing in common), and against random starts: what training did to it.
+    """
+    raw, found = table[table["reading"] == "clip"], []
+    for measure in ("correlation", "shared", "correlation_ground", "shared_ground"):
+        each = raw.drop_duplicates("image") if measure.startswith("shared") else raw
+        mean, row = _mean(each, measure), difference(each[measure].to_numpy(float), each["image"].to_numpy())
+        found.append(_held("raw maps", measure, "0, nothing in common", mean[0], row))
+        if chance is not None:
+            found += _chance("raw maps", measure, mean, chance)
+    return pd.DataFrame(found)
 
 
-def attention(shares: pd.DataFrame) -> str:
-    """Whether an anchor's attention stays on its own object, q-k against v-v; from `attention.shares`."""
-    on = shares[shares["on_object"]]
-    last = on[on["block"] == on["block"].max()] if len(on) else on
-    if not len(last):
-        return "No anchor lies on its object: the patch most like a label's text is always somewhere else."
-    off = 100 * (1 - shares["on_object"].mean())
-    said = [f"{off:.0f} % of the anchors lie off their object and are left out here. In the last block,"]
-    parts = [
-        f"{kind} attention keeps {_span(_mean(rows, 'share_others'), 'share_others')} inside the anchor's own object"
-        for kind, rows in last.groupby("kind", sort=False)
-    ]
-    said.append(f"{' and '.join(parts)}, without the anchor's own cell; chance is {last['chance'].mean():.1f} %.")
-    if {"qk", "vv"} <= set(last["kind"]):
-        both = last[last["kind"] == "vv"].merge(last[last["kind"] == "qk"], on=["image", "label"])
-        gap = _mean(both.assign(gap=both["share_others_x"] - both["share_others_y"]), "gap")
-        neither = "on the object neither clearly more nor clearly less than"
-        order = _side(gap, "gap", "more on the object than", "less on the object than", neither)
-        said.append(f"v-v attention stays {order} q-k.")
-    return " ".join(said)
+def repair(table: pd.DataFrame) -> pd.DataFrame:
+    """What feature surgery does to the same maps, by form, with all labels; from `redundancy.sweep`."""
+    full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
+    found = []
+    for measure in ("energy", "msc", "iou"):
+        wide = full.pivot_table(measure, ["image", "label"], "form", sort=False).dropna()
+        for form in (form for form in wide if form != "none"):
+            gaps = (wide[form] - wide["none"]).to_numpy(float)
+            row = difference(gaps, wide.index.get_level_values("image").to_numpy())
+            found.append(_held(f'form "{form}"', measure, "no feature surgery", float(wide[form].mean()), row))
+    return pd.DataFrame(found)
 
 
 def points(summary: pd.DataFrame) -> str:
@@ -126,62 +210,12 @@ def points(summary: pd.DataFrame) -> str:
     return " ".join(said)
 
 
-def submodules(cosines: pd.DataFrame) -> str:
-    """Whether the last FFN is far from the final class feature; from `attention.cosines`."""
-    last = cosines[cosines["block"] == cosines["block"].max()].groupby("part")["cosine"].mean()
-    if last["ffn"] < last["attention"]:
-        words = "farther from it than the last attention's, as the paper finds"
-    else:
-        words = "no farther from it than the last attention's: the paper's finding is not there"
-    return (
-        f"The last FFN's output has cosine {last['ffn']:.2f} with the final class feature, {words} "
-        f"({last['attention']:.2f}). The paper's figure for OpenAI's ViT-B/16 is 0.12."
-    )
-
-
-def redundancy(table: pd.DataFrame) -> str:
-    """How much the empty label's map looks like every label's; from `redundancy.measure`."""
-    raw = table[table["reading"] == "clip"]
-    mean, shared = _mean(raw, "correlation"), _mean(raw.drop_duplicates("image"), "shared")
-    low, high = mean["correlation_low"], mean["correlation_high"]
-    if low > 0.5:
-        verdict = "lights the same places as the labels"
-    elif low > 0.1:
-        verdict = "resembles the labels' maps"
-    else:
-        verdict = "does not resemble the labels' maps" if high < 0.1 else "may or may not resemble the labels' maps"
-    groups = ((True, "labels in the picture"), (False, "the others"))
-    means = raw.groupby("present")["correlation"].mean().dropna()
-    each = [f"{means[flag]:.2f} for {name}" for flag, name in groups if flag in means]
-    return (
-        f"The empty label {verdict}: correlation {_span(mean, 'correlation', '.2f', '')} over patches "
-        f"({', '.join(each)}). The mean over labels carries {_span(shared, 'shared', '.0f')} of the raw maps' variance."
-    )
-
-
-def repair(table: pd.DataFrame) -> str:
-    """What feature surgery does to activation outside all objects; from `redundancy.sweep`."""
-    full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
-    before, said = full[full["form"] == "none"], []
-    for form in [form for form in full["form"].unique() if form != "none"]:
-        after = full[full["form"] == form]
-        both = before.merge(after, on=["image", "label"], suffixes=("", "_after"))
-        parts = []
-        for value, name in (("energy", "energy outside all objects"), ("msc", "mSC"), ("iou", "IoU")):
-            pairs = both.dropna(subset=[value, f"{value}_after"])
-            change = _mean(pairs.assign(change=pairs[f"{value}_after"] - pairs[value]), "change")
-            to = f"{pairs[value].mean():.1f} → {pairs[f'{value}_after'].mean():.1f} %"
-            parts.append(f"{name} {to} ({_span(change, 'change', '+.1f', '')})")
-        said.append(f'Form "{form}": {", ".join(parts)}.')
-    return " ".join(said)
-
-
 def words(table: pd.DataFrame) -> str:
     """Whether a noun's word map prefers its own object, beside its label's map; from rows of `words.measure`."""
     said = []
     for (reading, how), rows in table.groupby(["reading", "how"], sort=False):
         title = f"{Reading.parse(str(reading)).title}, {how}"
-        word, label, gap, end, top = (_mean(rows, v) for v in ("msc", "msc_label", "difference", "msc_end", "top"))
+        word, label, gap, end, top = (_named(rows, v) for v in ("msc", "msc_label", "difference", "msc_end", "top"))
         if pd.isna(word["msc"]):
             said.append(f"{title}: a noun's word map {UNDEFINED}.")
             continue

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from clipsx import metrics
-from clipsx.analyses.attention import coverage
 from clipsx.evaluation import recognise
+from clipsx.metrics import coverage
 from helpers import unchecked
 
 RNG = np.random.default_rng(0)

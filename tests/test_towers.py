@@ -399,7 +399,7 @@ def test_analyses_and_sheets_read_its_patches(fake: clipsx.Clip) -> None:
     shares, norms, cosines = stream(fake, [sample, masked("dog", seed=1)], measures)
 
     anchor = int((seen.features[Reading("clip")].patches.flatten(1, 2)[0] @ label[0]).argmax())
-    covered = attention.coverage(sample.masks["cat"], (4, 4)).ravel()
+    covered = metrics.coverage(sample.masks["cat"], (4, 4)).ravel()
     row = relation[0, prefix + anchor, prefix:].numpy()
     found = shares.query("image == 'picture 0' and label == 'cat' and block == 1 and kind == 'vv'")
     assert found["share"].item() == pytest.approx(100 * (row * covered).sum() / row.sum(), abs=1e-3)

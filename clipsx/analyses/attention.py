@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from clipsx import arrays
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
-from clipsx.maps import similarity
 from clipsx.messages import nearest
 from clipsx.methods import PAIRS
+from clipsx.metrics import coverage
 from clipsx.reading import Reading
 
 RAW = Reading("clip")
@@ -50,73 +49,52 @@ def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind
         return clip.look(images, keep=True).blocks[block].relation(kind)
 
 
-def coverage(mask: Any, grid: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """How much of every patch a mask covers, 0…1, exactly: pixels on an edge count for both sides by their parts.
-
-    mask: (H, W), of any type that `arrays.mask` takes.
-    """
-    region, parts = arrays.mask(mask), []
-    for pixels, patches in zip(region.shape, grid, strict=True):
-        edges, pixel = np.linspace(0, pixels, patches + 1)[:, None], np.arange(pixels)[None]
-        ends = np.clip(edges - pixel, 0, 1)  # (patches + 1, pixels), how much of each pixel lies before each edge
-        parts.append(np.diff(ends, axis=0) * patches / pixels)  # (patches, pixels), rows sum to 1
-    return parts[0] @ region @ parts[1].T  # (h, w)
-
-
 def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Sequence[str] = "clip-surgery") -> Measure:
-    """Share of an anchor's attention that stays inside the anchor's own object, per image, label, block and kind.
+    """Share of attention that stays inside an object, over every patch of the object, per image, label, block and kind.
 
-    The anchor is the patch whose plain CLIP feature is most like the label's text. The columns of the tokens before the
-    patches are dropped and the row renormalised. Columns, all in percent but the flag: `share` with the anchor's own
-    cell, `share_others` without it (v-v favours the token itself by construction), `chance` (the object's share of the
-    area), and `on_object`, whether the anchor lies on the object at all. Ignored pixels count nowhere: a patch weighs
-    by what is seen of it.
+    A patch is the object's where at least half of what is seen of it is. Its row leaves out the columns of the tokens
+    before the patches, and is renormalised. Columns, in percent, means over the object's patches: `share` with a
+    patch's own cell, `share_others` without it (v-v favours the token itself by construction), `chance`, the object's
+    share of all other cells, and `cells`, how many patches the object has; one without any gives no row. Ignored pixels
+    count nowhere: a patch weighs by what is seen of it.
     Errors: ValueError for an unknown kind, a tower without blocks, and where no picture has a mask.
     Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
     """
     require_attention(clip, kinds)
-    text = cache(lambda label: clip.encode_labels([label], templates))  # (1, D)
 
     @torch.no_grad()
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         masks, seen = look.sample.masks, ~look.sample.ignore
-        present = [label for label in look.sample.labels if label in masks and masks[label].any()]
-        if not present:
-            return
-        dense = look.dense(RAW)
-        sim = similarity(dense, torch.cat([text(label) for label in present]))  # (1, h, w, n)
-        anchors = sim.flatten(0, 2).argmax(dim=0).tolist()  # (n,)
-        whole = coverage(seen, dense.grid).ravel()  # (h·w,), 1 where nothing is ignored
-        covered = np.stack([coverage(masks[label] & seen, dense.grid).ravel() for label in present])  # (n, h·w)
-        with np.errstate(invalid="ignore"):
-            chance = 100 * covered.sum(axis=1) / whole.sum()  # (n,)
-        own = covered[np.arange(len(anchors)), anchors]  # (n,)
-        on_object = (whole[anchors] > 0) & (2 * own >= whole[anchors] - 1e-9)  # half of the patch; the rest is rounding
+        grid, prefix = look.dense(RAW).grid, clip.tower.prefix
+        whole = coverage(seen, grid).ravel()  # (h·w,), 1 where nothing is ignored
+        covered = {label: coverage(masks[label] & seen, grid).ravel() for label in look.sample.labels if label in masks}
+        # Half of the patch; the rest is rounding.
+        cells = {label: np.flatnonzero((whole > 0) & (2 * own >= whole - 1e-9)) for label, own in covered.items()}
         for block in look.seen.blocks:
             for kind in kinds:
-                patches = block.relation(kind)[0, clip.tower.prefix :, clip.tower.prefix :]  # (h·w, h·w)
-                found = _inside(patches.cpu().numpy()[anchors], anchors, covered, whole)  # (2, n)
-                for n, label in enumerate(present):
-                    row = {"image": look.name, "label": label, "block": block.index, "kind": kind}
-                    row |= {"share": found[0, n], "share_others": found[1, n], "chance": chance[n]}
-                    yield row | {"on_object": bool(on_object[n])}
+                relation = block.relation(kind)[0, prefix:, prefix:].cpu().numpy()  # (h·w, h·w)
+                for label, own in cells.items():
+                    if len(own):
+                        row = {"image": look.name, "label": label, "block": block.index, "kind": kind}
+                        yield row | _inside(relation[own], own, covered[label], whole) | {"cells": len(own)}
 
-    empty = "No image has a mask: there is no object whose attention could be measured."
-    return Measure("attention", rows, (RAW,), True, {"templates": str(templates)}, {"kinds": kinds}, empty)
+    empty = "No image has a mask that fills half a patch: there is no object whose attention could be measured."
+    return Measure("attention", rows, (RAW,), True, asks={"kinds": kinds, "patches": "all"}, empty=empty)
 
 
 def _inside(
     attention: Float[np.ndarray, "n P"],
-    anchors: Sequence[int],
-    covered: Float[np.ndarray, "n P"],
+    own: Int[np.ndarray, " n"],
+    covered: Float[np.ndarray, " P"],
     seen: Float[np.ndarray, " P"],
-) -> Float[np.ndarray, "2 n"]:
-    """Percent of each anchor's attention inside its object, with its own cell and without it; NaN where none is."""
-    others = attention.copy()
-    others[np.arange(len(anchors)), anchors] = 0
-    with np.errstate(invalid="ignore"):  # no other patch, or nothing seen
-        shares = [100 * (part * covered).sum(axis=1) / (part * seen).sum(axis=1) for part in (attention, others)]
-    return np.stack(shares)
+) -> dict[str, float]:
+    """What `shares` says of one object, from the rows of its own n patches; NaN where there is no other patch."""
+    others, even = attention.copy(), np.ones_like(attention)
+    for part in (others, even):
+        part[np.arange(len(own)), own] = 0
+    with np.errstate(invalid="ignore"):
+        each = [100 * (part @ covered) / (part @ seen) for part in (attention, others, even)]  # (n,) each
+    return dict(zip(("share", "share_others", "chance"), (float(part.mean()) for part in each), strict=True))
 
 
 def cosines(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Measure:
@@ -145,10 +123,9 @@ def cosines(clip: Clip, templates: str | Sequence[str] = "clip-surgery") -> Meas
 
 
 def by_block(shares: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
-    """Means of both tables by block: what a figure shows, in one table. Shares are over anchors on their object."""
+    """Means of both tables by block: what a figure shows, in one table."""
     measures = ["share", "share_others", "chance"]
-    on = shares[shares["on_object"]].groupby(["kind", "block"])[measures].mean().reset_index()
+    on = shares.groupby(["kind", "block"])[measures].mean().reset_index()
     near = cosines.groupby(["part", "block"])[["cosine", "cosine_text"]].mean().reset_index()
-    off = 100 * (1 - shares["on_object"].mean())
-    protocol = f"anchors off their object ({off:.1f} %) left out of shares"
-    return pd.concat([on, near]).assign(**constants(shares), protocol=protocol)
+    protocol = "attention: means over an object's patches, then objects"
+    return pd.concat([on, near]).assign(**constants(cosines), protocol=protocol)

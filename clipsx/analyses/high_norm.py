@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from clipsx.analyses.attention import RAW, coverage, require_attention
+from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
+from clipsx.metrics import coverage
 
 SPREADS = 3.0  # robust standard deviations above the median: a high norm
 Patches = Float[np.ndarray, " P"]

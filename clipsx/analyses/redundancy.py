@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clipsx.clip import Clip
 from clipsx.evaluation.explain import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
-from clipsx.metrics import energy_outside, iou, msc
+from clipsx.metrics import coverage, energy_outside, iou, msc
 from clipsx.reading import SURGERIES, TAU, Reading, readings
 
 MEASURES = {"energy": "energy outside all objects (%)", "msc": "mSC (%)", "iou": "IoU (%)"}  # of `sweep`
+SHARED = ("correlation", "shared", "correlation_ground", "shared_ground")  # of `measure`
 TAUS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
@@ -49,16 +51,33 @@ def measure(
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         for reading in shown:
-            maps = look.similarities(reading, text)[0].flatten(0, 1).float()  # (h·w, N + 1)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                correlation = np.corrcoef(maps.T.cpu().numpy())[-1, :-1]  # (N,)
-            shared = explained_by_mean(maps[:, :-1])
-            for label, value in zip(names, correlation, strict=True):
+            maps = look.similarities(reading, text)[0].flatten(0, 1).float().cpu()  # (h·w, N + 1)
+            ground = _ground(look, look.dense(reading).grid)  # (h·w,)
+            (alike, shared), (behind, left) = _common(maps), _common(maps[ground])
+            for n, label in enumerate(names):
                 row = {"image": look.name, "label": label, "present": label in look.sample.labels}
-                yield row | {"correlation": value, "shared": shared} | columns[reading]
+                row |= {"correlation": alike[n], "shared": shared}
+                yield row | {"correlation_ground": behind[n], "shared_ground": left} | columns[reading]
 
     about = {"templates": str(templates), "labels": len(names)}
     return Measure("redundancy", rows, shown, about=about, asks={"names": names})
+
+
+def _common(maps: Float[Tensor, "P M"]) -> tuple[Float[np.ndarray, " N"], float]:
+    """Correlation of the last map, the empty label's, with the N = M − 1 others, and what share those have in common.
+
+    NaN for fewer than two patches.
+    """
+    if len(maps) < 2:
+        return np.full(maps.shape[1] - 1, np.nan), float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.corrcoef(maps.T.numpy())[-1, :-1], explained_by_mean(maps[:, :-1])
+
+
+def _ground(look: Look, grid: tuple[int, int]) -> Bool[Tensor, " P"]:
+    """Which patches no object touches; none where the picture has no mask."""
+    objects = [coverage(mask, grid) for mask in look.sample.masks.values()] or [np.ones(grid)]
+    return torch.from_numpy(np.max(objects, axis=0).ravel() == 0)
 
 
 def sweep(
@@ -109,7 +128,7 @@ def sweep(
 def by_label(table: pd.DataFrame) -> pd.DataFrame:
     """Means of `measure` by reading, label and whether it is in the picture."""
     keys = ["reading", "label", "present"]
-    return table.groupby(keys)[["correlation", "shared"]].mean().reset_index().assign(**constants(table, keys))
+    return table.groupby(keys)[[*SHARED]].mean().reset_index().assign(**constants(table, keys))
 
 
 def averaged(table: pd.DataFrame) -> pd.DataFrame:

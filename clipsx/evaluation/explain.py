@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from clipsx.clip import Clip
 from clipsx.datasets.lines import listed
+from clipsx.evaluation.beside import beside, regions
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.maps import is_constant
-from clipsx.metrics import THRESHOLDS, exceedance, msc, size_of
+from clipsx.metrics import THRESHOLDS, exceedance, msc, pointing, size_of
 from clipsx.reading import Reading, crossed, readings
 
 INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "out"))
@@ -36,9 +38,10 @@ def measure(
     patches, upsampled to the picture's size and compared with the mask. `labels` may be several sets by name, for
     feature surgery to compare: then the column `label_set` says which (plain maps do not depend on it, and are measured
     for the first set alone), and only labels of the first set are measured. Columns: those of the reading, `msc` (%,
-    NaN for a mask of all the picture), `area` (% of the picture) and its `size`, `constant` (the map says nothing), and
-    the shares of object and background pixels at or above every threshold (`in@…`, `out@…`, 0…1), from which come IoU
-    and the distributions of scores. Images without a mask give no row.
+    NaN for a mask of all the picture), `pointing` (%, see `metrics`) and its chance `area` (% of the picture; in words
+    `size`), `others`, `absent`, `auc` and `oracle` (%, see `beside`), `constant` (the map says nothing), and the shares
+    of object and background pixels at or above every threshold (`in@…`, `out@…`, 0…1), from which come IoU and the
+    distributions of scores. Images without a mask give no row.
     Errors: ValueError for fewer than two labels, and for a reading that the tower cannot serve.
     Source: CLIP Surgery, explainability protocol (mSC, mIoU of the labels present).
     """
@@ -51,12 +54,19 @@ def measure(
     ]
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
-        present = [label for label in look.sample.labels if label in sets[first] and label in look.sample.masks]
+        shown, seen = look.sample.labels, ~look.sample.ignore
+        present = [
+            label for label in shown if label in sets[first] and (look.sample.masks.get(label, ~seen) & seen).any()
+        ]
+        where = None
         for reading, columns, name in settings if present else ():
             places = [sets[name].index(label) for label in present]
-            sim = look.similarities(reading, texts[name])[..., places]  # (1, h, w, n)
+            absent = np.array([label in sets[first] and label not in shown for label in sets[name]])
+            sim = look.similarities(reading, texts[name])  # (1, h, w, N)
+            where = where or regions(look, present, (sim.shape[1], sim.shape[2]))
             own = columns | {"labels": len(sets[name])} | ({"label_set": name} if name else {})
-            yield from (found | own for found in measured(look, sim, present))
+            each = zip(measured(look, sim[..., places], present), beside(sim, where, places, absent), strict=True)
+            yield from (found | more | own for found, more in each)
 
     empty = "No image has a mask of any of the labels: there is nothing to evaluate."
     return Measure("explain", rows, shown, about={"templates": str(templates)}, asks={"labels": sets}, empty=empty)
@@ -71,5 +81,6 @@ def measured(look: Look, sim: torch.Tensor, present: Sequence[str]) -> Iterator[
             area = float(100 * mask[seen].mean())
             inside, outside = exceedance(maps[..., n], mask, look.sample.ignore)  # (K,) both
             found = {"image": look.name, "label": label, "msc": msc(maps[..., n], mask, look.sample.ignore)}
+            found |= {"pointing": pointing(maps[..., n], mask, look.sample.ignore)}
             found |= {"area": area, "size": size_of(area), "constant": constant[n]}
             yield found | dict(zip(INSIDE, inside, strict=True)) | dict(zip(OUTSIDE, outside, strict=True))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from clipsx.evaluation.explain import INSIDE, OUTSIDE
 from clipsx.metrics import SIZES, THRESHOLDS, iou_curve
-from clipsx.statistics import METHOD, bootstrap, interval
+from clipsx.statistics import METHOD, bootstrap, difference, interval
 
 FIXED = 0.6  # the threshold reported beside the chosen one
 ROW = ["reading"]  # what tells the rows of a summary apart, beside model and weights
@@ -16,6 +16,10 @@ MEASURES = {
     "msc": "mSC (%)",
     "opposite": "opposite pairs (%)",
     "miou": "mIoU (%)",
+    "others": "against other objects (%)",
+    "absent": "against absent labels (%)",
+    "auc": "rank mSC, AUC (%)",
+    "pointing": "pointing game (%)",
 }  # of a summary: columns of `explain` (or made of them), and titles
 ABOUT = (
     "model", "weights", "positions", "data", "image_size", "templates", "labels", "reading", "method", "authority",
@@ -54,7 +58,7 @@ def summarise(
 
     tuning: rows of other images, on which each group's threshold is chosen (the best mIoU); without it, or for a group
     that is not in it, the threshold is `FIXED`. All in %; `left_out` counts pairs without a background, which
-    have no mSC. mSC and mIoU are means over images, then classes; the opposite share is over pairs.
+    have no mSC. All are means over images, then classes, but the opposite share, which is over pairs.
     """
     found, tuned = [], {} if tuning is None else best(tuning, by)
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
@@ -65,7 +69,8 @@ def summarise(
         opposite = np.where(np.isfinite(score), 100.0 * (score < 0), np.nan)
         row: dict[str, Any] = dict(zip(by, key, strict=True))
         measured = {"msc": (score, labels), "opposite": (opposite, None), "miou": (ious[:, at], labels)}
-        measured |= {name: (rows[name].to_numpy(), labels) for name in MEASURES if name not in measured}
+        own = [name for name in MEASURES if name in rows and name not in measured]
+        measured |= {name: (rows[name].to_numpy(float), labels) for name in own}
         for name, (values, groups) in measured.items():
             mean, draws = bootstrap(values, images, groups, resamples)
             low, high = interval(draws)
@@ -74,7 +79,7 @@ def summarise(
         row |= {f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0]}
         row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
         how = "chosen on other images" if chosen else "fixed"
-        row["protocol"] = f"min-max per map; mSC, mIoU: mean over images, then classes; threshold {how}; {METHOD}"
+        row["protocol"] = f"min-max per map; mean over images, then classes; threshold {how}; {METHOD}"
         found.append(row | constants(rows, by))
     return pd.DataFrame(found)
 
@@ -84,29 +89,44 @@ def against(
 ) -> pd.DataFrame:
     """How every reading's maps differ from those of `base` on the same objects: a row per reading and measure.
 
-    mSC and IoU of each (image, label) pair, the reading's minus the base's, in points of %: `difference`, its 95 %
-    image-bootstrap interval `low`, `high`, `pairs`, and the `verdict`: "higher" or "lower" where the interval leaves 0
-    out, else "not apart". Thresholds as in `summarise`. Errors: ValueError for a base that was not measured.
+    Every one of `MEASURES` (but the share of opposite pairs) of each (image, label) pair, the reading's minus the
+    base's, in points of %, with what `statistics.difference` says of it. Thresholds as in `summarise`.
+    Errors: ValueError for a base that was not measured.
     """
     if base not in set(table["reading"]):
         raise ValueError(f"{base!r} was not measured: there is nothing to compare with.")
     tuned = {} if tuning is None else best(tuning, ROW)
     place = {r: int(np.argmin(abs(THRESHOLDS - tuned.get((r,), FIXED)))) for r in table["reading"].unique()}
     iou = iou_at(table)[np.arange(len(table)), table["reading"].map(place)]
-    wide = table.assign(miou=iou).set_index(["image", "label", "reading"])[["msc", "miou"]].unstack("reading")  # noqa: PD010 (no aggregation)
+    values = [name for name in MEASURES if name == "miou" or name in table]
+    wide = table.assign(miou=iou).set_index(["image", "label", "reading"])[values].unstack("reading")  # noqa: PD010 (no aggregation)
     images, labels = (wide.index.get_level_values(name).to_numpy() for name in ("image", "label"))
     found = []
     for reading in (r for r in place if r != base):
-        for value in ("msc", "miou"):
-            gap = (wide[value, reading] - wide[value, base]).to_numpy(float)
-            mean, draws = bootstrap(gap, images, labels, resamples)
-            low, high = interval(draws)
-            verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
-            about = constants(table[table["reading"] == reading], ROW)
-            found.append(
-                {"verdict": verdict, "reading": reading, "against": base, "measure": value, "difference": mean,
-                 "low": low, "high": high, "pairs": int(np.isfinite(gap).sum()), **about}
-            )  # fmt: skip
+        for value in values:
+            gaps = (wide[value, reading] - wide[value, base]).to_numpy(float)
+            row = difference(gaps, images, labels, resamples)
+            row |= {"reading": reading, "against": base, "measure": value}
+            found.append(row | constants(table[table["reading"] == reading], ROW))
+    return pd.DataFrame(found)
+
+
+def references(table: pd.DataFrame, resamples: int = 1000) -> pd.DataFrame:
+    """What maps are held against, as rows of a summary: one that is lit everywhere, and the best that the grid allows.
+
+    The first has the object's share of the area as its IoU and its pointing game; the second's IoU is `oracle`.
+    """
+    pairs = table.drop_duplicates(["image", "label"])
+    images, labels = pairs["image"].to_numpy(), pairs["label"].to_numpy()
+    values = {"lit everywhere": ("area", ["miou", "pointing"]), "best on the patch grid": ("oracle", ["miou"])}
+    found = []
+    for name, (column, measures) in values.items():
+        mean, draws = bootstrap(pairs[column].to_numpy(float), images, labels, resamples)
+        ends = dict(zip(("", "_low", "_high"), (mean, *interval(draws)), strict=True))
+        row = {"reading": name, "method": name} | {f"{m}{end}": value for m in measures for end, value in ends.items()}
+        row |= {"msc": 0.0, "others": 0.0, "absent": 0.0, "auc": 50.0} if column == "area" else {}
+        about = constants(pairs, ["reading", "method", "authority", "surgery", "tau", "depth"])
+        found.append(row | {"pairs": len(pairs), "images": len(set(images))} | about)
     return pd.DataFrame(found)
 
 

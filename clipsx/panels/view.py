@@ -11,10 +11,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from clipsx import datasets, plots
-from clipsx.analyses.attention import RAW, coverage
+from clipsx.analyses.attention import RAW
 from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
-from clipsx.metrics import iou, msc
+from clipsx.metrics import coverage, iou, msc
 from clipsx.panels.code import recipe
 from clipsx.panels.session import Maps, Numbers, Picture, Session, at_pixels, measured
 from clipsx.panels.state import State

@@ -105,11 +105,18 @@ def points(xy: Num[np.ndarray, "P 2"], on: Shaped[np.ndarray, " P"], ax: Axes | 
 
 
 def intervals(
-    table: pd.DataFrame, value: str, by: str, ax: Axes | None = None, hue: str | None = None, zero: bool = False
+    table: pd.DataFrame,
+    value: str,
+    by: str,
+    ax: Axes | None = None,
+    hue: str | None = None,
+    zero: bool = False,
+    chance: bool = False,
 ) -> Axes:
     """Points with intervals, a line of `by` per row: `value` between `value_low` and `value_high`, coloured by `hue`.
 
-    zero: draw the line between preferring the object and preferring the background.
+    zero: draw the line between preferring the object and preferring the background; chance: draw grey bars alone, on
+    which the points of another table are to lie.
     """
     ax = _axes(ax)
     names, shades = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[hue])) if hue else [None]
@@ -123,6 +130,9 @@ def intervals(
             "capsize": 3,
             "label": None if shade is None else short(in_words(hue, shade)),
         }
+        if chance:
+            named = None if n else "95 % of random starts"
+            style = {"fmt": "none", "ecolor": STYLE["chance"], "elinewidth": 7, "alpha": 0.3, "label": named}
         ax.errorbar(x, y, xerr=np.clip([x - low, high - x], 0, None), **style)
     ax.set_yticks(range(len(names)), [short(in_words(by, name)) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)

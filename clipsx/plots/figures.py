@@ -43,13 +43,24 @@ def row(
 
 
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
-    """A summary's measures side by side, a line per method; `floor`, one row, is drawn as the level of chance."""
-    figure, axes = row(len(names), sharey=True)
-    for ax, (value, name) in zip(axes, names.items(), strict=True):
-        intervals(summary, value, "method", ax, hue="surgery", zero=value in ("msc", "gain")).set_xlabel(name)
-        if floor is not None and value in floor:
-            ax.axvline(floor[value].iloc[0], color=STYLE["chance"], linewidth=1, linestyle=":", label="random weights")
-            ax.legend(fontsize=8)
+    """A summary's measures side by side, four in a row, a line per method; `floor`: the same readings' bands of chance.
+
+    A grey bar is where 95 % of random starts lie, read in the same way.
+    """
+    shown = {value: name for value, name in names.items() if value in summary}
+    rows = -(-len(shown) // 4)
+    figure, axes = row(min(len(shown), 4), rows, height=3.2 * rows, sharey=True, squeeze=False)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    alike = None if floor is None else summary[["reading", "method", "surgery"]].merge(floor, on="reading")
+    for ax, (value, name) in zip(axes.flat, shown.items(), strict=False):
+        if alike is not None and value in alike:
+            intervals(alike, value, "method", ax, "surgery", chance=True)
+        signed = value in ("msc", "gain", "others", "absent")
+        intervals(summary, value, "method", ax, hue="surgery", zero=signed).set_xlabel(name)
+        ax.get_legend().remove()
+    named = axes.flat[0].get_legend_handles_labels()
+    figure.legend(*named, title="feature surgery", loc="outside right upper", fontsize=8)
     plain(figure)
     return figure
 
@@ -118,14 +129,10 @@ def ablation(table: pd.DataFrame) -> Figure:
 
 
 def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
-    """Attention inside the anchor's own object, and cosines of sub-modules with the final feature, by block.
-
-    Where no anchor lies on its object, the first axes hold no line.
-    """
+    """Attention of an object's patches inside it, and cosines of sub-modules with the class feature and the texts."""
     figure, axes = row(3)
-    on = shares[shares["on_object"]]
-    lines(on, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
-    axes[0].axhline(on["chance"].mean(), color=STYLE["chance"], linestyle=":", label="chance")
+    lines(shares, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
+    axes[0].axhline(shares["chance"].mean(), color=STYLE["chance"], linestyle=":", label="its share of the picture")
     axes[0].legend(fontsize=8)
     lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
     lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")

@@ -140,7 +140,7 @@ def test_share_inside_equals_the_loop(clip: clipsx.Clip) -> None:
         patches = clip.encode_dense(images, "clip").patches.flatten(1, 2)[0]  # (16, D)
         for n, label in enumerate(("cat", "dog")):
             anchor = int((patches @ text[n]).argmax())
-            cover = attention.coverage(sample.masks[label], GRID).ravel()
+            cover = metrics.coverage(sample.masks[label], GRID).ravel()
             for block in (0, 1):
                 for kind in ("qk", "vv"):
                     row = attention.relation(clip, images, block, kind)[0, 1 + anchor]
@@ -175,9 +175,9 @@ def test_every_pair_can_be_asked_and_both_tables_come_from_one_walk(clip: clipsx
 @settings(max_examples=25, deadline=None)
 def test_coverage_is_a_share_of_every_patch(mask: np.ndarray, rows: int, columns: int) -> None:
     whole = np.kron(mask, np.ones((rows, columns), bool))  # the mask enlarged: each of its pixels is a patch
-    np.testing.assert_allclose(attention.coverage(whole, mask.shape), mask, atol=1e-12)
+    np.testing.assert_allclose(metrics.coverage(whole, mask.shape), mask, atol=1e-12)
     # On any other grid the parts still add up to the mask.
-    assert attention.coverage(mask, (rows, columns)).mean() == pytest.approx(mask.mean(), abs=1e-9)
+    assert metrics.coverage(mask, (rows, columns)).mean() == pytest.approx(mask.mean(), abs=1e-9)
 
 
 def test_all_parts_and_the_stem_make_the_class_token(clip: clipsx.Clip) -> None:

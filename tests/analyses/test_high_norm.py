@@ -7,7 +7,7 @@ import torch
 
 import clipsx
 from clipsx import similarity
-from clipsx.analyses import attention, high_norm
+from clipsx.analyses import high_norm
 from clipsx.datasets import Sample
 from clipsx.evaluation.stream import stream
 from clipsx.maps import minmax
@@ -34,12 +34,12 @@ def test_rows_are_the_patches_after_the_last_block(clip: clipsx.Clip) -> None:
         clip.encode_image(images)
         norms = seen.pop()[0, 1:].norm(dim=-1).numpy()
         patches = similarity(clip.encode_dense(images, "clip"), clip.encode_labels(list(sample.masks), "photo"))
-        objects = attention.coverage(np.any(list(sample.masks.values()), axis=0), (4, 4)).ravel()
+        objects = metrics.coverage(np.any(list(sample.masks.values()), axis=0), (4, 4)).ravel()
         for n, (label, mask) in enumerate(sample.masks.items()):
             rows = table[(table["image"] == sample.name) & (table["label"] == label)]
             np.testing.assert_allclose(rows["norm"], norms, rtol=1e-5)
             np.testing.assert_allclose(rows["score"], patches[0, ..., n].flatten(), atol=1e-6)
-            np.testing.assert_allclose(rows["covered"], attention.coverage(mask, (4, 4)).ravel())
+            np.testing.assert_allclose(rows["covered"], metrics.coverage(mask, (4, 4)).ravel())
             np.testing.assert_allclose(rows["objects"], objects)
     hook.remove()
     assert set(table["model"]) == {"tiny"} and set(table["templates"]) == {"photo"}

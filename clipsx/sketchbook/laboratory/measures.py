@@ -159,14 +159,12 @@ def _home(clip: Clip, size: int, length: int) -> Found:
 
 
 def _attention(shares: pd.DataFrame, cosines: pd.DataFrame) -> Found:
-    """Of the last block, with intervals: attention inside the anchor's object, cosines of sub-modules."""
+    """Of the last block, with intervals: attention inside an object's patches' own object, cosines of sub-modules."""
     last = shares["block"].max()
     ended, parts = shares[shares["block"] == last], cosines[cosines["block"] == last]
-    one = ended[ended["kind"] == "qk"]
-    yield _row("anchors off their object", 100.0 * ~one["on_object"].to_numpy(bool), one["image"], "raw; %")
-    for kind, table in ended[ended["on_object"]].groupby("kind"):
-        what = "last block, without the anchor's own cell, anchors on their object; %"
-        yield _row(f"attention inside the object, {kind}", table["share_others"].to_numpy(), table["image"], what)
+    for kind, table in ended.groupby("kind"):
+        name, what = f"attention inside the object, all patches, {kind}", "last block, without the patch's own cell; %"
+        yield _row(name, table["share_others"].to_numpy(), table["image"], what)
     for part, table in parts.groupby("part"):
         name = f"cosine of the last {part} with the class feature"
         yield _row(name, table["cosine"].to_numpy(), table["image"], "class token through norm and projection")

@@ -1,0 +1,81 @@
+"""Chance in the sketchbook: bands over random starts of the built-in towers and of every tower of the laboratory."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pandas as pd
+
+from clipsx import chance, datasets, paths
+from clipsx.clip import Clip
+from clipsx.load import load
+from clipsx.preprocess import transform
+from clipsx.quiet import making
+from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, world
+from clipsx.sketchbook.laboratory.runs import LARGER
+from clipsx.sketchbook.training.grid import cells
+from clipsx.sketchbook.training.grid import recipe as cell_recipe
+from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, Recipe
+
+BUILT_IN = ("sketchbook", "sketchbook-rn")
+IMAGES, FEWER = 150, 60  # scenes for the built-in towers, and for those of the laboratory
+
+
+def recipe_of(run: str) -> Recipe:
+    """The recipe of a run, a checkpoint of one, or a built-in model."""
+    name = run.partition("@")[0]
+    return RECIPES.get(name) or cell_recipe(name)
+
+
+def size_of(run: str) -> int:
+    """Pixels a side at which the laboratory reads a run."""
+    larger = next((side for start, side in LARGER.items() if run.startswith(start)), None)
+    return larger or recipe_of(run).model["vision_cfg"]["image_size"]
+
+
+def tower_of(run: str) -> str:
+    """A name for a run's tower and the size that it is read at: runs of one name share their band of chance."""
+    vision = recipe_of(run).model["vision_cfg"]
+    parts = [str(vision[name]) for name in ("layers", "pool_type") if name in vision and vision[name] != "tok"]
+    kind = "ViT" if "patch_size" in vision else "ResNet"
+    return f"{kind} {' '.join(parts)}, made for {vision['image_size']} px, read at {size_of(run)}"
+
+
+def start(run: str, seed: int) -> Clip:
+    """A run's tower with random weights of a seed."""
+    folder, recipe = paths.data() / "sketchbook", recipe_of(run)
+    config = recipe.model["text_cfg"]
+    tokenizer = open_clip.SimpleTokenizer(str(folder / "bpe.txt.gz"), context_length=config["context_length"])
+    with making(seed):
+        text = config | {"vocab_size": tokenizer.vocab_size}
+        model = open_clip.CLIP(recipe.model["embed_dim"], recipe.model["vision_cfg"], text).eval()
+        open_clip.model.set_model_preprocess_cfg(model, {"mean": MEAN, "std": STD, "interpolation": "bicubic"})
+    return Clip(model, transform(model.visual), tokenizer, tower_of(run), f"random, seed {seed}")
+
+
+def towers() -> dict[str, str]:
+    """Every tower that the laboratory trained, and a run that has it."""
+    return {tower_of(run): run for run in [*BUILT_IN[::-1], *cells()][::-1]}
+
+
+def remade(count: int = chance.STARTS, words: str | None = "chance") -> Iterator[pd.DataFrame]:
+    """Every shipped band again, one table after the other: the built-in towers', then those of the laboratory."""
+    for name in BUILT_IN:
+        _, test = datasets.tuning_and_test("sketchbook", None, IMAGES)
+        yield chance.bands(
+            chance.starts(lambda seed, name=name: load(name, f"random:{seed}"), test, count, words=words)
+        )
+    for tower, run in towers().items():
+        side = size_of(run)
+        found = chance.starts(partial(start, run), world(TEST, FEWER, side), count, CHOICES, side, words)
+        yield chance.bands(found).assign(model=tower)
+
+
+def write(out: str | Path, count: int = chance.STARTS) -> Path:
+    """Make `chance.csv` again in a folder; return the file."""
+    table: Any = pd.concat(remade(count), ignore_index=True).round(3)
+    file = Path(out) / "chance.csv"
+    paths.write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
+    return file

@@ -91,7 +91,7 @@ def _background(rows: pd.DataFrame, raw: pd.DataFrame, tuning: Any, chance: Any)
         for measure in AGAINST_CHANCE:
             value = tuple(means.loc["clip", [measure, f"{measure}_low", f"{measure}_high"]].astype(float))
             yield from _chance(title, measure, value, chance)  # type: ignore[arg-type]
-    for row in summary.against(rows, tuning).query("measure in @REPAIRED").to_dict("records"):
+    for row in (row for row in summary.against(rows, tuning).to_dict("records") if row["measure"] in REPAIRED):
         value: Any = means.loc[row["reading"], row["measure"]]
         yield _held(_titled(row["reading"]), row["measure"], title, value, row)  # type: ignore[arg-type]
 

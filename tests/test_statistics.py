@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from clipsx import metrics, statistics
 
@@ -110,3 +111,31 @@ def test_the_interval_is_that_of_percentiles():
 def test_one_image_has_no_draws():
     assert np.isnan(statistics.draws(lambda w: w[:, 0] * 1.0, 1, 10)).all()
     assert np.isnan(statistics.draws(lambda w: w[:, 0] * 1.0, 0, 10)).all()
+
+
+def test_a_band_is_over_what_is_known() -> None:
+    found = statistics.band([1.0, 2.0, 6.0, float("nan")])
+    assert found == {"mean": 3.0, "sd": pytest.approx(np.std([1, 2, 6], ddof=1)), "low": 1.0, "high": 6.0, "n": 3}
+    one, none = statistics.band([4.0]), statistics.band([])
+    assert one["mean"] == 4 and np.isnan(one["sd"]) and none["n"] == 0 and np.isnan(none["mean"])
+
+
+def test_a_value_beyond_a_band_leaves_it_with_its_interval() -> None:
+    chance = statistics.band(np.random.default_rng(0).normal(0, 2, 20))
+    half = t.ppf(0.975, 19) * chance["sd"] * np.sqrt(1 + 1 / 20)
+    exact = statistics.beyond(-9.0, -9.0, -9.0, chance)
+    assert exact["high"] == pytest.approx(-9 - chance["mean"] + half) and exact["verdict"] == "lower"
+    unsure = statistics.beyond(-9.0, -17.0, -1.0, chance)
+    assert unsure["difference"] == exact["difference"] and unsure["verdict"] == "not apart"
+    assert statistics.beyond(9.0, 9.0, 9.0, statistics.band([0.0]))["verdict"] == "not apart"  # one start is no band
+
+
+def test_paired_differences_are_surer_than_two_intervals() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(0, 10, 200)
+    other, images = one + 0.5 + rng.normal(0, 0.1, 200), np.arange(200)
+    apart = [statistics.interval(statistics.bootstrap(values, images)[1]) for values in (one, other)]
+    assert apart[0][1] > apart[1][0]  # they overlap
+    found = statistics.difference(other - one, images)
+    assert found["verdict"] == "higher" and found["pairs"] == 200 and found["low"] < 0.5 < found["high"]
+    assert statistics.difference(np.array([1.0, np.nan]), np.array(["a", "b"]))["pairs"] == 1

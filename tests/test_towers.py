@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import clipsx
-from clipsx import towers
+from clipsx import metrics, towers
 from clipsx.analyses import attention, high_norm
 from clipsx.datasets import Sample
 from clipsx.evaluation.parts import made_by

@@ -1,117 +1,115 @@
-"""Sentences about results: true whichever way a result falls, and silent where nothing can be said."""
+"""What is said of results: true whichever way a result falls, and silent where nothing can be said."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from clipsx import verdicts
+from clipsx.evaluation import explain, summary
 
 NAN = float("nan")
 
 
-def summary(*rows: tuple[str, str, float, float]) -> pd.DataFrame:
-    """(method, surgery, low, high) of mSC; mIoU rises from row to row."""
+def explained(**gaps: list[float]) -> pd.DataFrame:
+    """Rows of `explain` by reading: mSC of one cat in each picture; maps that are lit on half of everything."""
     found = []
-    for n, (method, surgery, low, high) in enumerate(rows):
-        reading = method if surgery == "none" else f"{method}+{surgery}"
-        row = {"model": "toy", "reading": reading, "pairs": 9, "msc": (low + high) / 2}
-        row |= {"msc_low": low, "msc_high": high}
-        for name in ("opposite", "miou"):
-            row |= {name: 20.0 + n, f"{name}_low": 10.0, f"{name}_high": 40.0}
-        found.append(row)
+    for reading, values in gaps.items():
+        for n, value in enumerate(values):
+            row = {"image": f"i{n}", "label": "cat", "reading": reading.replace("_", "-"), "msc": value, "area": 20.0}
+            row |= dict.fromkeys(explain.INSIDE, 0.5) | dict.fromkeys(explain.OUTSIDE, 0.5)
+            found.append(row | {"others": value, "absent": value, "auc": 50 + value, "pointing": 10.0, "oracle": 80.0})
     return pd.DataFrame(found)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "words", "others"),
-    [
-        (-9, -1, "prefers the background", ["prefers the object", "prefers neither"]),
-        (1, 9, "is not there on average", ["prefers the background", "prefers neither"]),
-        (-3, 4, "prefers neither", ["prefers the background", "prefers the object"]),
-        (NAN, NAN, "too few images", ["prefers neither", "prefers the background"]),
-    ],
-)
-def test_background_names_the_sign(low: float, high: float, words: str, others: list[str]) -> None:
-    said = verdicts.background(summary(("clip", "none", low, high)))
-    assert words in said and not any(other in said for other in others)
-    assert "9 pairs" in said and said.endswith("Best mIoU: CLIP.")
+def chance(**values: tuple[float, float]) -> pd.DataFrame:
+    """Bands of twenty starts: mean and standard deviation by measure."""
+    rows = [{"measure": name.replace("__", " "), "mean": m, "sd": sd} for name, (m, sd) in values.items()]
+    return pd.DataFrame(rows).assign(reading="clip", n=20, low=-1.0, high=1.0)
 
 
-def test_what_has_no_msc_prefers_nothing() -> None:
-    table = summary(("clip", "none", NAN, NAN), ("maskclip", "none", NAN, NAN))
-    for given in (table, table.assign(miou=NAN)):
-        said = verdicts.background(given, given[:1])
-        assert said.count("no pair has both an object and a background") == 2
-        assert not any(words in said for words in ("prefers the", "wins", "clearly", "paper"))
+def said(table: pd.DataFrame, **of: str) -> str:
+    """The one verdict of a row by its entries."""
+    return table.loc[(table[list(of)] == pd.Series(of)).all(axis=1), "verdict"].item()
+
+
+LOW, HIGH, BOTH = [-9.0, -8.0, -7.0, -8.5], [5.0, 6.0, 7.0, 5.5], [-6.0, 5.0, 6.0, -5.0]
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "change", "end"),
-    [
-        (5, 9, "raises mSC", "the object wins"),
-        (-9, -5, "lowers mSC", "the background wins"),
-        (-1, 9, "does not clearly move mSC", "neither side clearly wins"),
-        (0.5, 3, "does not clearly move mSC", "the object wins"),
-    ],
+    ("values", "verdict"), [(LOW, "lower"), (HIGH, "higher"), (BOTH, "not apart"), ([-9.0], "not apart")]
 )
-def test_background_compares_every_method_with_raw(low: float, high: float, change: str, end: str) -> None:
-    said = verdicts.background(summary(("clip", "none", -2, 1), ("clip-surgery", "code", low, high)))
-    sentence = next(part for part in said.split(". ") if part.startswith("CLIP Surgery"))
-    assert sentence.startswith(f"CLIP Surgery + feature surgery {change}: {(low + high) / 2:.1f} %") and end in sentence
-    assert said.endswith("Best mIoU: CLIP Surgery + feature surgery.")
-    assert "not measured" in verdicts.background(summary(("maskclip", "none", 1, 2)))
+def test_background_holds_raw_maps_against_neither_side(values: list[float], verdict: str) -> None:
+    table = verdicts.background(explained(clip=values))
+    assert len(table) == 1 and said(table, against="0, neither side") == verdict
+    assert table["value"].item() == table["difference"].item() == pytest.approx(np.mean(values))
+    assert verdicts.background(explained(maskclip=values)).empty  # without raw maps
 
 
-def shares(qk: list[float], vv: list[float], on: bool = True) -> pd.DataFrame:
+def test_background_compares_the_same_objects_whose_own_intervals_overlap() -> None:
+    table = verdicts.background(explained(clip=BOTH, clip_surgery=[v + 0.5 for v in BOTH], maskclip=BOTH[::-1]))
+    assert said(table, what="CLIP Surgery", measure="msc") == "higher"
+    for what, measure in (("MaskCLIP", "msc"), ("CLIP Surgery", "miou")):
+        assert said(table, what=what, measure=measure) == "not apart"
+
+
+def test_raw_maps_are_compared_with_a_band_of_starts() -> None:
+    """Outside the band and its own interval, by each measure; a measure that the band lacks is not told."""
+    bands = chance(msc=(-1.0, 5.0), others=(0.0, 1.0), auc=(50.0, 1.0), absent=(0.0, np.nan))
+    table = verdicts.background(explained(clip=LOW), chance=bands)
+    against = table[table["against"] == "20 random starts"].set_index("measure")
+    expected = {"msc": "not apart", "others": "lower", "auc": "lower", "absent": "not apart"}
+    assert against["verdict"].to_dict() == expected
+    assert against.loc["msc", "difference"] == pytest.approx(np.mean(LOW) + 1)
+    assert len(verdicts.background(explained(clip=LOW), chance=bands[:0])) == 1
+
+
+def shares(qk: list[float], vv: list[float]) -> pd.DataFrame:
     rows = []
     for kind, values in (("qk", qk), ("vv", vv)):
         for n, value in enumerate(values):
-            row = {"image": f"i{n}", "label": "cat", "kind": kind, "share_others": value, "on_object": on}
+            row = {"image": f"i{n}", "label": "cat", "kind": kind, "share_others": value}
             rows += [row | {"block": 0, "share_others": 100 - value}, row | {"block": 1}]  # only the last block is told
     return pd.DataFrame(rows).assign(chance=25.0)
 
 
 def test_attention_compares_image_by_image() -> None:
     low, high = [10.0, 30.0, 20.0, 40.0], [12.0, 32.0, 22.0, 43.0]
-    said = verdicts.attention(shares(low, high))
-    assert "stays more on the object than q-k" in said and "qk attention keeps 25.0 %" in said and "25.0 %" in said
-    assert "stays less on the object than q-k" in verdicts.attention(shares(high, low))
+    of = {"what": "v-v attention", "against": "q-k attention"}
+    table = verdicts.attention(shares(low, high), chance(attention__qk=(9.0, 1.0), attention__vv=(27.0, 1.0)))
+    assert said(table, **of) == "higher" and said(verdicts.attention(shares(high, low)), **of) == "lower"
+    assert said(table, what="q-k attention", against="the object's share of the picture") == "not apart"
+    assert said(table, what="q-k attention", against="20 random starts") == "higher"
+    assert said(table, what="v-v attention", against="20 random starts") == "not apart"
     for same in (low, [12.0, 28.0, 22.0, 38.0]):
-        assert "neither clearly more nor clearly less" in verdicts.attention(shares(low, same))
-    assert "neither" in verdicts.attention(shares([10.0], [20.0]))  # one image: no interval
-    assert "than q-k" not in verdicts.attention(shares(low, []))  # never compared, never told
-    assert "No anchor lies on its object" in verdicts.attention(shares(low, high, on=False))
+        assert said(verdicts.attention(shares(low, same)), **of) == "not apart"
+    assert said(verdicts.attention(shares([10.0], [20.0])), **of) == "not apart"  # one image: no interval
+    assert "q-k attention" not in set(verdicts.attention(shares([], high))["against"])  # never compared, never told
 
 
-def test_submodules_holds_the_last_halves_against_each_other() -> None:
-    def table(attention: float, ffn: float) -> pd.DataFrame:
-        rows = [(0, "attention", 0.0), (0, "ffn", 0.9), (1, "attention", attention), (1, "ffn", ffn)]
-        return pd.DataFrame(rows, columns=["block", "part", "cosine"])
+def test_submodules_are_held_against_each_other_by_both_readings() -> None:
+    rows = []
+    for n in range(4):
+        parts = (("attention", 0.8, 0.1), ("ffn", 0.1 + n / 100, 0.2))
+        rows += [{"image": n, "block": 1, "part": p, "cosine": c, "cosine_text": t} for p, c, t in parts]
+        rows += [{"image": n, "block": 0, "part": p, "cosine": 0.5, "cosine_text": 0.5} for p, *_ in parts]
+    table = verdicts.submodules(pd.DataFrame(rows), chance(cosine__ffn=(0.5, 0.01)))
+    assert said(table, measure="cosine", against="last attention") == "lower"
+    assert said(table, measure="cosine_text", against="last attention") == "higher"
+    assert said(table, measure="cosine", against="20 random starts") == "lower"
 
-    far = verdicts.submodules(table(0.8, 0.1))
-    assert "cosine 0.10" in far and "as the paper finds (0.80)" in far
-    for attention in (0.1, 0.05):
-        assert "the paper's finding is not there" in verdicts.submodules(table(attention, 0.1))
 
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ([0.8, 0.9, 0.85], "lights the same places"),
-        ([0.2, 0.3, 0.25], "label resembles"),
-        ([-0.3, -0.2, 0.0], "does not resemble"),
-        ([-0.4, 0.9, 0.3], "may or may not"),
-        ([0.8], "may or may not"),  # one image: no interval
-    ],
-)
-def test_redundancy_says_how_sure_it_is(values: list[float], words: str) -> None:
-    rows = [{"image": n, "correlation": v, "shared": 40.0 + n, "present": False} for n, v in enumerate(values)]
-    table = pd.DataFrame([row | {"reading": "clip"} for row in rows] + [rows[0] | {"method": "x", "correlation": -1.0}])
-    said = verdicts.redundancy(table)
-    assert words in said and f"correlation {np.mean(values):.2f}" in said
-    assert "for the others" in said and "in the picture" not in said and "nan for" not in said
-    both = verdicts.redundancy(table.assign(present=table["image"] == 0))
-    assert f"{values[0]:.2f} for labels in the picture" in both
+def test_redundancy_has_its_chance_and_what_is_left_on_the_ground() -> None:
+    rows = [
+        {"image": n, "label": label, "reading": reading, "correlation": 0.5 + n / 100, "shared": 40.0 + n,
+         "correlation_ground": np.nan, "shared_ground": 30.0 + n}
+        for n in range(4) for label in "ab" for reading in ("clip", "maskclip")
+    ]  # fmt: skip
+    table = verdicts.redundancy(pd.DataFrame(rows), chance(correlation=(0.96, 0.01), shared=(42.0, 5.0)))
+    assert said(table, measure="correlation", against="20 random starts") == "lower"
+    assert said(table, measure="shared", against="20 random starts") == "not apart"
+    assert said(table, measure="correlation", against="0, nothing in common") == "higher"
+    assert said(table, measure="correlation_ground", against="0, nothing in common") == "not apart"  # no masks
+    assert table.set_index(["measure", "against"])["pairs"]["shared", "0, nothing in common"] == 4  # once an image
 
 
 def test_repair_gives_every_form_its_change() -> None:
@@ -121,26 +119,22 @@ def test_repair_gives_every_form_its_change() -> None:
             row = {"image": n, "label": "cat", "form": form, "energy": energy, "msc": gap, "iou": 30.0}
             rows += [row | {"varied": "labels", "labels": 20}, row | {"varied": "labels", "labels": 2, "energy": 0.0}]
     table = pd.DataFrame(rows)
-    code, paper = verdicts.repair(table).split(' Form "paper": ')
-    assert code.startswith('Form "code": energy outside all objects 60.0 → 38.5 % (-21.5 [')
-    assert "mSC 5.0 → 5.0 % (+0.0 [+0.0, +0.0])" in code and "60.0 → 71.5 % (+11.5 [" in paper
+    found = verdicts.repair(table)
+    assert said(found, what='form "code"', measure="energy") == "lower"
+    assert said(found, what='form "paper"', measure="energy") == "higher"
+    assert said(found, what='form "code"', measure="msc") == "not apart"
     table.loc[(table["form"] == "code") & (table["image"] == 0), "energy"] = NAN  # both sides over the same pairs
-    assert "60.0 → 38.0 % (-22.0 [" in verdicts.repair(table)
+    again = verdicts.repair(table).query("measure == 'energy'").set_index("what")["difference"]
+    assert again['form "code"'] == pytest.approx(-22)
 
 
-@pytest.mark.parametrize(("chance", "words"), [(-7.0, "cannot be told from"), (9.0, "differ from")])
-def test_raw_maps_are_compared_with_random_weights(chance, words):
-    def row(msc):
-        spans = {
-            f"{name}{end}": value
-            for name, value in (("msc", msc), ("opposite", 60.0), ("miou", 7.0))
-            for end, value in (("", value), ("_low", value - 1), ("_high", value + 1))
-        }
-        return pd.DataFrame([{"model": "m", "reading": "clip", "surgery": "none", "pairs": 10, **spans}])
-
-    said = verdicts.background(row(-7.5), row(chance))
-    assert f"Its raw maps {words} those of random weights by mSC ({chance:.1f} %" in said
-    assert "random weights" not in verdicts.background(row(-7.5))
+def test_a_table_of_differences_is_markdown_with_the_verdict_first() -> None:
+    table = verdicts.background(explained(clip=BOTH, clip_surgery=HIGH), chance=chance(msc=(0.0, np.nan)))
+    text = verdicts.differences(table.replace("CLIP Surgery", "a|b")).data.splitlines()
+    assert text[0].startswith("| verdict | of | measure | value | against |") and len(text) == 2 + len(table)
+    assert text[2].startswith("| **not apart** | CLIP | mSC (%) | 0.0 | 0, neither side | +0.0 | -")
+    assert "| – |" in text[3] and "a\\|b" in text[4]
+    assert "CLIP Surgery" in verdicts.differences(summary.against(explained(clip=BOTH, clip_surgery=HIGH))).data
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Seq
     A patch is the object's where at least half of what is seen of it is. Its row leaves out the columns of the tokens
     before the patches, and is renormalised. Columns, in percent, means over the object's patches: `share` with a
     patch's own cell, `share_others` without it (v-v favours the token itself by construction), `chance`, the object's
-    share of all other cells, and `cells`, how many patches the object has; one without any gives no row. Ignored pixels
+    share of all other cells, and `cells`, how many patches the object has; one without any gives no row. No text is
+    asked: `templates` stands in the table beside the cosines'. Ignored pixels
     count nowhere: a patch weighs by what is seen of it.
     Errors: ValueError for an unknown kind, a tower without blocks, and where no picture has a mask.
     Source: CLIP Surgery, figure of attention relations; the share is this package's own measure.
@@ -79,7 +80,9 @@ def shares(clip: Clip, kinds: Sequence[str] = ("qk", "vv"), templates: str | Seq
                         yield row | _inside(relation[own], own, covered[label], whole) | {"cells": len(own)}
 
     empty = "No image has a mask that fills half a patch: there is no object whose attention could be measured."
-    return Measure("attention", rows, (RAW,), True, asks={"kinds": kinds, "patches": "all"}, empty=empty)
+    return Measure(
+        "attention", rows, (RAW,), True, {"templates": str(templates)}, {"kinds": kinds, "patches": "all"}, empty
+    )
 
 
 def _inside(

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from torch.nn import functional as F
 
 import clipsx
+from clipsx import metrics
 from clipsx.analyses import attention
 from clipsx.datasets import Sample
 from clipsx.evaluation.stream import stream
@@ -125,40 +126,40 @@ def test_ignored_pixels_count_nowhere(clip: clipsx.Clip) -> None:
     mask[3:20, 5:17], ignore[:, 12:] = True, True
     masks = (mask, mask ^ ignore, mask | ~ignore)
     tables = [shares(clip, [Sample(sample.image, ("cat",), {"cat": m}, (), ignore)]) for m in masks]
-    for column in ("share", "share_others", "chance", "on_object"):
+    for column in ("share", "share_others", "chance", "cells"):
         assert tables[0][column].tolist() == tables[1][column].tolist()
-    assert tables[0]["chance"].to_numpy() == pytest.approx(100 * mask[~ignore].mean())
-    assert tables[2]["share"].to_numpy() == pytest.approx(100)
+    assert tables[2]["share"].to_numpy() == pytest.approx(100) and tables[2]["chance"].to_numpy() == pytest.approx(100)
 
 
-def test_share_inside_equals_the_loop(clip: clipsx.Clip) -> None:
+def test_share_inside_equals_the_loop_over_every_patch_of_the_object(clip: clipsx.Clip) -> None:
     table = shares(clip, samples())
     assert len(table) == 2 * 2 * 2 * 2  # images, labels, blocks, kinds; the image without a mask has no row
-    text = clip.encode_labels(["cat", "dog"], PROMPTS)
-    for number, sample in enumerate(samples()[:2]):
+    for sample in samples()[:2]:
         images = clip.prepare(sample.image)
-        patches = clip.encode_dense(images, "clip").patches.flatten(1, 2)[0]  # (16, D)
-        for n, label in enumerate(("cat", "dog")):
-            anchor = int((patches @ text[n]).argmax())
+        for label in ("cat", "dog"):
             cover = metrics.coverage(sample.masks[label], GRID).ravel()
             for block in (0, 1):
                 for kind in ("qk", "vv"):
-                    row = attention.relation(clip, images, block, kind)[0, 1 + anchor]
-                    inside = total = inside_others = total_others = 0.0
-                    for place in range(16):
-                        weight = float(row[1 + place])
-                        total, inside = total + weight, inside + weight * cover[place]
-                        if place != anchor:
-                            total_others, inside_others = total_others + weight, inside_others + weight * cover[place]
-                    found = table.query(
-                        "image == @sample.name and label == @label and block == @block and kind == @kind"
-                    )
-                    assert len(found) == 1, number
-                    assert found["share"].item() == pytest.approx(100 * inside / total, abs=1e-3)
-                    assert found["share_others"].item() == pytest.approx(100 * inside_others / total_others, abs=1e-3)
-                    assert found["chance"].item() == pytest.approx(100 * sample.masks[label].mean(), abs=1e-3)
-                    assert found["on_object"].item() == (cover[anchor] >= 0.5)
+                    relation, found = attention.relation(clip, images, block, kind)[0], []
+                    for patch in (place for place in range(16) if cover[place] >= 0.5):
+                        weights = [float(value) for value in relation[1 + patch, 1:]]
+                        others = [place for place in range(16) if place != patch]
+                        share = sum(w * c for w, c in zip(weights, cover, strict=True)) / sum(weights)
+                        rest = sum(weights[k] * cover[k] for k in others) / sum(weights[k] for k in others)
+                        found.append((100 * share, 100 * rest, 100 * cover[others].mean()))
+                    row = table.query("image == @sample.name and label == @label and block == @block and kind == @kind")
+                    columns = ["share", "share_others", "chance", "cells"]
+                    np.testing.assert_allclose(row[columns], [[*np.mean(found, axis=0), len(found)]], atol=1e-3)
     assert table["data"].unique().tolist() == ["3 given samples"] and set(table["image_size"]) == {"32×32"}
+
+
+def test_an_object_that_fills_no_patch_gives_no_row(clip: clipsx.Clip) -> None:
+    mask = np.zeros((32, 32), bool)
+    mask[7:9, 7:9] = True
+    both = {"dot": mask, "all": ~mask}
+    assert set(shares(clip, [Sample(noise(32, 32), ("dot", "all"), both)])["label"]) == {"all"}
+    with pytest.raises(ValueError, match="half a patch"):
+        shares(clip, [Sample(noise(32, 32), ("dot",), {"dot": mask})])
 
 
 def test_every_pair_can_be_asked_and_both_tables_come_from_one_walk(clip: clipsx.Clip) -> None:
@@ -210,9 +211,8 @@ def test_without_labels_the_text_column_is_empty_and_means_are_by_block(clip: cl
     near = cosines(clip, [unlabelled])
     assert near["cosine_text"].isna().all() and near["cosine"].between(-1.0001, 1.0001).all()
     found = shares(clip, samples()[:1])
-    found["on_object"] = found["label"] == "cat"
     table = attention.by_block(found, near)
-    assert len(table) == 4 + 4 and "50.0 %" in table["protocol"].iloc[0]
+    assert len(table) == 4 + 4 and "patches" in table["protocol"].iloc[0]
     assert set(table["model"]) == {"tiny"} and set(table["image_size"]) == {"32×32"}
     one = table[(table["kind"] == "vv") & (table["block"] == 1)]["share"].item()
-    assert one == pytest.approx(found.query("on_object and kind == 'vv' and block == 1")["share"].mean())
+    assert one == pytest.approx(found.query("kind == 'vv' and block == 1")["share"].mean())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import clipsx
-from clipsx import similarity
+from clipsx import metrics, similarity
 from clipsx.analyses import high_norm
 from clipsx.datasets import Sample
 from clipsx.evaluation.stream import stream

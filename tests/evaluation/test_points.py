@@ -58,9 +58,8 @@ def test_rows_are_those_of_loops_over_points_and_pixels(clip: clipsx.Clip, table
         assert row["chance"] == row["area"] == pytest.approx(100 * mask[~sample.ignore].mean())
         assert row["why"] == "" and not row["constant"]
     (others,) = stream(clip, SAMPLES, [explain.measure(clip, LABELS, READINGS, ["{}"])])
-    pd.testing.assert_frame_equal(
-        table[list(others.columns)].drop(columns="templates"), others.drop(columns="templates")
-    )
+    alike = [name for name in others.columns if name in table and name != "templates"]
+    pd.testing.assert_frame_equal(table[alike], others[alike])
     assert set(table["segmenter"]) == {"random walker (beta 50, at most 256 px)"}
     assert table["protocol"].str.contains("at or above 0.6").all() and set(table["labels"]) == {3}
 

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 
 import clipsx
-from clipsx import datasets, mfi, unmix, verdicts
+from clipsx import chance, datasets, mfi, unmix, verdicts
 from clipsx.analyses import attention, coactivation, companions, redundancy
 from clipsx.evaluation import explain, recognise, summary
 from clipsx.evaluation.stream import stream
@@ -240,8 +240,8 @@ def summaries() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 @table("of method surgery", slow=True, **SUMMARY)
 def background_summary() -> pd.DataFrame:
-    trained, chance = summaries()
-    return summary.joined(trained.assign(of="model"), chance.assign(of="chance"))
+    trained, floor = summaries()
+    return summary.joined(trained.assign(of="model"), floor.assign(of="chance"))
 
 
 @table("method surgery threshold", percent="miou")
@@ -256,7 +256,7 @@ def background_split() -> pd.DataFrame:
     return found.assign(map=found["map"].str.replace("+", " + "))
 
 
-@table("image label block kind", slow=True, percent="share share_others chance", exact="on_object")
+@table("image label block kind", slow=True, percent="share share_others chance", exact="cells")
 def attention_shares() -> pd.DataFrame:
     return shares()
 
@@ -561,14 +561,18 @@ def measured_resnet() -> pd.DataFrame:
 @table("about", sentence="said")
 def sentences() -> pd.DataFrame:
     """What the notebooks print, but for the laboratory: words count, their numbers stand in the other tables."""
-    trained, floor = summaries()
     found = {f"panel, {name}": said for name, (_, _, said) in panels().items()}
-    found |= {
-        "background": verdicts.background(trained, floor),
+    tables = {
+        "background": verdicts.background(rows("sketchbook", 1), rows("sketchbook", 0), chance.shipped()[:76]),
         "attention": verdicts.attention(shares()),
         "submodules": verdicts.submodules(cosines()),
         "redundancy": verdicts.redundancy(redundant()),
         "repair": verdicts.repair(swept()),
+    }
+    for name, table in tables.items():
+        parts = table[["verdict", "what", "measure", "against"]].astype(str).agg(" ".join, axis=1)
+        found[name] = "; ".join(parts)
+    found |= {
         "company": verdicts.companions(accompanied().assign(model="sketchbook")),
         "unmixed": verdicts.unmixed(ablated()[0], recognised()),
     }

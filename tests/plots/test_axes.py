@@ -108,27 +108,25 @@ def test_names_under_a_heatmap_turn_before_they_overlap(names: list[str], turned
 
 
 def test_figures_made_of_tables() -> None:
-    floor = pd.DataFrame({"msc": [0.5]})
     both = TABLE.assign(miou=TABLE["msc"], miou_low=TABLE["msc_low"], miou_high=TABLE["msc_high"])
-    figure = plots.measures(both, {"msc": "mSC (%)", "miou": "mIoU (%)"}, floor.assign(miou=0.5))
+    both["reading"] = both["method"] + "+" + both["surgery"]
+    floor = both.drop(columns=["method", "surgery"])  # bands of chance
+    names = {"msc": "mSC (%)", "miou": "mIoU (%)", "auc": "not measured"}
+    figure = plots.measures(both, names, floor)
     assert [ax.get_xlabel() for ax in figure.axes] == ["mSC (%)", "mIoU (%)"]
-    for ax in figure.axes:
-        assert {text.get_text() for text in ax.get_legend().get_texts()} == {
-            "random weights",
-            "no feature surgery",
-            "feature surgery",
-        }
+    (legend,) = figure.legends
+    words = [text.get_text() for text in legend.get_texts()]
+    assert words[0] == "95 % of random starts" and len(words) == 3
+    assert [text.get_text() for text in plots.measures(both, names).legends[0].get_texts()] == words[1:]
 
 
 def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:
     shares = pd.DataFrame({"block": [0, 1] * 2, "kind": ["qk", "qk", "vv", "vv"], "share_others": [1.0, 2, 3, 4]})
     cosines = pd.DataFrame({"block": [0, 1], "part": ["ffn"] * 2, "cosine": [0.1, 0.2], "cosine_text": [0.0, 0.1]})
-    figure = plots.blocks(shares.assign(on_object=True, chance=20.0), cosines)
-    assert "chance" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    figure = plots.blocks(shares.assign(chance=20.0), cosines)
+    assert "its share of the picture" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     for ax in figure.axes:
         assert all(tick == round(tick) for tick in ax.get_xticks())
-    figure = plots.blocks(shares.assign(on_object=False, chance=20.0), cosines)  # no anchor lies on its object
-    assert not any(np.isfinite(line.get_ydata()).any() for line in figure.axes[0].lines)
 
 
 def test_a_sheet_has_a_place_for_every_cell() -> None:

@@ -125,11 +125,8 @@ def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS) -> pd.Dat
     """
     known, own = shipped(), {"architecture": architecture(clip), "templates": "clip-surgery"}
     own |= {"image_size": "×".join(map(str, clip.image_size)), "data": datasets.described(samples)["data"]}
-    alike = (
-        known[["architecture", "templates", "image_size"]]
-        == pd.Series(own)[["architecture", "templates", "image_size"]]
-    )
-    found = known[alike.all(axis=1) & (known["data"].map(_world) == _world(own["data"]))]
+    known = known.assign(data=known["data"].map(_world))
+    found = shipped()[(known[KEY] == pd.Series(own | {"data": _world(own["data"])})[KEY]).all(axis=1)]
     if len(found):
         return found.reset_index(drop=True)
     try:
@@ -137,7 +134,7 @@ def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS) -> pd.Dat
         return bands(starts(again(clip), some, count))
     except ValueError as error:
         print(f"Left out: the band of chance. {error}")
-        return known[:0].drop(columns="world")
+        return known[:0]
 
 
 def as_summary(table: pd.DataFrame) -> pd.DataFrame:

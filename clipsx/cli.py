@@ -148,6 +148,22 @@ def _lab_measure(options: argparse.Namespace) -> int:
     return 0
 
 
+def _chance(options: argparse.Namespace) -> int:
+    from clipsx import chance, datasets, save
+
+    if options.model is None:
+        from clipsx.sketchbook.laboratory import floors
+
+        print(floors.write(options.out, options.starts))
+        return 0
+    clip = _load(options)
+    _, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or chance.IMAGES)
+    table = chance.bands(chance.starts(chance.again(clip), test, options.starts))
+    print(table[["reading", "measure", "mean", "sd", "low", "high", "n"]].round(2).to_string(index=False, na_rep=""))
+    print(save.table(table, options.out, "chance"))
+    return 0
+
+
 def _cache(options: argparse.Namespace) -> int:
     from clipsx import cache, paths
 
@@ -271,6 +287,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("match", nargs="?", default="", metavar="WORD", help="of names that hold it (default: all)")
     sub.add_argument("--out", help="folder for the whole table, with the reasons in words")
+
+    words = "random starts of a model's architecture as bands; without --model the shipped ones again (chance.csv)"
+    sub = command("chance", _chance, words, model, data, out)
+    sub.add_argument("--starts", type=positive, default=20, help="seeds, at least two (default: %(default)s)")
 
     sub = command("cache", _cache, "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
     sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")

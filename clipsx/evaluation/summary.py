@@ -144,6 +144,6 @@ def constants(table: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, Any]:
     return {name: table[name].iloc[0] for name in one if table[name].notna().all()}
 
 
-def joined(*summaries: pd.DataFrame) -> pd.DataFrame:
-    """Summaries of several models or settings as one table."""
-    return pd.concat(summaries, ignore_index=True)
+def joined(*summaries: pd.DataFrame | None) -> pd.DataFrame:
+    """Summaries of several models or settings as one table; those that are not there (None) are left out."""
+    return pd.concat([table for table in summaries if table is not None], ignore_index=True)

@@ -563,7 +563,9 @@ def sentences() -> pd.DataFrame:
     """What the notebooks print, but for the laboratory: words count, their numbers stand in the other tables."""
     found = {f"panel, {name}": said for name, (_, _, said) in panels().items()}
     tables = {
-        "background": verdicts.background(rows("sketchbook", 1), rows("sketchbook", 0), chance.shipped()[:76]),
+        "background": verdicts.background(
+            rows("sketchbook", 1), rows("sketchbook", 0), chance.shipped().query("model == 'sketchbook'")
+        ),
         "attention": verdicts.attention(shares()),
         "submodules": verdicts.submodules(cosines()),
         "redundancy": verdicts.redundancy(redundant()),

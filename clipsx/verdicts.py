@@ -28,14 +28,15 @@ AGAINST_CHANCE = ("msc", "others", "absent", "auc", "pointing")
 REPAIRED = ("msc", "others", "absent", "miou")
 
 
-def differences(table: pd.DataFrame) -> "Markdown":
-    """A table of differences for a notebook, the verdict first; from the functions here, or from `summary.against`.
+def differences(*tables: pd.DataFrame) -> "Markdown":
+    """Tables of differences as one table for a notebook, the verdict first; from the functions here, or from `summary.against`.
 
     A row's `what` (or the title of its `reading`), its `measure`, what it is held `against`, its `value` where it has
     one, the difference and its 95 % interval.
     """
     from IPython.display import Markdown
 
+    table = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     valued = "value" in table
     names = ["verdict", "of", "measure", *(["value"] if valued else []), "against", "difference", "95 % interval"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]

@@ -29,7 +29,7 @@ REPAIRED = ("msc", "others", "absent", "miou")
 
 
 def differences(*tables: pd.DataFrame) -> "Markdown":
-    """Tables of differences as one table for a notebook, the verdict first; from the functions here, or from `summary.against`.
+    """Differences as one table for a notebook, the verdict first; from the functions here or `summary.against`.
 
     A row's `what` (or the title of its `reading`), its `measure`, what it is held `against`, its `value` where it has
     one, the difference and its 95 % interval.

@@ -9,6 +9,7 @@ import clipsx
 from clipsx import cli, models
 from clipsx.load import built_in
 from clipsx.methods import METHODS, authority, serving
+from clipsx.methods import able as served
 from clipsx.towers.outline import outline
 
 

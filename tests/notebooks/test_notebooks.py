@@ -80,10 +80,10 @@ def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem[:2] not in ("05", "13")], ids=lambda p: p.stem
+    "path", [path for path in NOTEBOOKS if path.stem[:2] in ("00", "10", "12")], ids=lambda p: p.stem
 )
 def test_photographs(path: Path, tmp_path: Path) -> None:
-    """Of few pictures a notebook says how many there are, and goes on; 05 and 13 read none."""
+    """Of few pictures a notebook says how many there are, and goes on; three stand for all."""
     result = run(path, tmp_path, {"DATASET": "photographs", "IMAGES": 20, "TRAIN": 20}, timeout=300)
     assert result.errors == []
     halves = "tuning_and_test" in path.read_text(encoding="utf-8")

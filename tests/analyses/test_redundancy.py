@@ -89,7 +89,9 @@ def test_redundancy_is_numpys_correlation(clip: clipsx.Clip) -> None:
 
 
 def test_a_constant_map_correlates_with_nothing(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reading, "similarities", lambda _, dense, text: torch.full((1, *dense.grid, len(text)), 0.3))
+    monkeypatch.setattr(
+        Reading, "similarities", lambda _, dense, text, *rest: torch.full((1, *dense.grid, len(text)), 0.3)
+    )
     (table,) = stream(clip, [Sample(pixels(32, 32), ())], [redundancy.measure(clip, LABELS, "clip", PROMPTS)])
     assert table["correlation"].isna().all() and table["shared"].isna().all()
 

@@ -34,7 +34,7 @@ from helpers import VIT, masked, noise, tiny_clip, tiny_model, tiny_resnet
 LABELS = ("cat", "dog", "sky")
 COUNT = 11
 # A pixel on the edge of a threshold, or of two labels, may fall on either side of it.
-HANGING = ("in@", "out@", "fires", "iou", "hits", "said", "share", "on_object", "accuracy", "outside")
+HANGING = ("in@", "out@", "fires", "iou", "hits", "said", "share", "accuracy", "outside")
 
 
 @pytest.fixture(scope="module")

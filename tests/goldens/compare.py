@@ -83,7 +83,6 @@ LOOSE: dict[str, Loose] = {
     "company_means.fires": Loose(0.05, _PIXELS),
     "opposite": Loose(2.1, _PAIR),
     "threshold": Loose(0.021, "the best of a grid of steps of 0.02, of which two may do alike"),
-    "on_object": Loose(0.0, _ANCHOR, rows=0.02),
     "share": Loose(0.01, _ANCHOR, rows=0.02),
     "share_others": Loose(0.01, _ANCHOR, rows=0.02),
     "row": Loose(0.0, _ANCHOR, rows=0.25),

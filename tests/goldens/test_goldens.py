@@ -119,11 +119,11 @@ def test_units_are_known_and_every_loose_column_is_one() -> None:
 
 
 def test_other_versions_are_compared_by_a_thousandth() -> None:
-    keys, units = ("k",), {"msc": "percent", "on_object": "exact", "said": "sentence"}
-    was = pd.DataFrame({"k": range(100), "msc": 50.0, "on_object": True, "said": "3 of 5 stand."})
+    keys, units = ("k",), {"msc": "percent", "row": "exact", "said": "sentence"}
+    was = pd.DataFrame({"k": range(100), "msc": 50.0, "row": True, "said": "3 of 5 stand."})
     now = was.assign(msc=50.09, said="4 of 5 stand.")
-    now.loc[7, "on_object"] = False
-    assert set(compare.moved("x", was, now, keys, units)["column"]) == {"msc", "on_object"}
+    now.loc[7, "row"] = False
+    assert set(compare.moved("x", was, now, keys, units)["column"]) == {"msc", "row"}
     assert not len(compare.moved("x", was, now, keys, units, other=True))
-    far = now.assign(msc=50.2, on_object=False, said="4 of 5 died.")
+    far = now.assign(msc=50.2, row=False, said="4 of 5 died.")
     assert len(compare.moved("x", was, far, keys, units, other=True)) == 300

@@ -1,6 +1,7 @@
 """The laboratory's page: its table is the shipped results'."""
 
 import pandas as pd
+import pytest
 
 from clipsx import paths
 from clipsx.sketchbook.laboratory import answers, results

@@ -201,7 +201,9 @@ def test_towers_without_attention_say_so() -> None:
 
 def test_without_a_class_token_analyses_read_what_there_is() -> None:
     clip = families.clip("siglip")
-    samples = [masked(64, 64, ["cat", "dog"])]
+    left, right = np.zeros((2, 64, 64), bool)
+    left[:32, :32], right[32:, 32:] = True, True
+    samples = [Sample(noise(64, 64), ["cat", "dog"], {"cat": left, "dog": right})]
     measures = [
         attention.shares(clip, templates="photo"),
         high_norm.measure(clip, "photo"),

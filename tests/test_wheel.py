@@ -61,6 +61,6 @@ def test_installed_alone(wheel: Path, tmp_path: Path) -> None:
     assert "sketchbook" in call(python, "-c", script, cwd=tmp_path)
     command = home / "bin" / "clipsx"
     said = call(command, "explain", "scene.png", "--labels", "cat, boat", "--out", "made", cwd=tmp_path)
-    assert {Path(line).suffix for line in said.split()} == {".pdf", ".png", ".csv"}
+    assert {Path(line).suffix for line in said.split()} == {".pdf", ".png", ".svg", ".csv"}
     call(command, "reproduce", "00", "--images", "4", "--out", "all", cwd=tmp_path)
     assert "00_" in (tmp_path / "all" / "index.html").read_text()

@@ -647,7 +647,7 @@ def test_an_unmixed_clip_goes_through_every_analysis_in_one_stream(clip: clipsx.
     assert all(table["weights"].str.startswith("seed 0 + projectors sha256:").all() for table in tables)
     assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
 
-    explained, recognition, _, _, redundant, _, shares, cosines, _ = tables
+    explained, recognition, _, _, redundant, _, shares, cosines, *_ = tables
     with torch.no_grad():
         text = projectors.project_text(clip.encode_labels(LABELS, "photo"))
         for number in range(5):

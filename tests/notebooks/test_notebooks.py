@@ -13,6 +13,14 @@ from clipsx.reproduce import find, inject, run
 IMAGES = 8
 MOST_LINES = 40
 NOTEBOOKS = find()
+WITHOUT = (
+    "00",
+    "01",
+    "04",
+    "06",
+    "10",
+    "12",
+)  # that are run on pictures without labels: each asks for them in its own way
 
 
 def code(notebook: nbformat.NotebookNode) -> list[str]:
@@ -60,7 +68,7 @@ def test_runs(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem[:2] in WITHOUT], ids=lambda path: path.stem)
 def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
     """What needs them is left out, with a word; the rest runs."""
     pictures = tmp_path / "pictures"

@@ -94,13 +94,13 @@ class Cells(anywidget.AnyWidget):
 class Points(anywidget.AnyWidget):
     """A photo with points to set, move, turn and remove, and the mask that they yield.
 
-    Message from the browser: {"kind": "map"}, for the points that the map gives.
+    The browser sets its points to null for those that the map gives.
     """
 
     _esm, _css = _own("points.js"), _STYLE
     picture = t.Dict().tag(sync=True)  # bytes, size (W, H), truth (SVG path)
     mask = t.Unicode().tag(sync=True)  # SVG path
-    points = t.List(t.List(t.Int())).tag(sync=True)  # x, y, 1 (on the object) or 0
+    points = t.List(t.List(t.Int()), allow_none=True).tag(sync=True)  # x, y, 1 (on the object) or 0
 
 
 class Code(anywidget.AnyWidget):

@@ -19,7 +19,7 @@ function render({ model, el }) {
   const turn = () => { if (points[chosen]) { points[chosen] = [points[chosen][0], points[chosen][1], 1 - points[chosen][2]]; put(); } };
   const step = (by) => { if (points.length) { chosen = (chosen + by + points.length) % points.length; draw(); } };
   const centre = (on) => { const [x, y] = points[chosen] || size().map((n) => n / 2), far = Math.max(2, size()[0] / 16); add(x + (points[chosen] ? far : 0), y, on); };
-  const ask = () => model.send({ kind: "map" });
+  const ask = () => { model.set("points", null); model.save_changes(); }; // by the same road as points: never overtaken
   const button = (text, title, act) => {
     const b = Object.assign(document.createElement("button"), { type: "button", className: "clipsx-button", textContent: text, title, onclick: act });
     b.setAttribute("aria-label", title);
@@ -110,7 +110,7 @@ function render({ model, el }) {
     const next = await createImageBitmap(new Blob([bytes]));
     if (bytes === model.get("picture").bytes) { photo = next; drawn = bytes; draw(); }
   }
-  const take = () => { if (!dragged) { points = model.get("points").map((p) => [...p]); chosen = Math.min(chosen, points.length - 1); draw(); } };
+  const take = () => { if (!dragged && model.get("points")) { points = model.get("points").map((p) => [...p]); chosen = Math.min(chosen, points.length - 1); draw(); } };
   model.on("change:points", take);
   model.on("change:mask", draw);
   model.on("change:picture", load);

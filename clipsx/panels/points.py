@@ -71,7 +71,6 @@ class PointsPanel(FigurePanel):
         self.children = [title, W.HBox([self._points, side]), self._picture, self._tools, self._line]
         self._listen()
         self._points.observe(lambda change: self._moved(change["new"]), "points")
-        self._points.on_msg(lambda _, content, __: content.get("kind") == "map" and self.restore({"points": None}))
         self._adopt(self._state)
 
     @property
@@ -116,7 +115,7 @@ class PointsPanel(FigurePanel):
                 new["text"] = ""
             super()._heard(**change, **new)
 
-    def _moved(self, points: list[list[int]]) -> None:
+    def _moved(self, points: list[list[int]] | None) -> None:
         if points != self._sent:
             self.restore({"points": points})
 

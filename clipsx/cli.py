@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`
 # what stands under a figure of `explain`
-# what stands under a figure of `explain`
 MADE = ("model", "weights", "positions", "data", "image_size", "templates", "protocol")
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 

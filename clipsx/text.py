@@ -69,15 +69,6 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     return found
 
 
-def convention(model: nn.Module) -> str:
-    """What a model was trained to do with cosines, which is what feature surgery's constants rest on.
-
-    "softmax": one text among others, as CLIP; "sigmoid": each text by itself, with a bias beside the scale, as SigLIP.
-    The empty label and τ come from the former; with the latter they are an extension of ours.
-    """
-    return "softmax" if getattr(model, "logit_bias", None) is None else "sigmoid"
-
-
 def label_features(
     model: nn.Module,
     tokenizer: Callable[..., Tensor],

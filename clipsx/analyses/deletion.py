@@ -20,7 +20,7 @@ from clipsx.images import resize
 from clipsx.maps import is_constant, upsample
 from clipsx.messages import nearest
 from clipsx.reading import Reading, readings
-from clipsx.statistics import METHOD, bootstrap, interval
+from clipsx.statistics import METHOD, bootstrap, difference, interval
 
 MEASURES = {"drop": "drop without the region (points)", "insertion": "gain by the region alone (points)"}
 ASKED = "clip, clip-surgery, clip-surgery+code"
@@ -213,11 +213,8 @@ def against(table: pd.DataFrame, base: str = RANDOM, value: str = "drop", fill: 
     wide = rows.pivot_table(value, ["image", "label"], "region", sort=False, dropna=False)
     found = []
     for region in wide.columns.drop(base):
-        mean, drawn = bootstrap((wide[region] - wide[base]).to_numpy(), wide.index.get_level_values("image").to_numpy())
-        low, high = interval(drawn)
-        verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
-        row = {"verdict": verdict, "reading": region, "against": base, "measure": value, "difference": mean}
-        row |= {"low": low, "high": high, "pairs": int((wide[region] - wide[base]).notna().sum()), "fill": fill}
+        row = difference((wide[region] - wide[base]).to_numpy(), wide.index.get_level_values("image").to_numpy())
+        row |= {"reading": region, "against": base, "measure": value, "fill": fill}
         found.append(row | constants(rows, ["reading"]))
     return pd.DataFrame(found)
 

@@ -11,12 +11,11 @@ import numpy as np
 from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.load import load
 from clipsx.messages import brief, require
 from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import Points, outline, png, spoken
 from clipsx.panels.points_view import Pointing, PointsView
-from clipsx.panels.session import Kept, Picture, Session
+from clipsx.panels.session import Kept, Picture, Session, usual
 from clipsx.panels.state import updated
 from clipsx.panels.worker import Step
 from clipsx.reading import Reading, crossed
@@ -48,8 +47,8 @@ class PointsPanel(FigurePanel):
         **state: Any,
     ) -> None:
         super().__init__(out)
-        self.session = Session(load("sketchbook") if clip is None else clip)
-        self.samples = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
+        model, self.samples = usual(clip, samples)
+        self.session = Session(model)
         self._known, self._segmenters, self._pictures = Kept(16), Kept(4), Kept(4)
         self._sent: list[list[int]] = []
         self._state = self._checked(updated(Pointing(), state))

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx import plots
+from clipsx import datasets, plots
 from clipsx.analyses.attention import RAW
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
+from clipsx.load import load
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
 from clipsx.panels.state import RELATIONS, State
@@ -180,6 +181,12 @@ class Session:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""
         logits = self.clip.logit_scale * self.dense(picture, RAW, size).cls @ self.text(labels).T  # (1, N)
         return logits[0].float().softmax(-1).tolist()
+
+
+def usual(clip: Clip | None, samples: Sequence[Sample] | None) -> tuple[Clip, Sequence[Sample]]:
+    """A panel's model and pictures; what is None is the built-in world's."""
+    world = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
+    return load("sketchbook") if clip is None else clip, world
 
 
 def _of(seen: Seen, reading: Reading) -> DenseFeatures | Seen:

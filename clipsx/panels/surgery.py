@@ -10,15 +10,14 @@ from typing import Any
 
 from PIL import Image
 
-from clipsx import datasets, images
+from clipsx import images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.load import load
 from clipsx.messages import brief
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import UPLOAD_LIMIT, line, outline, pane, png, thumb
 from clipsx.panels.layout import PARTS, Layout
-from clipsx.panels.session import Picture, Session
+from clipsx.panels.session import Picture, Session, usual
 from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
 from clipsx.panels.view import View, stretched
 from clipsx.paths import write_whole
@@ -51,8 +50,7 @@ class SurgeryPanel(FigurePanel):
         **state: Any,
     ) -> None:
         super().__init__(out)
-        self.clip = load("sketchbook") if clip is None else clip
-        self.samples = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
+        self.clip, self.samples = usual(clip, samples)
         self.session = Session(self.clip)
         self._state = self._checked(updated(State(), state))
         self._own: dict[str, Picture] = {}

@@ -25,6 +25,7 @@ from clipsx.metrics import iou, msc
 from clipsx.plots.cells import Cell, sheet
 from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings
+from clipsx.seen import Seen
 from clipsx.segmenters.interface import Segmenter
 from clipsx.segmenters.named import WALKER, load
 from clipsx.segmenters.prompt import THRESHOLD, segmented
@@ -43,6 +44,12 @@ def several(samples: Sequence[Sample], count: int = 3) -> list[Sample]:
 def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np.ndarray, "H W"]]:
     """Maps, 0…1, at the size of a picture."""
     return [*upsample(maps, (image.height, image.width))[0].float().cpu().permute(2, 0, 1).numpy()]  # (N, H, W)
+
+
+def _labels(sample: Sample, names: Sequence[str], seen: Seen, text: Float[Tensor, "N D"]) -> list[str]:
+    """The labels with a mask that are asked for; without any, the one that the class feature finds most likely."""
+    known = [label for label in sample.masks if label in names]
+    return known or [names[int((seen.cls @ text.T)[0].argmax())]]
 
 
 def methods(
@@ -64,8 +71,7 @@ def methods(
     shown = [r for r in readings(asked) if not all(clip.tower.refuses(row) for row in rows_of(r.method))]
     for sample in samples:
         seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
-        likely = names[int((seen.cls @ text.T)[0].argmax())]
-        for label in [label for label in sample.masks if label in names][:each] or [likely]:
+        for label in _labels(sample, names, seen, text)[:each]:
             mask = sample.masks.get(label)
             row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
@@ -94,8 +100,7 @@ def prompted(
     text, shown = clip.encode_labels(names), readings(asked)  # (N, D)
     for sample in samples:
         seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
-        likely = names[int((seen.cls @ text.T)[0].argmax())]
-        label = next((label for label in sample.masks if label in names), likely)
+        label = _labels(sample, names, seen, text)[0]
         mask, place = sample.masks.get(label), names.index(label)
         row = [Cell(sample.image, None, mask, label)]
         for reading in shown:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from clipsx import datasets, load, paths
 from clipsx.evaluation.recognise import ruled
 from clipsx.metrics import mean_average_precision
-from clipsx.statistics import draws, interval
+from clipsx.statistics import draws, interval, verdict
 from clipsx.unmix.ablation import MAIN, SETTINGS, Setting, ablate
 from clipsx.unmix.gather import gather
 from clipsx.unmix.projectors import PROMPTS
@@ -121,8 +121,7 @@ def against(
         value = float(np.mean([point[one][s] for s in shared]))
         gap = value - float(np.mean([point[other][m] for m in mates]))
         low, high = interval(mixed - np.nanmean(mixed) + gap) if len(present) > 1 else (np.nan, np.nan)
-        verdict = "higher" if low > 0 else "lower" if high < 0 else "not apart"
-        row = {"verdict": verdict, "what": one, "measure": "mAP (%)", "against": other, "value": value}
+        row = {"verdict": verdict(low, high), "what": one, "measure": "mAP (%)", "against": other, "value": value}
         rows.append(row | {"difference": gap, "low": low, "high": high, "seeds": len(shared), "images": len(present)})
     return pd.DataFrame(rows)
 

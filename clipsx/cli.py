@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsx.ending import interrupts, printing
-from clipsx.options import Parser, device, positive, share
+from clipsx.parser import parser
 
 if TYPE_CHECKING:
     from clipsx.clip import Clip
 
-TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`
 # what stands under a figure of `explain`
 MADE = ("model", "weights", "positions", "data", "image_size", "templates", "protocol")
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with interrupts() as heard:
         try:
             with printing():
-                options = _parser().parse_args(argv)
+                options = parser(COMMANDS).parse_args(argv)
                 code = options.command(options)
                 if heard:  # and swallowed by a library that went on
                     raise KeyboardInterrupt
@@ -214,88 +213,18 @@ def _stated(options: argparse.Namespace) -> dict[str, Any]:
     return given | {"images": options.count, "options": _options(options)}
 
 
-def _parser() -> argparse.ArgumentParser:
-    from clipsx.load import PRECISIONS
-    from clipsx.towers import POSITIONS
-
-    model = Parser(add_help=False)
-    model.add_argument("--model", help="built-in name, open_clip name, directory or file (default: sketchbook)")
-    model.add_argument("--pretrained", help="open_clip tag, such as openai, or a weights file")
-    model.add_argument("--device", type=device, help="cpu, cuda, … (default: cuda when there is one)")
-    model.add_argument("--precision", choices=PRECISIONS, metavar="NAME", help="fp32, fp16, bf16 … (default: fp32)")
-    model.add_argument("--quickgelu", action=argparse.BooleanOptionalAction, help="state a local file's activation")
-    words = f"how they meet another size: {', '.join(POSITIONS)} (default: the first, or the model's own rule)"
-    model.add_argument("--positions", choices=POSITIONS, metavar="RULE", help=words)
-    data = Parser(add_help=False)
-    data.add_argument("--dataset", help="sketchbook, photographs, voc2012, folder (default: sketchbook)")
-    data.add_argument("--root", help="where the data set lies")
-    data.add_argument("--images", dest="count", type=positive, help="how many samples to read (default: 200)")
-    out = Parser(add_help=False)
-    out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
-
-    parser = Parser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Any, words: str, *parents: Parser) -> Parser:
-        sub = commands.add_parser(name, parents=parents, help=words, description=words)
-        sub.set_defaults(command=run)
-        return sub
-
-    readings = "method[@depth][+code|paper[(tau=x)]], parted by commas"
-    sub = command("explain", _explain, "maps of labels on pictures: figure and table", model, out)
-    sub.add_argument("images", nargs="+", metavar="PICTURE")
-    sub.add_argument("--labels", required=True, help="names: 'cat, \"boat, sailing\"', or @FILE, one a line")
-    sub.add_argument("--reading", default="clip-surgery+code", help=f"{readings} (default: %(default)s)")
-    sub.add_argument("--templates", default="clip-surgery", help="prompt templates by name (default: %(default)s)")
-    sub.add_argument("--size", type=positive, help="side in pixels the model reads (default: its own)")
-    sub.add_argument("--threshold", type=share, default=0.5, help="for the area in the table (default: %(default)s)")
-    sub.add_argument("--opacity", type=share, default=0.6, help="of a map over the photo (default: %(default)s)")
-
-    sub = command("evaluate", _evaluate, "readings on a data set: a table, resumable", model, data, out)
-    sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
-    sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
-    words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
-    sub.add_argument("--segmenter", default="random-walker", help=words)
-    sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
-    sub.add_argument("--batch", type=positive, default=16, help="pictures at a time (default: %(default)s)")
-
-    sub = command("reproduce", _reproduce, "run the notebooks: figures, tables, pages", model, data, out)
-    sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
-    sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
-    sub.add_argument("--style", help="of figures: screen, column (3.3 inches), text (6.9) (default: $CLIPSX_STYLE)")
-    sub.add_argument("--timeout", type=positive, help="seconds for each cell (default: none)")
-
-    sub = command("lab", _lab, "open the notebooks in JupyterLab", model, data)
-    sub.add_argument("--dir", help="work on copies in this folder (default: the checkout's, or ./clipsx-notebooks)")
-    sub.add_argument("jupyter", nargs="*", metavar="-- …", help="options for JupyterLab, after --")
-
-    sub = command("train", _train, "train a built-in CLIP again, on the CPU")
-    sub.add_argument("name", metavar="NAME", help="a built-in model, or lab-CELL-sSEED of the laboratory's grid")
-    sub.add_argument("--out", type=Path, help="folder of the model (default: ./NAME)")
-    sub.add_argument("--work", type=Path, help="folder of checkpoint and scenes (default: in the cache)")
-    sub.add_argument("--threads", type=positive, help="threads (default: all cores)")
-    sub.add_argument("--compile", action="store_true", help="compile the image tower: faster, needs a C++ compiler")
-
-    sub = command("lab-measure", _lab_measure, "measure a cell of the laboratory's grid, or a built-in model")
-    sub.add_argument("folder", type=Path, metavar="FOLDER", help="the model's folder, named as its run")
-    sub.add_argument("--name", help="the run's name (default: the folder's); RUN@IMAGES for a checkpoint")
-    sub.add_argument("--images", dest="count", type=positive, help="scenes of the test world (default: 150)")
-
-    sub = command(
-        "models", _models, "models and methods: on what each method stands on each, or that it does not apply"
-    )
-    sub.add_argument("match", nargs="?", default="", metavar="WORD", help="of names that hold it (default: all)")
-    sub.add_argument("--out", help="folder for the whole table, with the reasons in words")
-
-    words = "random starts of a model's architecture as bands; without --model the shipped ones again (chance.csv)"
-    sub = command("chance", _chance, words, model, data, out)
-    sub.add_argument("--starts", type=positive, default=20, help="seeds, at least two (default: %(default)s)")
-
-    sub = command("cache", _cache, "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
-    sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")
-
-    command("lab-report", _lab_report, "the laboratory's tables and figures again", out)
-    return parser
+COMMANDS = {
+    "explain": _explain,
+    "evaluate": _evaluate,
+    "reproduce": _reproduce,
+    "lab": _lab,
+    "train": _train,
+    "lab-measure": _lab_measure,
+    "chance": _chance,
+    "cache": _cache,
+    "models": _models,
+    "lab-report": _lab_report,
+}
 
 
 if __name__ == "__main__":

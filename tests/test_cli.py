@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clipsx import cli
+from clipsx import cli, parser
 from clipsx.cli import main
 from clipsx.clip import Clip
 from clipsx.datasets import labels_of, tuning_and_test
@@ -111,7 +111,7 @@ def test_evaluate_and_go_on(
 @pytest.mark.slow
 def test_the_task_of_every_reading_is_its_own_and_defaults_are_all() -> None:
     clip, halves = tiny_clip(), tuning_and_test("sketchbook", images=2)
-    assert tuple(TASKS) == cli.TASKS
+    assert tuple(TASKS) == parser.TASKS
     table = evaluate(clip, "explain", *halves)
     expected = {name + end for name in clip.methods for end in ("", "+code")}
     assert set(table["reading"]) == expected
@@ -124,13 +124,13 @@ def test_the_task_of_every_reading_is_its_own_and_defaults_are_all() -> None:
 def test_every_command_takes_a_model_alike(tmp_path: Path) -> None:
     stated = ["--model", "ViT-B-16", "--pretrained", "openai", "--device", "cpu", "--precision", "bf16"]
     for argv in (["explain", "x.png", "--labels", "cat"], ["evaluate"], ["reproduce"], ["lab"]):
-        options = cli._parser().parse_args([*argv, *stated, "--no-quickgelu", "--positions", "bilinear"])
+        options = parser.parser(cli.COMMANDS).parse_args([*argv, *stated, "--no-quickgelu", "--positions", "bilinear"])
         assert options.positions == "bilinear"
         told = (options.model, options.pretrained, options.device, options.precision, options.quickgelu)
         assert told == ("ViT-B-16", "openai", "cpu", "bf16", False)
-    plain = cli._parser().parse_args(["reproduce", "--model", "sketchbook"])
+    plain = parser.parser(cli.COMMANDS).parse_args(["reproduce", "--model", "sketchbook"])
     assert parameters(**cli._stated(plain)) == {"MODEL": "sketchbook"}
-    options = cli._parser().parse_args(
+    options = parser.parser(cli.COMMANDS).parse_args(
         ["lab", *stated, "--quickgelu", "--positions", "bicubic", "--root", str(tmp_path / "x" / ".." / "y")]
     )
     own = {"device": "cpu", "precision": "bf16", "quickgelu": True, "positions": "bicubic"}
@@ -183,7 +183,7 @@ def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setattr(cli, "_lab_report", fail)
+    monkeypatch.setitem(cli.COMMANDS, "lab-report", fail)
     return main(["lab-report"])
 
 
@@ -212,7 +212,7 @@ def test_a_programming_error_keeps_its_traceback(error: Exception, monkeypatch: 
 
 @pytest.mark.slow
 def test_a_programming_error_exits_1() -> None:
-    script = "import sys, clipsx.cli as c; c._lab_report = lambda _: {}[0]; sys.exit(c.main(['lab-report']))"
+    script = "import sys, clipsx.cli as c; c.COMMANDS['lab-report'] = lambda _: {}[0]; sys.exit(c.main(['lab-report']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "KeyError: 0" in done.stderr

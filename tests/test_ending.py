@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipsx import paths
+from clipsx import cli, paths
 from clipsx.cli import main
 from helpers import noise
 
@@ -150,7 +150,7 @@ def test_an_interrupt_is_heard_whatever_libraries_make_of_it(
         return 0
 
     for command in (wrapped, dropped):
-        monkeypatch.setattr("clipsx.cli._cache", command)
+        monkeypatch.setitem(cli.COMMANDS, "cache", command)
         assert main(["cache"]) == 130
         assert capsys.readouterr().err == "clipsx: interrupted\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clipsx.cli import _parser
+from clipsx.cli import COMMANDS
+from clipsx.parser import parser
 
 TOP_LEVEL = {
     "README.md", "LICENSE", "CITATION.cff", "Makefile", "pyproject.toml", "environment.yml",
@@ -65,7 +66,7 @@ def test_the_readme_calls_the_command_line_as_it_is(clone: Path) -> None:
     calls = [shlex.split(line, comments=True) for line in shell.splitlines() if line.startswith("clipsx ")]
     assert calls
     for call in calls:
-        assert callable(_parser().parse_args(call[1:]).command)
+        assert callable(parser(COMMANDS).parse_args(call[1:]).command)
 
 
 @pytest.mark.slow
@@ -100,7 +101,7 @@ def test_make_passes_on_what_it_is_told(clone: Path) -> None:
         plan = output("make", "-n", target, *(f"{name}={value}" for name, value in told.items()), cwd=clone)
         assert "venv" in plan
         (line,) = [line for line in plan.splitlines() if f"clipsx {target}" in line]
-        options = _parser().parse_args(shlex.split(line)[1:])
+        options = parser(COMMANDS).parse_args(shlex.split(line)[1:])
         names = ("model", "pretrained", "device", "precision", "dataset", "root", "count", "quickgelu")
         assert [getattr(options, name) for name in names] == [
             "ViT-B-16", "openai", "cpu", "bf16", "voc2012", "it's here", 5, False,

@@ -52,7 +52,7 @@ class PointsPanel(FigurePanel):
         self._known, self._segmenters, self._pictures = Kept(16), Kept(4), Kept(4)
         self._sent: list[list[int]] = []
         self._state = self._checked(updated(Pointing(), state))
-        wide = {"layout": W.Layout(width="100%"), "style": {"description_width": "84px"}}
+        wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "84px"}}
         late = {"continuous_update": False, **wide}
         readings = [str(reading) for reading in crossed(self.session.clip.methods)]
         self._controls = {
@@ -65,7 +65,7 @@ class PointsPanel(FigurePanel):
         }
         self._points = Points(layout=W.Layout(flex="0 0 400px"))
         self._picture, self._words = image(), W.HTML()
-        side = W.VBox([*self._controls.values(), self._words], layout=W.Layout(flex="1 1 0", min_width="0"))
+        side = W.VBox([*self._controls.values(), self._words], layout=W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px"))
         title = W.HTML("<b>Points to masks: type a text, move its points</b>")
         self.children = [title, W.HBox([self._points, side]), self._picture, self._tools, self._line]
         self._listen()

@@ -110,12 +110,7 @@ function render({ model, el }) {
   }
   const later = () => { waiting ||= requestAnimationFrame(draw); };
 
-  async function load() {
-    const { bytes } = model.get("picture");
-    if (!bytes) return;
-    const next = await createImageBitmap(new Blob([bytes]));
-    if (bytes === model.get("picture").bytes) { photo = next; drawn = bytes; later(); }
-  }
+  const load = photograph(model, (next, bytes) => { photo = next; drawn = bytes; later(); });
   function bar() {
     const colours = new Uint8Array(bytesOf(model.get("colours"))), image = new ImageData(256, 1);
     for (let i = 0; i < 256; i++) image.data.set([colours[3 * i], colours[3 * i + 1], colours[3 * i + 2], 255], 4 * i);

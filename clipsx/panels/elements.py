@@ -97,7 +97,7 @@ class Points(anywidget.AnyWidget):
     The browser sets its points to null for those that the map gives.
     """
 
-    _esm, _css = _own("points.js"), _STYLE
+    _esm, _css = _own("paint.js") + _own("points.js"), _STYLE
     picture = t.Dict().tag(sync=True)  # bytes, size (W, H), truth (SVG path)
     mask = t.Unicode().tag(sync=True)  # SVG path
     points = t.List(t.List(t.Int()), allow_none=True).tag(sync=True)  # x, y, 1 (on the object) or 0

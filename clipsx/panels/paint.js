@@ -3,6 +3,14 @@ const bytesOf = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + v
 const floats = (view) => new Float32Array(bytesOf(view));
 const node = (tag, className, parent) => { const n = document.createElement(tag); n.className = className; parent?.append(n); return n; };
 
+// Hands on a model's picture once it is decoded; of two on their way, the later.
+const photograph = (model, take) => async () => {
+  const { bytes } = model.get("picture");
+  if (!bytes) return;
+  const next = await createImageBitmap(new Blob([bytes]));
+  if (bytes === model.get("picture").bytes) take(next, bytes);
+};
+
 // The weights of bilinear interpolation from n cells to m pixels, cell centres at (i + 0.5) / n, as the package's own upsampling has them.
 function taps(n, m) {
   const low = new Int32Array(m), high = new Int32Array(m), part = new Float32Array(m);

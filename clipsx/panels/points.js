@@ -104,12 +104,7 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", `${words()}. Page up and down choose a point, arrow keys move it (Shift: by ten), Space turns it, Delete removes it, plus and minus add one, Escape takes the map's`);
     el.dataset.drawn = Number(el.dataset.drawn || 0) + 1;
   }
-  async function load() {
-    const { bytes } = model.get("picture");
-    if (!bytes) return;
-    const next = await createImageBitmap(new Blob([bytes]));
-    if (bytes === model.get("picture").bytes) { photo = next; drawn = bytes; draw(); }
-  }
+  const load = photograph(model, (next, bytes) => { photo = next; drawn = bytes; draw(); });
   const take = () => { if (!dragged && model.get("points")) { points = model.get("points").map((p) => [...p]); chosen = Math.min(chosen, points.length - 1); draw(); } };
   model.on("change:points", take);
   model.on("change:mask", draw);

@@ -109,12 +109,7 @@ function render({ model, el }) {
   }
   const later = () => { waiting ||= requestAnimationFrame(draw); };
 
-  async function load() {
-    const { bytes } = model.get("picture");
-    if (!bytes) return;
-    const next = await createImageBitmap(new Blob([bytes]));
-    if (bytes === model.get("picture").bytes) { photo = next; drawn = bytes; later(); }
-  }
+  const load = photograph(model, (next, bytes) => { photo = next; drawn = bytes; later(); });
   line.onkeydown = (event) => {
     const count = words().length, to = { ArrowRight: chosen() + 1, ArrowLeft: chosen() - 1, Home: 0, End: count - 1 }[event.key];
     if (to === undefined || !count) return;

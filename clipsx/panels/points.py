@@ -65,7 +65,8 @@ class PointsPanel(FigurePanel):
         }
         self._points = Points(layout=W.Layout(flex="0 0 400px"))
         self._picture, self._words = image(), W.HTML()
-        side = W.VBox([*self._controls.values(), self._words], layout=W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px"))
+        beside = W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px")
+        side = W.VBox([*self._controls.values(), self._words], layout=beside)
         title = W.HTML("<b>Points to masks: type a text, move its points</b>")
         self.children = [title, W.HBox([self._points, side]), self._picture, self._tools, self._line]
         self._listen()

@@ -144,7 +144,7 @@ def rows(name: str, half: int, asked: Any = explain.DEFAULT) -> pd.DataFrame:
 
 @once
 def looked() -> list[pd.DataFrame]:
-    """All that notebooks 01, 02 and 04 ask of the test half, from one walk a picture."""
+    """All that notebooks 01, 02 and 05 ask of the test half, from one walk a picture."""
     clip, world = model("sketchbook"), worlds()[1]
     measures = [attention.shares(clip), attention.cosines(clip), redundancy.measure(clip, world.labels)]
     measures += [redundancy.sweep(clip, world.labels), coactivation.measure(clip, world.labels)]
@@ -294,7 +294,44 @@ def surgery_means() -> pd.DataFrame:
     return redundancy.averaged(swept())
 
 
-# 04: mutual feature information ---------------------------------------------------------------------------------------
+# 04: similarity matrices ----------------------------------------------------------------------------------------------
+
+
+@table("model label_set templates", slow=True, one="mean std min max", exact="classes")
+def similarity_summary() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"model": name, "label_set": labels, "templates": templates}
+        | mfi.summarise(mfi.similarity_matrix(model(name).encode_labels(datasets.vocabulary(labels), templates)))
+        for name in ("sketchbook", "sketchbook-random")
+        for labels in LABEL_SETS
+        for templates in TEMPLATES
+    )
+
+
+@once
+def sides() -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Both matrices of notebook 04's panel."""
+    models = {name: model(name) for name in ("sketchbook", "sketchbook-random")}
+    with tempfile.TemporaryDirectory() as out:
+        panel = MatrixPanel(models, out=out, right="sketchbook")
+        panel.wait()
+        return panel.labels, {side: panel.matrix(side).to_numpy() for side in ("left", "right")}
+
+
+@table("side a b", slow=True, one="similarity")
+def similarity_pairs() -> pd.DataFrame:
+    labels, found = sides()
+    every = len(labels) * (len(labels) - 1) // 2
+    return pd.concat([mfi.pairs(m, labels, every).assign(side=side) for side, m in found.items()])
+
+
+@table("sides", percent="relative", one="before after absolute")
+def similarity_change() -> pd.DataFrame:
+    _, found = sides()
+    return pd.DataFrame([mfi.difference(found["left"], found["right"])]).assign(sides="left → right")
+
+
+# 05: mutual feature information ---------------------------------------------------------------------------------------
 
 
 @once
@@ -337,43 +374,6 @@ def company_tests() -> pd.DataFrame:
 @table("companion", percent="fires others", one="score")
 def company_means() -> pd.DataFrame:
     return coactivated().groupby("companion")[["score", "fires", "others"]].mean().reset_index()
-
-
-# 05: similarity matrices ----------------------------------------------------------------------------------------------
-
-
-@table("model label_set templates", slow=True, one="mean std min max", exact="classes")
-def similarity_summary() -> pd.DataFrame:
-    return pd.DataFrame(
-        {"model": name, "label_set": labels, "templates": templates}
-        | mfi.summarise(mfi.similarity_matrix(model(name).encode_labels(datasets.vocabulary(labels), templates)))
-        for name in ("sketchbook", "sketchbook-random")
-        for labels in LABEL_SETS
-        for templates in TEMPLATES
-    )
-
-
-@once
-def sides() -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Both matrices of notebook 05's panel."""
-    models = {name: model(name) for name in ("sketchbook", "sketchbook-random")}
-    with tempfile.TemporaryDirectory() as out:
-        panel = MatrixPanel(models, out=out, right="sketchbook")
-        panel.wait()
-        return panel.labels, {side: panel.matrix(side).to_numpy() for side in ("left", "right")}
-
-
-@table("side a b", slow=True, one="similarity")
-def similarity_pairs() -> pd.DataFrame:
-    labels, found = sides()
-    every = len(labels) * (len(labels) - 1) // 2
-    return pd.concat([mfi.pairs(m, labels, every).assign(side=side) for side, m in found.items()])
-
-
-@table("sides", percent="relative", one="before after absolute")
-def similarity_change() -> pd.DataFrame:
-    _, found = sides()
-    return pd.DataFrame([mfi.difference(found["left"], found["right"])]).assign(sides="left → right")
 
 
 # 06: unmixing, from stored features -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from clipsx.reproduce import find, inject, run
 IMAGES = 8
 MOST_LINES = 40
 NOTEBOOKS = find()
-WITHOUT = ("00", "01", "04", "06", "10")  # that are run on pictures without labels: each asks for them in its own way
+WITHOUT = ("00", "01", "05", "06", "10")  # that are run on pictures without labels: each asks for them in its own way
 
 
 def code(notebook: nbformat.NotebookNode) -> list[str]:
@@ -37,7 +37,7 @@ def test_thin_and_clean(path: Path) -> None:
     # Exported pages carry no MathJax: formulas are written in plain text.
     assert not any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for saved in re.findall(r'(?:save\.figure\(.*?OUT, |save_figure\(name=)"(\w+)"', "\n".join(lines)):
-        panel = {"00_start_here", "03_clip_surgery_live", "04_behind_a_cell", "05_similarity", "06_unmix",
+        panel = {"00_start_here", "03_clip_surgery_live", "04_similarity", "05_behind_a_cell", "06_unmix",
                  "06_similarity", "12_text_to_mask"}  # fmt: skip
         assert saved in panel or captions.of(saved), f"clipsx/captions.toml says nothing about {saved}"
     names = {"MODEL", "PRETRAINED", "DATASET", "ROOT", "IMAGES", "OUT"}
@@ -74,7 +74,7 @@ def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
     result = run(path, out, given, timeout=300)
     assert result.errors == []
     masks = dict.fromkeys(("01", "02", "10", "11", "12"), "masks")
-    left_out = (masks | {"04": "labels", "06": "labels"}).get(path.stem[:2])
+    left_out = (masks | {"05": "labels", "06": "labels"}).get(path.stem[:2])
     said = re.findall(r"Left out: it needs (\w+)", result.page.read_text(encoding="utf-8"))
     assert set(said) == ({left_out} if left_out else set())
 

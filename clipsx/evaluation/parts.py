@@ -1,72 +1,159 @@
-"""Rows of a run on disk, so that a run that was stopped goes on where it was."""
+"""Rows of a run, a part of the pictures at a time: on disk, so that a run that was stopped goes on where it was."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+import pyarrow.parquet
 
 from clipsx import datasets, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.evaluation.looks import Measure, Size, left_out
 from clipsx.weights import digest
 
-if TYPE_CHECKING:
-    from clipsx.evaluation.stream import Measure
+PARTS_NAMED = 5  # of those that are missing
+Tables = Sequence[pd.DataFrame]
 
 
 class Parts:
-    """Rows on disk, a Parquet file per measure and part of the pictures, whole or not at all, and what made them.
+    """Rows of a run in parts of the pictures: a Parquet file per measure and part, whole or not at all.
 
+    folder: where `rows/` lies; None: they are held in memory. key: what decides every number, by name, with `pictures`
+    and `part`, how many there are and how many of them a part has; measures: by name, `about` (columns with one value
+    in every row) and `empty` (the error where there is no row). Every file knows its run and its place.
     Errors: ValueError for a folder that holds another run's, naming what differs.
     """
 
-    def __init__(self, folder: Path, made: dict[str, Any], names: Sequence[str]) -> None:
-        self.folder, self.names = folder / "rows", names
-        file = self.folder / "made.json"
-        try:
-            known = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            known = None
-        except ValueError:
-            raise ValueError(f"{file} cannot be read: delete {self.folder}, or take another folder.") from None
-        if known not in (None, made):
-            other = sorted(name for name in known.keys() | made.keys() if known.get(name) != made.get(name))
+    def __init__(self, folder: Path | None, key: Mapping[str, Any], measures: Mapping[str, Mapping[str, Any]]) -> None:
+        self.folder, self.key, self.measures = folder and folder / "rows", key, measures
+        self.held: dict[int, tuple[Tables, Sequence[str]]] = {}
+        self.starts = range(0, key["pictures"], key["part"])
+        self.run = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        if self.folder is None:
+            return
+        known = _known(self.folder)
+        if known is None:
+            made = json.dumps({"key": key, "measures": measures}, indent=1, ensure_ascii=False)
+            paths.write_whole(self.folder / "made.json", (made + "\n").encode())
+        elif known["key"] != key:
+            other = sorted(n for n in known["key"].keys() | key.keys() if known["key"].get(n) != key.get(n))
             raise ValueError(
                 f"{self.folder} holds the rows of another run (not the same: {', '.join(other)}): take another folder, "
                 "or delete it."
             )
-        paths.write_whole(file, (json.dumps(made, indent=1) + "\n").encode())
 
-    def _file(self, name: str, start: int) -> Path:
-        return self.folder / f"{name}-{start:08d}.parquet"
+    @staticmethod
+    def of(folder: Path) -> "Parts":
+        """Those of a run that was made in `folder`, by this process or others. Errors: ValueError where none was."""
+        known = _known(folder / "rows")
+        if known is None:
+            raise ValueError(f"{folder} holds no run: {folder / 'rows' / 'made.json'} is not there.")
+        return Parts(folder, known["key"], known["measures"])
 
-    def read(self, start: int) -> list[pd.DataFrame] | None:
-        """The tables of the part from this picture on; None where one is not there, or cut short: it is made again."""
-        try:
-            return [pd.read_parquet(self._file(name, start)) for name in self.names]
-        except (OSError, ValueError):
-            return None
+    def lacking(self, starts: Iterable[int]) -> list[int]:
+        """Which parts, by the number of their first picture, are not there, or cut short: they are to be made.
 
-    def _unread(self, start: int) -> Path:
-        return self.folder / f"unread-{start:08d}.txt"
+        Errors: ValueError for one of another run, or of another place.
+        """
+        return [start for start in starts if not (self._whole(start) if self.folder else start in self.held)]
 
-    def unread(self, start: int) -> list[str]:
-        """What was said of the pictures of a part that could not be read."""
-        file = self._unread(start)
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    def _file(self, name: str, start: int, suffix: str = "parquet") -> Path:
+        return Path(self.folder or "", f"{name}-{start:08d}.{suffix}")
 
-    def write(self, start: int, tables: Sequence[pd.DataFrame], unread: Sequence[str]) -> None:
-        self._unread(start).unlink(missing_ok=True)  # of a run that was stopped in between
+    def _whole(self, start: int) -> bool:
+        for file in (self._file(name, start) for name in self.measures):
+            try:
+                said = (pyarrow.parquet.read_schema(file).metadata or {}).get(b"PANDAS_ATTRS", b"{}")
+            except (OSError, ValueError):
+                return False
+            if json.loads(said) != self._place(start):
+                raise ValueError(f"{file} is of another run, or another part of this one: delete it, it is made again.")
+        return True
+
+    def _place(self, start: int) -> dict[str, Any]:
+        return {"run": self.run, "start": start}
+
+    def write(self, start: int, tables: Tables, unread: Sequence[str]) -> None:
+        """Keep a part: a table per measure, and a line for each picture that could not be read."""
+        if self.folder is None:
+            self.held[start] = tables, unread
+            return
+        self._file("unread", start, "txt").unlink(missing_ok=True)  # of a run that was stopped in between
         if unread:  # first: a part is there once its tables are
             text = "\n".join(" ".join(line.split()) for line in unread)
-            paths.write_whole(self._unread(start), text.encode("utf-8", "backslashreplace"))
-        for name, table in zip(self.names, tables, strict=True):
+            paths.write_whole(self._file("unread", start, "txt"), text.encode("utf-8", "backslashreplace"))
+        for name, table in zip(self.measures, tables, strict=True):
+            table = table.copy(deep=False)  # attrs are its own
+            table.attrs.update(self._place(start))
             with paths.whole(self._file(name, start)) as part:
                 table.to_parquet(part, index=False)
+
+    def read(self, name: str, start: int) -> pd.DataFrame:
+        """The rows of a measure in a part."""
+        if self.folder is None:
+            return self.held[start][0][list(self.measures).index(name)]
+        table = pd.read_parquet(self._file(name, start))
+        table.attrs.clear()
+        return table
+
+    def _unread(self, start: int) -> Sequence[str]:
+        if self.folder is None:
+            return self.held[start][1]
+        file = self._file("unread", start, "txt")
+        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All rows by measure, in the order of the pictures, with what made them at their ends.
+
+        Errors: ValueError for parts that are missing (which), or of another run; for no picture that can be read, and
+        for a measure without a row; a warning where pictures could not be read.
+        """
+        lacking = self.lacking(self.starts)
+        if lacking:
+            ends = [f"{s}…{min(s + self.key['part'], self.key['pictures']) - 1}" for s in lacking[:PARTS_NAMED]]
+            more = f" and {len(lacking) - PARTS_NAMED} more" if len(lacking) > PARTS_NAMED else ""
+            raise ValueError(
+                f"{self.folder}: {len(lacking)} of {len(self.starts)} parts are missing (pictures {', '.join(ends)}"
+                f"{more}): run the shards that make them again, or the same call without --shard."
+            )
+        if self.folder:
+            own = {self._file(name, start).name for name in self.measures for start in self.starts}
+            other = sorted({file.name for file in self.folder.glob("*.parquet")} - own)
+            if other:
+                raise ValueError(f"{self.folder / other[0]} is of no part of this run: delete it.")
+        left = left_out([line for start in self.starts for line in self._unread(start)], self.key["pictures"])
+        found = {}
+        for name, measure in self.measures.items():
+            table = joined(self.read(name, start) for start in self.starts)
+            if measure["empty"] and not len(table):
+                raise ValueError(measure["empty"])
+            about = dict(measure["about"])
+            found[name] = table.assign(**about | {"data": about["data"] + left})
+        return found
+
+
+def _known(folder: Path) -> dict[str, Any] | None:
+    file = folder / "made.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise ValueError(f"{file} cannot be read: delete {folder}, or take another folder.")
+    return {"key": known, "measures": {}} | known  # of an earlier version: all of it differs
+
+
+def joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """One table of those that are not empty, which know no columns."""
+    known = [table for table in tables if len(table)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
 
 def made_by(clip: Clip) -> str:
@@ -77,18 +164,16 @@ def made_by(clip: Clip) -> str:
     return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}, positions {clip.positions}"
 
 
-def names_of(measures: Sequence["Measure"]) -> list[str]:
+def names_of(measures: Sequence[Measure]) -> list[str]:
     """The names of measures, each once: a second one of a name is numbered."""
     names = [measure.name for measure in measures]
     counts = [names[: place + 1].count(name) for place, name in enumerate(names)]
     return [name if n == 1 else f"{name}-{n}" for name, n in zip(names, counts, strict=True)]
 
 
-def made(
-    clip: Clip, samples: Sequence[Sample], measures: Sequence["Measure"], size: int | tuple[int, int] | None
-) -> dict[str, Any]:
+def made(clip: Clip, samples: Sequence[Sample], measures: Sequence[Measure], size: Size, part: int) -> dict[str, Any]:
     """What decides every number of a run, by name."""
-    found: dict[str, Any] = {"clipsx": version("clipsx"), "model": made_by(clip), "size": repr(size)}
+    found: dict[str, Any] = {"clipsx": version("clipsx"), "model": made_by(clip), "size": repr(size), "part": part}
     found |= {"data": datasets.fingerprint_of(samples), "pictures": len(samples)}
     for name, measure in zip(names_of(measures), measures, strict=True):
         asked = {"readings": [str(r) for r in measure.readings], **measure.about, **measure.asks}

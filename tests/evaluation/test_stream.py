@@ -265,7 +265,7 @@ def test_a_run_that_was_stopped_goes_on(
     whole = stop // 3
     assert files(tmp_path) == [*PARTS[:whole], "made.json"]  # what was finished, and no piece of anything else
     seen: list[int] = []
-    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None), atol=1e-6)  # other batches
+    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None))
     assert seen == list(range(3 * whole, COUNT))
 
 
@@ -368,7 +368,7 @@ def test_what_a_measure_asks_decides_what_is_found_again(clip: clipsx.Clip, tmp_
     ]  # fmt: skip
     world = World(2)
     for n, group in enumerate(groups):
-        made = [parts.made(clip, world, [measure], None) for measure in group]
+        made = [parts.made(clip, world, [measure], None, 64) for measure in group]
         assert len({json.dumps(one) for one in made}) == len(group), n
 
 
@@ -402,7 +402,7 @@ def test_a_run_that_was_killed_goes_on(clip: clipsx.Clip, tmp_path: Path) -> Non
     whole = sum((tmp_path / "rows" / name).exists() for name in PARTS)
     assert 2 <= whole < 4
     seen: list[int] = []
-    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None), atol=1e-6)  # other batches
+    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None))
     assert seen == list(range(3 * whole, COUNT))
 
 
@@ -428,7 +428,7 @@ def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path,
     with pytest.raises(RuntimeError, match=r"A process that opens pictures ended \(.*\): run it again, or workers=0"):
         run(clip, tmp_path, samples=Dying(), measures=[counting([], wait)], workers=1, batch=1)
     seen: list[int] = []
-    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None), atol=1e-6)  # other batches
+    pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None))
     assert seen[-1] == COUNT - 1
 
 

@@ -266,7 +266,7 @@ class Clip:
         """The class feature and the patch features of images, float32, unit length.
 
         images: as `prepare` makes them, any H × W of whole patches; method: one of `methods`, or a free combination;
-        depth: over how many of the last blocks a method with a depth goes (None: 6, or all of a shallower tower);
+        depth: over how many of the last blocks a method goes that has a depth (None: 6, or all of a shallower tower);
         positions: as in `with_positions` (None: as they are). The class feature is `encode_image`'s (save where a
         method's row says otherwise); an average-pooled tower's is its pooled feature.
         Errors: ValueError for an unknown method (with the nearest), one the tower cannot do, a depth out of range, a

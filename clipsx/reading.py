@@ -27,8 +27,8 @@ class Reading:
 
     method: a name in `METHODS`, or a free combination ("free(qq, kk)", see `methods.free`); depth: over how many of the
     last blocks a method goes that has a depth (None: 6, or all of a shallower tower); surgery: "none", or feature
-    surgery as in the released "code" or the "paper"; tau ≥ 0: its temperature (without surgery it says nothing and is
-    brought to the default, so that equal readings are equal).
+    surgery as in the released "code" or the "paper"; tau ≥ 0: its temperature. A depth of a method that has none, and a
+    τ without surgery, say nothing and are brought to the default, so that equal readings are equal.
     Errors: ValueError that names the entry, and the nearest words.
     """
 
@@ -45,8 +45,8 @@ class Reading:
         require("tau", self.tau, 0)
         if self.depth is not None:
             require("depth", self.depth, 1, whole=True)
-        if self.depth is not None and all(row.blocks is not None for row in rows):
-            raise ValueError(f"depth must be left out, not {self.depth}: {self.method!r} has none to choose.")
+            if all(row.blocks is not None for row in rows):
+                object.__setattr__(self, "depth", None)
         if rows[0].texts and self.surgery != "none":
             raise ValueError(f"{self.method!r} has no features of patches: leave feature surgery out.")
         object.__setattr__(self, "tau", TAU if self.surgery == "none" else float(self.tau) + 0.0)  # never −0
@@ -79,7 +79,10 @@ class Reading:
                 raise ValueError(_misread(text, found.start("tau"), "(tau=x) goes here"))
         surgery = (found["surgery"] or "none").strip() if found["surgery"] != "" else ""
         try:
-            return Reading(found["method"].strip(), depth, surgery, tau)
+            reading = Reading(found["method"].strip(), depth, surgery, tau)
+            if reading.depth != depth:  # what is written out is meant
+                raise ValueError(f"depth must be left out, not {depth}: {reading.method!r} has none to choose.")
+            return reading
         except ValueError as error:
             words = {"Unknown feature surgery": "surgery", "tau must": "tau", "depth must": "depth"}
             part = next((part for start, part in words.items() if str(error).startswith(start)), "method")

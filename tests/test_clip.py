@@ -98,8 +98,8 @@ def test_methods_and_depth_are_refused_in_words() -> None:
             clip.encode_dense(images, "clip-surgery", depth)
     with pytest.raises(ValueError, match="depth must lie in 1…6"):
         clip.encode_dense(images, "clip-surgery", 7)
-    with pytest.raises(ValueError, match="'clip' has none to choose"):
-        clip.encode_dense(images, "clip", 2)
+    # A method without a depth can be asked in one loop with those that have one.
+    assert torch.equal(clip.encode_dense(images, "maskclip", 2).patches, clip.encode_dense(images, "maskclip").patches)
     assert clip.encode_dense(images, "clip").grid == (4, 4)
     same = clip.encode_dense(images, "clip-surgery", 6).patches  # of six blocks, the default goes over all
     assert torch.equal(clip.encode_dense(images).patches, same)

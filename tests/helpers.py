@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import resource
 import signal
 import subprocess
@@ -58,6 +59,13 @@ def tiny_resnet(seed: int = 0) -> clipsx.Clip:
 def noise(height: int, width: int, seed: int = 0) -> Image.Image:
     """A picture of random pixels."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def png(image: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def masked(height: int, width: int, labels: Sequence[str], seed: int = 0, name: str = "") -> Sample:

@@ -20,7 +20,8 @@ from clipsx.analyses import attention, high_norm
 from clipsx.datasets import Sample
 from clipsx.evaluation import recognise
 from clipsx.evaluation.stream import stream
-from clipsx.panels.session import Picture, Session
+from clipsx.panels.pictures import Picture
+from clipsx.panels.session import Session
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 from helpers import masked, noise, random_images, tokenizer

@@ -107,20 +107,22 @@ class FigurePanel(W.VBox):
         """Make a checked state the panel's own, controls and all, and show it."""
         self._state = state
         self._fill()
-        self._code.code = self.code()
         if steps := self._steps():
             self._worker.start(steps, lambda: self._shown(state, news))
+        else:
+            self._worker.stop()
+            self._shown(state, news)
 
     def _shown(self, state: Any, news: str) -> None:
         """A state has come on screen."""
         self._ready = state
+        self._code.code = self.code()
         self._tell(news, "status")
 
     def _back(self) -> None:
         """Controls say what is on screen again: the last state that was shown, where there is one."""
         self._state = self._ready or self._state
         self._fill()
-        self._code.code = self.code()
 
     def _steps(self) -> list[Step]:
         """What has to be done until the state is shown, in words and as calls."""

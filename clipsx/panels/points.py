@@ -11,11 +11,12 @@ import numpy as np
 from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.messages import brief, require
+from clipsx.messages import require
 from clipsx.panels.base import FigurePanel, image, png_of
-from clipsx.panels.elements import Points, outline, png, spoken
+from clipsx.panels.elements import Points, outline, spoken
+from clipsx.panels.pictures import Kept, Pictures
 from clipsx.panels.points_view import Pointing, PointsView
-from clipsx.panels.session import Kept, Picture, Session, usual
+from clipsx.panels.session import Session, usual
 from clipsx.panels.state import updated
 from clipsx.panels.worker import Step
 from clipsx.reading import Reading, crossed
@@ -48,8 +49,8 @@ class PointsPanel(FigurePanel):
     ) -> None:
         super().__init__(out)
         model, self.samples = usual(clip, samples)
-        self.session = Session(model)
-        self._known, self._segmenters, self._pictures = Kept(16), Kept(4), Kept(4)
+        self.session, self.pictures = Session(model), Pictures(self.samples)
+        self._known, self._segmenters = Kept(16), Kept(4)
         self._sent: list[list[int]] = []
         self._state = self._checked(updated(Pointing(), state))
         wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "84px"}}
@@ -77,22 +78,11 @@ class PointsPanel(FigurePanel):
     def view(self) -> PointsView:
         """The present picture under the present state."""
         s = self._state
-        return PointsView(self.session, self.samples, self._open(s.image), s, self._segmenters, self._known)
-
-    def _open(self, place: int) -> Picture:
-        def opened() -> Picture:
-            sample = self.samples[place]
-            try:
-                _ = sample.image, sample.masks  # here, where what is wrong with them can still be told
-            except Exception as error:
-                raise ValueError(f"{sample.name or f'Sample {place}'} cannot be shown: {brief(error)}") from None
-            return Picture(sample)
-
-        return self._pictures.made(place, opened)
+        return PointsView(self.session, self.samples, self.pictures.open(s.image), s, self._segmenters, self._known)
 
     def _usual(self, place: int) -> str:
         """The text that a picture starts with."""
-        return next(iter([*self._open(place).sample.labels, *datasets.labels_of(self.samples)]), "object")
+        return next(iter([*self.pictures.open(place).sample.labels, *datasets.labels_of(self.samples)]), "object")
 
     def _checked(self, state: Pointing) -> Pointing:
         require("image", state.image, 0, len(self.samples) - 1, whole=True)
@@ -104,7 +94,7 @@ class PointsPanel(FigurePanel):
         split(text)
         points = None if state.points is None else tuple((int(x), int(y), int(on)) for x, y, on in state.points)
         if points is not None:
-            placed(self._open(state.image).shown.image, [p[:2] for p in points], [p[2] for p in points])
+            placed(self.pictures.open(state.image).shown.image, [p[:2] for p in points], [p[2] for p in points])
         return replace(state, text=text, reading=str(reading), points=points)
 
     def _heard(self, **change: Any) -> None:
@@ -133,8 +123,8 @@ class PointsPanel(FigurePanel):
 
     def _draw(self) -> None:
         view = self.view
-        shown, found, truth = view.picture.shown, view.found, view.truth
-        sent = {"bytes": png(shown.image), "size": list(shown.size), "truth": "" if truth is None else outline(truth)}
+        found, truth = view.found, view.truth
+        sent = {**view.picture.sent, "truth": "" if truth is None else outline(truth)}
         if self._points.picture != sent:
             self._points.picture = sent
         self._points.mask = outline(found.mask)

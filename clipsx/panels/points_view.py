@@ -17,7 +17,8 @@ from clipsx.evaluation.points import scored
 from clipsx.evaluation.summary import FIXED
 from clipsx.metrics import iou
 from clipsx.panels.code import recipe
-from clipsx.panels.session import Kept, Picture, Session
+from clipsx.panels.pictures import Kept, Picture
+from clipsx.panels.session import Session
 from clipsx.panels.state import Entries
 from clipsx.reading import Reading
 from clipsx.segmenters import NAMES, Segmented, Segmenter, load, segmented, split

@@ -10,16 +10,15 @@ import ipywidgets as W
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.maps import minmax
-from clipsx.messages import brief, require
+from clipsx.messages import require
 from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import Words, colours, png
+from clipsx.panels.elements import Words, colours
+from clipsx.panels.pictures import Kept, Pictures
 from clipsx.panels.sentence_view import SentenceView, Spoken
-from clipsx.panels.session import Kept, Picture, Session
+from clipsx.panels.session import Session
 from clipsx.panels.state import updated
 from clipsx.plots import sentences
 from clipsx.reading import Reading, crossed
-
-SENT = 640  # pixels a side that go to the browser
 
 
 class WordsPanel(FigurePanel):
@@ -40,8 +39,8 @@ class WordsPanel(FigurePanel):
 
     def __init__(self, clip: Clip, samples: Sequence[Sample], *, out: str | Path = "out", **state: Any) -> None:
         super().__init__(out)
-        self.samples, self.session = samples, Session(clip)
-        self._known, self._pictures = Kept(64), Kept(4)
+        self.samples, self.session, self.pictures = samples, Session(clip), Pictures(samples)
+        self._known = Kept(64)
         self._state = self._checked(updated(Spoken(), state))
         wide: dict[str, Any] = {"style": {"description_width": "64px"}}
         options = [(reading.title, str(reading)) for reading in crossed(clip.methods)]
@@ -68,21 +67,8 @@ class WordsPanel(FigurePanel):
     @property
     def view(self) -> SentenceView:
         """What is shown now."""
-        picture, _ = self._opened(self._state.image)
+        picture = self.pictures.open(self._state.image)
         return SentenceView(self.session, self.samples, picture, self._state, self._known)
-
-    def _opened(self, image: int) -> tuple[Picture, dict[str, Any]]:
-        """A picture, and what the browser is sent of it."""
-        return self._pictures.made(image, lambda: self._open(image))
-
-    def _open(self, image: int) -> tuple[Picture, dict[str, Any]]:
-        sample = self.samples[image]
-        try:
-            picture = Picture(sample)
-            shown, _ = picture.shown, sample.masks  # opened here, where what is wrong with them can still be told
-        except Exception as error:
-            raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
-        return picture, {"bytes": png(shown.image, SENT), "size": list(shown.size), "name": shown.name}
 
     def _checked(self, state: Spoken) -> Spoken:
         reading = Reading.parse(state.reading)
@@ -92,7 +78,7 @@ class WordsPanel(FigurePanel):
             raise ValueError(f"image is {state.image}: there are samples 0 to {len(self.samples) - 1}")
         if state.sentence is not None and not state.sentence.strip():
             raise ValueError("Type a sentence, such as 'a photo of a cat and a boat'.")
-        self._opened(state.image)
+        self.pictures.open(state.image)
         return replace(state, reading=str(reading))
 
     def _put(self) -> None:
@@ -109,7 +95,7 @@ class WordsPanel(FigurePanel):
         about = f"{view.session.about['model']} · {Reading.parse(view.state.reading).title} · {view.sentence.how}"
         scene = {"grid": list(view.sim.shape[:2]), "maps": maps.numpy().tobytes(), "words": view.entries()}
         with self._words.hold_sync():
-            self._words.picture = self._opened(view.state.image)[1]
+            self._words.picture = view.picture.sent
             self._words.scene = scene | {"cut": list(view.sentence.cut), "about": about}
 
     def _shown(self, state: Any, news: str) -> None:

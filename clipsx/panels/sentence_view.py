@@ -19,7 +19,8 @@ from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import outline
-from clipsx.panels.session import Kept, Picture, Session, at_pixels
+from clipsx.panels.pictures import Kept, Picture
+from clipsx.panels.session import Session, at_pixels
 from clipsx.panels.state import Entries
 from clipsx.plots import sentences
 from clipsx.reading import Reading

@@ -1,20 +1,17 @@
 """The part of a panel that knows no widget: a picture is encoded once, maps are made on demand."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from hashlib import sha256
-from threading import Lock
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx import datasets, plots
+from clipsx import datasets
 from clipsx.analyses.attention import RAW
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
@@ -22,6 +19,7 @@ from clipsx.features import DenseFeatures
 from clipsx.load import load
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
+from clipsx.panels.pictures import Kept, Picture
 from clipsx.panels.state import RELATIONS, State
 from clipsx.reading import Reading
 from clipsx.seen import Seen
@@ -36,28 +34,6 @@ class Numbers(NamedTuple):
     iou: Float[np.ndarray, "N 101"]
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A sample, a key by which what was computed of it is found again, and the code that opens one's own picture."""
-
-    sample: Sample
-    code: str = ""
-
-    @cached_property
-    def key(self) -> str:
-        return sha256(self.sample.image.tobytes() + repr(self.sample.size).encode()).hexdigest()
-
-    @cached_property
-    def shown(self) -> Sample:
-        """The sample at the size at which it is shown and measured."""
-        return plots.reduced(self.sample)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) in pixels, as it is shown."""
-        return self.shown.size[1], self.shown.size[0]
-
-
 @dataclass(frozen=True)
 class Maps:
     """Maps of one picture: one per label, stretched to 0 … 1, on the patch grid; `constant` tells which say nothing."""
@@ -70,25 +46,6 @@ def at_pixels(maps: Float[np.ndarray, "N h w"], size: tuple[int, int]) -> Float[
     """Maps at an image's (H, W)."""
     grid = torch.from_numpy(maps).permute(1, 2, 0)[None]  # (1, h, w, N)
     return upsample(grid, size)[0].permute(2, 0, 1).numpy()
-
-
-class Kept(OrderedDict[Hashable, Any]):
-    """The last `size` results by key; the oldest goes first. Safe to share between threads."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size, self._lock = size, Lock()
-
-    def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What is kept under a key, else what `make` gives; None is never kept."""
-        found = self.get(key)
-        value = make() if found is None else found
-        with self._lock:
-            self[key] = value
-            self.move_to_end(key)
-            while len(self) > self._size:
-                self.popitem(last=False)
-        return value
 
 
 class Session:

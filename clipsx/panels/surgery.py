@@ -3,29 +3,24 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from PIL import Image
-
-from clipsx import images
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.messages import brief
 from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import UPLOAD_LIMIT, line, outline, pane, png, thumb
+from clipsx.panels.elements import line, outline
 from clipsx.panels.layout import PARTS, Layout
-from clipsx.panels.session import Picture, Session, usual
+from clipsx.panels.pictures import Picture, Pictures
+from clipsx.panels.session import Session, usual
 from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
-from clipsx.panels.view import View, stretched
-from clipsx.paths import write_whole
+from clipsx.panels.view import View
+from clipsx.panels.worker import Step
 
 PAGE = 8  # thumbnails at a time
 LABELS = 6  # labels that a panel starts with, the sample's own first
 STOPPED = "Stopped: the pictures show the last state that was ready."
-SENT = 640  # pixels a side that go to the browser
 
 
 class SurgeryPanel(FigurePanel):
@@ -51,18 +46,15 @@ class SurgeryPanel(FigurePanel):
     ) -> None:
         super().__init__(out)
         self.clip, self.samples = usual(clip, samples)
-        self.session = Session(self.clip)
-        self._state = self._checked(updated(State(), state))
-        self._own: dict[str, Picture] = {}
+        self.session, self.pictures = Session(self.clip), Pictures(self.samples)
         self._left: dict[int | str, dict[str, Any]] = {}  # labels of pictures that were left, and the one shown
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
-        if "image" not in state:
-            self._state = replace(self._state, image=self._first())
-        self._picture = self._open(self._state.image)
         self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
         self._controls = self._ui.controls
         self.children = self._ui.rows
+        start = State() if "image" in state else State(image=self.pictures.first())
+        self._state = self._checked(updated(start, state))
         self._listen()
         self._adopt(self._state)
         self._turn()
@@ -72,32 +64,24 @@ class SurgeryPanel(FigurePanel):
     @property
     def view(self) -> View:
         """The present picture under the present state."""
-        with self._lock:
-            return View(self.session, self.samples, self._picture, self._state)
+        state = self._state
+        return View(self.session, self.samples, self.pictures.open(state.image), state)
 
     @property
     def stem(self) -> str:
         """What is saved is named after the picture and the label shown."""
-        words = f"surgery-{self._picture.sample.name or 'picture'}-{self._state.shown or 'empty-label'}"
+        words = f"surgery-{self.view.picture.sample.name or 'picture'}-{self._state.shown or 'empty-label'}"
         return re.sub(r"[^\w-]+", "-", words)[:80].strip("-")
 
     def _checked(self, state: State) -> State:
-        return state.checked(self.clip, len(self.samples))
-
-    def _adopt(self, state: State, news: str = "") -> None:
-        """Labels that are left out are the usual ones; what needs no walk of the tower is shown at once."""
-        picture = self._picture if state.image == self._state.image else self._open(state.image)
+        """Labels that are left out are the usual ones."""
+        state, picture = state.checked(self.clip, len(self.samples)), self.pictures.open(state.image)
         labels = self._usual(picture) if state.labels is None else accepted(state.labels)[0]
-        with self._lock:
-            shown = state.shown if state.shown in labels else labels[0]
-            self._picture, self._state = picture, replace(state, labels=labels, shown=shown)
-        self._fill()
-        steps = self.session.steps(picture, labels, self._state)
-        if steps:
-            self._worker.start(steps, self._show)
-        else:
-            self._worker.stop()
-            self._show()
+        return replace(state, labels=labels, shown=state.shown if state.shown in labels else labels[0])
+
+    def _steps(self) -> list[Step]:
+        """What needs no walk of the tower is shown at once."""
+        return self.session.steps(self.view.picture, self._state.labels or (), self._state)
 
     def _put(self) -> None:
         self._ui.put(self._state)
@@ -109,40 +93,19 @@ class SurgeryPanel(FigurePanel):
 
     # Pictures -------------------------------------------------------------------------------------------------------
 
-    def _open(self, image: int | str) -> Picture:
-        if isinstance(image, int):
-            sample = self.samples[image]
-            try:
-                _ = sample.image, sample.masks  # opened here, where what is wrong with them can still be told
-            except Exception as error:
-                raise ValueError(f"{sample.name or f'Sample {image}'} cannot be shown: {brief(error)}") from None
-            return Picture(sample)
-        if image not in self._own:
-            self._own[image] = _named(image, images.decode(image))
-        return self._own[image]
-
     def take(self, data: bytes) -> None:
         """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.
 
         The file is kept under `out` as it is, so that state and code can name it.
         """
         with self._told():
-            if len(data) > UPLOAD_LIMIT:
-                raise ValueError(
-                    f"The picture is {len(data) / 1e6:.1f} MB; at most {UPLOAD_LIMIT / 1e6:g} MB are taken."
-                )
-            with images.opened(data) as image:
-                kind = str(image.format).lower()
-            path = self.out / "pictures" / f"own-{sha256(data).hexdigest()[:8]}.{kind}"
-            own = _named(str(path), images.decode(data))
-            write_whole(path, data)
-            self._own[str(path)] = own
+            path = self.pictures.take(data, self.out / "pictures")
+            self._choose(path)
             self._turn()
-            self._choose(str(path))
 
     def _choose(self, image: int | str) -> None:
         """Another picture, with the labels that it was left with; a new one takes edited labels over, else its own."""
-        s, untouched = self._state, self._state.labels == self._usual(self._picture)
+        s, untouched = self._state, self._state.labels == self._usual(self.view.picture)
         new = {"labels": None, "shown": None} if untouched else {}
         self._left[s.image] = {"labels": s.labels, "shown": s.shown}
         self.restore({"image": image, "patch": None, **self._left.get(image, new)})
@@ -152,62 +115,30 @@ class SurgeryPanel(FigurePanel):
         gallery, count = self._ui.gallery, len(self.samples)
         start = gallery.page * PAGE
         gallery.pages = max(1, -(-count // PAGE))
-        there: dict[int | str, Picture] = {**self._own}
-        bad: list[str] = []
-        for i in range(start, min(start + PAGE, count)):
-            try:
-                there[i] = self._open(i)
-            except ValueError as error:
-                bad.append(str(error))
-        gallery.thumbs = [thumb(key, picture.shown) for key, picture in there.items()]
+        gallery.thumbs, bad = self.pictures.thumbs(range(start, min(start + PAGE, count)))
         if bad:
             self._tell(f"Left out of the gallery, {len(bad)} of its pictures here: {' '.join(bad)}")
 
-    def _first(self) -> int:
-        """The first sample that can be opened; 0 where none can, for its error."""
-        for i in range(len(self.samples)):
-            try:
-                self._open(i)
-                return i
-            except ValueError:
-                continue
-        return 0
-
     # Showing --------------------------------------------------------------------------------------------------------
 
-    def _show(self) -> None:
+    def _shown(self, state: State, news: str) -> None:
         """Send the browser what has changed."""
         with self._lock:
-            view, ui = self.view, self._ui
-            s, sample, raw = view.state, view.picture.sample, view.raw
-            scene = (view.picture.key, s.labels, s.reading, s.size)
+            ui, view = self._ui, self.view
+            if view.state is not state:
+                return  # another one is on its way
+            picture = view.picture
+            scene = (picture.key, state.labels, state.reading, state.size)
             with ui.pictures.hold_sync():
-                if self._sent.get("picture") != view.picture.key:
-                    shown = view.picture.shown
-                    outlines = {label: outline(mask) for label, mask in shown.masks.items()}
-                    sent = {"bytes": png(shown.image, SENT), "size": list(shown.image.size)}
-                    ui.pictures.picture = {**sent, "outlines": outlines}
+                if self._sent.get("picture") != picture.key:
+                    outlines = {label: outline(mask) for label, mask in picture.shown.masks.items()}
+                    ui.pictures.picture = {**picture.sent, "outlines": outlines}
                 if self._sent.get("scene") != scene:
-                    columns = (("raw", "repaired"), view.titles[:2], (raw, view.repaired), view.numbers)
-                    ui.pictures.scene = {
-                        "title": sample.name or "picture",
-                        "under": ", ".join(sample.labels) or "true regions not known",
-                        "words": f"{sample.image.width} × {sample.image.height} pixels",
-                        "grid": list(raw.values.shape[1:]),
-                        "labels": list(view.labels),
-                        "panes": [pane(*column) for column in zip(*columns, strict=True)],
-                    }
-                ui.pictures.attention = {
-                    "title": view.titles[2][0],
-                    "under": view.titles[2][1],
-                    "words": view.inside,
-                    "anchor": list(view.anchor),
-                    "map": stretched(view.attention).tobytes(),
-                }
-            self._sent = {"picture": view.picture.key, "scene": scene}
+                    ui.pictures.scene = view.scene()
+                ui.pictures.attention = view.looks()
+            self._sent = {"picture": picture.key, "scene": scene}
             ui.chips.scores = view.scores
-            self._code.code = view.code()
-            self._ready = (view.picture, s)
+            super()._shown(state, news)
 
     # What is heard --------------------------------------------------------------------------------------------------
 
@@ -259,11 +190,6 @@ class SurgeryPanel(FigurePanel):
         self._back()
         self._tell(STOPPED, "status")
 
-    def _back(self) -> None:
-        with self._lock:
-            self._picture, self._state = self._ready or (self._picture, self._state)
-        self._fill()
-
     def _on_progress(self, done: int, total: int, words: str) -> None:
         self._ui.progress.max, self._ui.progress.value = total, done
         self._ui.busy.layout.display = "flex"
@@ -277,10 +203,3 @@ class SurgeryPanel(FigurePanel):
 
     def _tell(self, words: str, role: str = "alert") -> None:
         (self._line if role == "alert" else self._ui.status).value = line(words, role)
-
-
-def _named(path: str, photo: Image.Image) -> Picture:
-    """A picture of one's own, and the code that opens its file."""
-    name = Path(path).stem
-    code = f"clipsx.datasets.Sample(clipsx.images.decode({path!r}), (), name={name!r})"
-    return Picture(Sample(photo, (), name=name), code)

@@ -16,7 +16,8 @@ from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
 from clipsx.metrics import coverage, iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.session import Maps, Numbers, Picture, Session, at_pixels, measured
+from clipsx.panels.pictures import Picture
+from clipsx.panels.session import Maps, Numbers, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 
@@ -109,6 +110,29 @@ class View:
         if not self.attention.any():
             attention = ("no attention", "the tower has no transformer blocks")
         return (RAW.title, "raw cosine"), (reading.features.title, surgery), attention
+
+    def scene(self) -> dict[str, Any]:
+        """What the browser draws both maps of every label, and their numbers, from."""
+        sample, panes = self.picture.sample, []
+        columns = (("raw", "repaired"), self.titles[:2], (self.raw, self.repaired), self.numbers)
+        for short, (title, under), maps, numbers in zip(*columns, strict=True):
+            told = {"short": short, "title": title, "under": under, "constant": maps.constant.tolist()}
+            told["msc"] = [None if np.isnan(score) else score for score in numbers.msc.tolist()]
+            panes.append(told | {"maps": maps.values.tobytes(), "iou": numbers.iou.astype(np.float32).tobytes()})
+        return {
+            "title": sample.name or "picture",
+            "under": ", ".join(sample.labels) or "true regions not known",
+            "words": f"{sample.image.width} × {sample.image.height} pixels",
+            "grid": list(self.raw.values.shape[1:]),
+            "labels": list(self.labels),
+            "panes": panes,
+        }
+
+    def looks(self) -> dict[str, Any]:
+        """What the browser draws the anchor's attention from."""
+        title, under = self.titles[2]
+        about = {"title": title, "under": under, "words": self.inside, "anchor": list(self.anchor)}
+        return about | {"map": stretched(self.attention).tobytes()}
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""

@@ -15,7 +15,7 @@ def reduced(sample: Sample) -> Sample:
     rows, columns = ((np.arange(n) + 0.5) * m // n for n, m in ((h, height), (w, width)))
     kept = np.ix_(rows.astype(int), columns.astype(int))
     return Sample(
-        sample.image.resize((w, h), Image.Resampling.BICUBIC, reducing_gap=2.0),
+        sample.image.resize((w, h), Image.Resampling.BICUBIC, reducing_gap=1.0),
         sample.labels,
         {label: mask[kept] for label, mask in sample.masks.items()},
         sample.captions,

@@ -18,8 +18,7 @@ from clipsx.datasets import Sketchbook, Subset
 from clipsx.evaluation.stream import stream
 from clipsx.panels import CompanionsPanel, MatrixPanel, PointsPanel, SurgeryPanel, UnmixPanel
 from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import png
-from helpers import noise, tiny_resnet
+from helpers import noise, png, tiny_resnet
 
 pytestmark = pytest.mark.slow
 WORLD = Sketchbook(seed=3, length=12, size=64, objects=(2, 3))

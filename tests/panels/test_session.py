@@ -15,7 +15,8 @@ from clipsx import metrics
 from clipsx.analyses.attention import relation
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.maps import minmax
-from clipsx.panels.session import THRESHOLDS, Kept, Picture, Session, at_pixels, measured
+from clipsx.panels.pictures import Kept, Picture
+from clipsx.panels.session import THRESHOLDS, Session, at_pixels, measured
 from clipsx.panels.state import State
 from clipsx.reading import Reading
 from helpers import noise, tiny_clip, tiny_resnet

@@ -18,10 +18,10 @@ from PIL import Image
 import clipsx
 from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
-from clipsx.panels.elements import UPLOAD_LIMIT, png
+from clipsx.panels.elements import UPLOAD_LIMIT
 from clipsx.panels.layout import PARTS
 from clipsx.panels.session import at_pixels
-from helpers import noise, tiny_clip, tiny_resnet, unchecked
+from helpers import noise, png, tiny_clip, tiny_resnet, unchecked
 
 SAMPLES = Sketchbook(seed=3, length=20, size=64)
 
@@ -152,7 +152,7 @@ def test_tau_starts_at_its_default(panel: SurgeryPanel, tmp_path: Path) -> None:
 
 def test_a_patch_shows_its_attention(panel: SurgeryPanel) -> None:
     panel._ui.pictures.patch = [3, 1]
-    row = panel.session.relation(panel._picture, "vv", -1)[3 * 4 + 1]
+    row = panel.session.relation(panel.view.picture, "vv", -1)[3 * 4 + 1]
     shown = floats(panel._ui.pictures.attention["map"])
     np.testing.assert_allclose(shown, (row - row.min()) / (row.max() - row.min()), atol=1e-6)
     assert panel._ui.pictures.attention["anchor"] == [3, 1]

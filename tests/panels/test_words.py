@@ -10,7 +10,7 @@ import clipsx
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.panels import Session, likeness, sentence
 from clipsx.panels.code import clip_code
-from clipsx.panels.session import Picture
+from clipsx.panels.pictures import Picture
 from clipsx.panels.state import State
 from clipsx.panels.view import View
 from helpers import noise, tiny_clip

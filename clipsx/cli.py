@@ -1,10 +1,10 @@
-"""The command line: ``clipsx explain | evaluate | models | reproduce | lab | train | cache | lab-measure | …``.
+"""The command line: ``clipsx explain | evaluate | merge | models | reproduce | lab | train | cache | lab-measure | …``.
 
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
 ``--quickgelu``, ``--positions``. Exit codes: 0 done; 1 a notebook failed, or clipsx itself did (with its traceback); 2
-a mistake in the call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 130 interrupted; 141
-nobody reads.
+a mistake in the call, in one line on stderr (and its traceback where CLIPSX_TRACEBACK is set); 75 told to stop by
+SIGTERM or SIGUSR1, with whole parts kept: queue it again; 130 interrupted; 141 nobody reads.
 """
 
 import argparse
@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsx.ending import interrupts, printing
+from clipsx.ending import finishing, interrupts, printing
+from clipsx.options import device_here, shard_here
 from clipsx.parser import parser
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clipsx.clip import Clip
 
 # what stands under a figure of `explain`
@@ -82,15 +85,32 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from clipsx import datasets, save
+    from clipsx import datasets
     from clipsx.evaluation.tasks import evaluate
 
     clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
     how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter")} | {"folder": options.out}
-    table = evaluate(clip, options.task, tuning, test, options.readings or (), **how)
+    i, n = options.shard or shard_here()
+    with finishing() as check:
+        table = evaluate(clip, options.task, tuning, test, options.readings or (), shard=(i, n), between=check, **how)
+    if n > 1:
+        print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
+        return 0
+    return _tabled(table, options.out)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from clipsx.evaluation.tasks import merged
+
+    return _tabled(merged(options.out), options.out)
+
+
+def _tabled(table: "pd.DataFrame", out: str) -> int:
+    from clipsx import save
+
     print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
-    print(save.table(table, options.out, "table"))
+    print(save.table(table, out, "table"))
     return 0
 
 
@@ -198,6 +218,7 @@ def _lab_report(options: argparse.Namespace) -> int:
 def _options(options: argparse.Namespace) -> dict[str, Any]:
     """What `clipsx.load` is told beside the model, where it was stated."""
     given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu", "positions")}
+    given["device"] = given["device"] or device_here()
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -216,6 +237,7 @@ def _stated(options: argparse.Namespace) -> dict[str, Any]:
 COMMANDS = {
     "explain": _explain,
     "evaluate": _evaluate,
+    "merge": _merge,
     "reproduce": _reproduce,
     "lab": _lab,
     "train": _train,

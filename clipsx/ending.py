@@ -1,4 +1,4 @@
-"""How a command ends where it is not by its own work: Ctrl-C, a reader that is gone, a terminal with few letters."""
+"""How a command ends where it is not by its own work: Ctrl-C, a cluster's time is up, a reader that is gone."""
 
 import _thread
 import contextlib
@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+AGAIN = 75  # exit code of a job that is to be queued again
+UP = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]  # a job's time is up
 PATIENCE = 5.0  # seconds in which a command has ended that heard Ctrl-C, its helpers too
 
 
@@ -51,6 +53,26 @@ def interrupts() -> Iterator[list[int]]:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             sys.unraisablehook = hook
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[Callable[[], None]]:
+    """SIGTERM and SIGUSR1 wait for the next call of what this gives, which ends the command: SystemExit (`AGAIN`)."""
+    heard: list[int] = []
+
+    def check() -> None:
+        if heard:
+            name = signal.Signals(heard[0]).name
+            print(f"clipsx: {name}: stopped with whole parts; the same call goes on there", file=sys.stderr)
+            raise SystemExit(AGAIN)
+
+    ours = UP if threading.current_thread() is threading.main_thread() else []
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in ours}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

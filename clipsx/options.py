@@ -1,6 +1,9 @@
 """Options of the command line: what their texts can be, and a parser that answers in one line."""
 
 import argparse
+import os
+import re
+from collections.abc import Mapping
 from typing import NoReturn
 
 from clipsx.messages import require
@@ -17,6 +20,42 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text[:10]) < 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def batch(text: str) -> int | str:
+    return text if text == "auto" else positive(text)
+
+
+def shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    i, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= i <= n:
+        raise argparse.ArgumentTypeError(f"{text!r} is not i/n with i in 1…n, such as 1/4 … 4/4")
+    return i, n
+
+
+def shard_here(told: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Which shard is this process's: of its Slurm array, of torchrun's processes in it; (1, 1) outside of both.
+
+    Errors: ValueError where a Slurm array has gaps, so that its tasks do not count to their number.
+    """
+    task, first, step, tasks = (
+        int(told.get(f"SLURM_ARRAY_TASK_{name}") or other)
+        for name, other in (("ID", 0), ("MIN", 0), ("STEP", 1), ("COUNT", 1))
+    )
+    rank, ranks = (int(told.get(name) or other) for name, other in (("RANK", 0), ("WORLD_SIZE", 1)))
+    place = (task - first) // step if tasks > 1 else 0
+    if place >= tasks:
+        raise ValueError(f"The Slurm array has gaps (task {task} of {tasks} from {first} on): say --shard i/n.")
+    return place * ranks + rank + 1, tasks * ranks
+
+
+def device_here(told: Mapping[str, str] = os.environ) -> str | None:
+    """The GPU of this one of torchrun's processes; None where the default serves."""
+    import torch
+
+    count = torch.cuda.device_count() if "LOCAL_RANK" in told else 0
+    return f"cuda:{int(told['LOCAL_RANK']) % count}" if count else None
 
 
 def share(text: str) -> float:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clipsx.options import Parser, device, positive, share
+from clipsx.options import Parser, batch, device, positive, shard, share
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`, which is dear to import
 
@@ -25,7 +25,9 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     data = Parser(add_help=False)
     data.add_argument("--dataset", help="sketchbook, photographs, voc2012, folder (default: sketchbook)")
     data.add_argument("--root", help="where the data set lies")
-    data.add_argument("--images", dest="count", type=positive, help="how many samples to read (default: 200)")
+    data.add_argument(
+        "--images", "--limit", dest="count", metavar="N", type=positive, help="how many samples to read (default: 200)"
+    )
     out = Parser(add_help=False)
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 
@@ -53,7 +55,13 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
     sub.add_argument("--segmenter", default="random-walker", help=words)
     sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
-    sub.add_argument("--batch", type=positive, default=16, help="pictures at a time (default: %(default)s)")
+    words = "pictures at a time, or auto: as many as fit and pay (default: %(default)s)"
+    sub.add_argument("--batch", type=batch, default=16, help=words)
+    words = "make the i-th of n parts of the work, for `merge` (default: of the Slurm array's or torchrun's, else all)"
+    sub.add_argument("--shard", type=shard, metavar="i/n", help=words)
+
+    sub = command("merge", "the table of a run that shards have made: nothing missing, doubled or of another run")
+    sub.add_argument("out", metavar="OUT", help="the folder that they were given")
 
     sub = command("reproduce", "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 import torch
+from PIL import Image
 
 from clipsx.clip import Clip
 from clipsx.reading import Reading, readings
 
 TOGETHER = "all in one pass"
+LARGEST, PAYS = 64, 1.05  # a batch; how much faster the double has to be
 
 
 def cost(
@@ -23,7 +25,7 @@ def cost(
     a walk. size: what the model reads (its own by default); batch: images at a time, of noise: what they show costs
     nothing. Errors: those of `Clip.encode_readings`.
     """
-    once = clip.prepare(torch.zeros(8, 8, 3, dtype=torch.uint8).numpy(), size=size)  # (1, 3, H, W)
+    once = clip.prepare(Image.new("RGB", (8, 8)), size=size)  # (1, 3, H, W)
     images = torch.randn(batch, *once.shape[1:], generator=torch.Generator().manual_seed(0)).to(once)
     shown = list(dict.fromkeys(reading.features for reading in readings(asked)))
     rows = []
@@ -38,6 +40,23 @@ def cost(
     height, width = images.shape[2:]
     about = {"image_size": f"{height}×{width}", "batch": batch, "device": str(images.device), "dtype": str(clip.dtype)}
     return pd.DataFrame(rows).assign(**clip.describe(), **about, threads=torch.get_num_threads())
+
+
+def fitting(clip: Clip, asked: Iterable[Reading], blocks: bool, size: Any, largest: int = LARGEST) -> int:
+    """The batch that a walk fits in memory with, doubled from 4 on while it pays; at most `largest`."""
+    once = clip.prepare(Image.new("RGB", (8, 8)), size=size)  # (1, 3, H, W)
+    shown, best, pace = tuple(asked), 1, 0.0
+    batch = min(4, largest)
+    while batch <= largest:
+        images = once.expand(batch, -1, -1, -1).contiguous()
+        try:
+            new = batch / min(_seconds(lambda some=images: clip.look(some, shown, blocks), images) for _ in range(2))
+        except torch.OutOfMemoryError:
+            break
+        if new < PAYS * pace:
+            break
+        best, pace, batch = batch, new, 2 * batch
+    return best
 
 
 def _seconds(call: Callable[[], Any], images: torch.Tensor) -> float:

@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.ending import UP
+from clipsx.evaluation.cost import fitting
 from clipsx.features import DenseFeatures
 from clipsx.images import Picture, PictureError
 from clipsx.maps import minmax, upsample
@@ -28,7 +30,6 @@ from clipsx.seen import Seen
 BATCH = 16  # pictures at a time
 NAMED = 3  # of the pictures that cannot be read
 UNREADABLE = (PictureError, OSError)  # what a run goes round: a picture, or a mask, that is damaged or missing
-HEARD = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else ()))
 Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
 
@@ -122,7 +123,7 @@ def seen(
     samples: Sequence[Sample],
     measures: Sequence[Measure],
     size: Size,
-    batch: int,
+    batch: int | str,
     workers: int,
     numbers: Sequence[int],
     part: int,
@@ -134,6 +135,7 @@ def seen(
     """
     readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
     blocks = any(measure.blocks for measure in measures)
+    at_once = batch if isinstance(batch, int) else fitting(clip, readings, blocks, size) if numbers else 1
     opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one part and one size.
     how: Any = {"num_workers": workers, "collate_fn": opened, "worker_init_fn": _undisturbed}
@@ -144,7 +146,7 @@ def seen(
                 yield from alike
                 continue
             height, width = shape
-            while group := list(islice(alike, batch)):  # neighbours
+            while group := list(islice(alike, at_once)):  # neighbours
                 found = clip.look(torch.from_numpy(np.concatenate([one[2] for one in group])), readings, blocks)
                 for n, (number, sample, _) in enumerate(group):
                     yield Look(number, sample.name or f"#{number}", sample, f"{height}×{width}", found.of(n))
@@ -214,5 +216,5 @@ def left_out(unread: Sequence[str], count: int) -> str:
 
 def _undisturbed(worker: int) -> None:
     """Ctrl-C and what ends a job reach every process of it: the one that reads ends the others, in order."""
-    for number in HEARD:
+    for number in (signal.SIGINT, *UP):
         signal.signal(number, signal.SIG_IGN)

@@ -27,7 +27,7 @@ def stream(
     measures: Sequence[Measure],
     *,
     size: Size = None,
-    batch: int = BATCH,
+    batch: int | str = BATCH,
     workers: int = 0,
     folder: str | Path | None = None,
     words: str | None = None,
@@ -36,9 +36,10 @@ def stream(
 ) -> list[pd.DataFrame]:
     """A table per measure, rows in the order of the pictures, each picture opened and walked once.
 
-    size: what the model reads, as in `Clip.prepare`; batch: pictures at a time; workers: processes that open pictures
-    (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a run that
-    was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made it.
+    size: what the model reads, as in `Clip.prepare`; batch: pictures at a time, or "auto"; workers: processes that open
+    pictures (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a
+    run that was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made
+    it.
     shard: (i, n) makes every n-th part from the i-th on and gives no table: `Parts.of(folder).tables()` does, once all
     shards are there. between: called before every part; where it raises, what was made is kept.
     Pictures that cannot be read, or whose masks cannot, are left out: a warning names the first few, `data` says how
@@ -49,7 +50,7 @@ def stream(
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
     if not 1 <= shard[0] <= shard[1] or (shard[1] > 1 and folder is None):
-        raise ValueError(f"shard must be i/n with i in 1…n, and a folder for its rows, not {shard[0]}/{shard[1]}.")
+        raise ValueError(f"A shard is i/n with i in 1…n, and has a folder for its rows, unlike {shard[0]}/{shard[1]}.")
     about = clip.describe() | datasets.described(samples)
     told_of = {
         name: {"about": about | dict(measure.about), "empty": measure.empty}
@@ -75,7 +76,7 @@ def make(
     *,
     part: int,
     size: Size = None,
-    batch: int = BATCH,
+    batch: int | str = BATCH,
     workers: int = 0,
     words: str | None = None,
 ) -> Generator[tuple[int, list[pd.DataFrame], list[str]], None, None]:

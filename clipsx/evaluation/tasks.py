@@ -11,6 +11,7 @@ import pandas as pd
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, labels_of
 from clipsx.evaluation import explain, points, recognise, segment, summary
+from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.stream import stream
 from clipsx.reading import SURGERIES, Reading, crossed, readings
 from clipsx.segmenters.named import WALKER
@@ -23,6 +24,12 @@ TASKS = {
 }
 """What is measured, all in %: maps of the labels present against their masks; the best label at every position; which
 labels are there, by the class feature; points chosen from maps and the masks they yield."""
+TASK_OF = {
+    "explain": "explain",
+    "segmentation": "segment",
+    "recognition": "recognise",
+    "points": "points",
+}  # by measure
 
 
 def evaluate(
@@ -38,7 +45,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """A row per reading and measure: value, low, high (95 % image bootstrap), n images, and what made it.
 
-    Thresholds are chosen on `tuning`, everything is reported on `test`. asked: readings; none: every method that the
+    Thresholds are chosen on `tuning`, everything is reported on `test`. With `shard` among the options the table is
+    empty: `merged` makes it once all shards are there. asked: readings; none: every method that the
     model can do, plain and with feature surgery (to recognise: CLIP's class feature by every form of it). folder: where
     rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where it stopped.
     segmenter: of the task points, as `segmenters.load` takes it.
@@ -55,16 +63,29 @@ def evaluate(
     measure = make(clip, labels, shown)
     choosing = explain.measure(clip, labels, shown) if task == "points" else measure  # a threshold needs no segmenter
 
-    def rows(samples: Sequence[Sample], part: str, words: str) -> pd.DataFrame:
+    def rows(samples: Sequence[Sample], part: str, words: str) -> pd.DataFrame | None:
         place, asked = None if folder is None else Path(folder, part), measure if samples is test else choosing
-        return stream(clip, samples, [asked], folder=place, words=words, **options)[0]
+        return next(iter(stream(clip, samples, [asked], folder=place, words=words, **options)), None)
 
     found = rows(test, ".", "measuring")
-    if task == "segment":
-        return _long(segment.summarise(found), task)
-    tuned = rows(tuning, "tuning", "choosing thresholds")
-    said = {"explain": summary.summarise, "recognise": _recognised, "points": points.summarise}[task]
-    return _long(said(found, tuned), task)
+    tuned = None if task == "segment" else rows(tuning, "tuning", "choosing thresholds")
+    return pd.DataFrame() if found is None else _summarised(task, found, tuned)
+
+
+def merged(folder: str | Path) -> pd.DataFrame:
+    """The table of a run whose parts lie in `folder`, whoever made them: that of `evaluate`, to the digit.
+
+    Errors: those of `Parts`: for parts that are missing, and of another run; ValueError for a folder without a run.
+    """
+    (name, found), *_ = Parts.of(Path(folder)).tables().items()
+    task = TASK_OF.get(name, name)
+    tuned = None if task == "segment" else next(iter(Parts.of(Path(folder, "tuning")).tables().values()))
+    return _summarised(task, found, tuned)
+
+
+def _summarised(task: str, found: pd.DataFrame, tuned: pd.DataFrame | None) -> pd.DataFrame:
+    said = {"explain": summary.summarise, "recognise": _recognised, "points": points.summarise}
+    return _long(segment.summarise(found) if tuned is None else said[task](found, tuned), task)
 
 
 def _recognised(table: pd.DataFrame, tuning: pd.DataFrame) -> pd.DataFrame:

@@ -1,18 +1,18 @@
-"""What came out: tables of differences with a verdict each, and sentences; true whichever way a result falls."""
+"""What came out: tables of differences with their intervals and a verdict each, shown with the verdict first."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from clipsx.evaluation import summary
 from clipsx.reading import Reading
-from clipsx.statistics import beyond, bootstrap, difference, interval
+from clipsx.statistics import beyond, bootstrap, difference, interval, verdict
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-UNDEFINED = "was asked of too few images to say what it prefers: no pair has both an object and a background"
 TITLES = summary.MEASURES | {
     "correlation": "correlation of the empty label's map with every label's",
     "correlation_ground": "the same on patches without an object",
@@ -23,32 +23,47 @@ TITLES = summary.MEASURES | {
     "cosine_text": "cosine with the texts of the labels present",
     "energy": "energy outside all objects (%)",
     "iou": "IoU (%)",
+    "accuracy": "points on the object (%)",
+    "miou_points": "mIoU of masks from points (%)",
+    "top": "noun among the three words that fire most on its object (%)",
+    "after": "mean cosine of labels that were trained on",
+    "held after": "mean cosine of labels that were not trained on",
 }
 AGAINST_CHANCE = ("msc", "others", "absent", "auc", "pointing")
 REPAIRED = ("msc", "others", "absent", "miou")
+NEITHER, PAIR = "0, neither side", ("image", "label")
+BAR = "\\|"  # within a cell
+Row = dict[str, Any]
+Parts = Mapping[str, tuple[str, Mapping[str, str]]]  # part: its name, and what it is held against: another part
 
 
 def differences(*tables: pd.DataFrame) -> "Markdown":
-    """Differences as one table for a notebook, the verdict first; from the functions here or `summary.against`.
+    """Differences as one table for a notebook, the verdict first; from the functions here, or any `against`.
 
-    A row's `what` (or the title of its `reading`), its `measure`, what it is held `against`, its `value` where it has
-    one, the difference and its 95 % interval.
+    A row's `what` (or the title of its `reading`), its `measure`, its `value` where it has one, what it is held
+    `against`, the difference and its 95 % interval; and what was `counted`, where that is said.
     """
     from IPython.display import Markdown
 
-    table = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
-    valued = "value" in table
-    names = ["verdict", "of", "measure", *(["value"] if valued else []), "against", "difference", "95 % interval"]
-    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for _, row in table.iterrows():
-        title = TITLES.get(str(row["measure"]), str(row["measure"]))
-        digits = 1 if title.endswith("(%)") else 2
-        ends = " … ".join(f"{row[end]:+.{digits}f}" for end in ("low", "high")) if row["low"] == row["low"] else "–"
-        cells = [f"**{row['verdict']}**", row["what"] if "what" in row else _titled(row["reading"]), title]
-        cells += [f"{row['value']:.{digits}f}"] if valued else []
-        cells += [_titled(row["against"]), f"{row['difference']:+.{digits}f}", ends]
-        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    return Markdown("\n".join(lines))
+    if not (known := [table for table in tables if len(table)]):
+        return Markdown("Nothing could be compared.")
+    table = pd.concat(known, ignore_index=True)
+    titles = [TITLES.get(str(name), str(name)) for name in table["measure"]]
+    forms = [".1f" if title.endswith("(%)") else ".2f" for title in titles]
+
+    def numbers(name: str, sign: str = "+") -> list[str]:
+        return [format(x, sign + form) if x == x else "–" for x, form in zip(table[name], forms, strict=True)]
+
+    ends = [" … ".join(pair) for pair in zip(numbers("low"), numbers("high"), strict=True)]
+    cells = {
+        "verdict": "**" + table["verdict"] + "**",
+        "of": table["what" if "what" in table else "reading"].map(_titled),
+    }
+    cells |= {"measure": titles} | ({"value": numbers("value", "")} if "value" in table else {})
+    cells |= {"against": table["against"].map(_titled), "difference": numbers("difference"), "95 % interval": ends}
+    cells |= {"counted": table["counted"]} if "counted" in table else {}
+    lines = [cells, ["---"] * len(cells), *zip(*cells.values(), strict=True)]
+    return Markdown("\n".join(f"| {' | '.join(str(c).replace('|', BAR) for c in line)} |" for line in lines))
 
 
 def _titled(text: Any) -> str:
@@ -59,225 +74,133 @@ def _titled(text: Any) -> str:
         return str(text)
 
 
-def _held(what: str, measure: str, against: str, value: float, found: dict[str, Any]) -> dict[str, Any]:
-    told = {name: found[name] for name in ("verdict", "difference", "low", "high", "pairs") if name in found}
-    return {"what": what, "measure": measure, "against": against, "value": value} | told
+def held(what: str, measure: str, value: Any, against: str, other: Any, images: Any, groups: Any = None) -> Row:
+    """A row: the mean of a value per pair, and its paired difference from another on the same pair, or a constant."""
+    value, images = np.asarray(value, float), np.asarray(images)
+    row = {"what": what, "measure": measure, "against": against, "value": bootstrap(value, images, groups, 1)[0]}
+    return row | difference(value - np.asarray(other, float), images, groups)
 
 
-def _chance(what: str, measure: str, value: tuple[float, float, float], chance: pd.DataFrame, name: str = "") -> Any:
-    """One row at most: a value (mean, low, high) of raw maps against the band of random starts, where there is one."""
-    known = chance[(chance["reading"] == "clip") & (chance["measure"] == (name or measure))] if len(chance) else chance
-    for band in known.to_dict("records"):
-        yield _held(what, measure, f"{band['n']} random starts", value[0], beyond(*value, band))  # type: ignore[arg-type]
+def by_chance(what: str, measure: str, value: Any, bands: Any, name: str, images: Any, groups: Any = None) -> list[Row]:
+    """A row: the same mean, of raw maps, against the band of random starts of this name; none where there is none."""
+    if bands is None or (known := bands[(bands["reading"] == "clip") & (bands["measure"] == name)]).empty:
+        return []
+    mean, drawn = bootstrap(np.asarray(value, float), np.asarray(images), groups)
+    row = {"what": what, "measure": measure, "against": f"{known['n'].iloc[0]} random starts", "value": mean}
+    return [row | beyond(mean, *interval(drawn), known.iloc[0].to_dict())]
 
 
-def background(
-    rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """Whether raw maps prefer the background, differ from random starts, and what repairs them; rows of `explain`.
+def paired(table: pd.DataFrame, measure: str, by: str, parts: Parts, chance: Any = None, keys: Any = PAIR) -> list[Row]:
+    """Rows of a measure of every part that a column `by` tells apart: against others on the same pair, and chance."""
+    wide, found = table.pivot_table(measure, keys, by, sort=False).dropna(), []
+    images = wide.index.get_level_values(0)
+    for part, (what, others) in ((part, told) for part, told in parts.items() if part in wide):
+        for against, other in ((against, other) for against, other in others.items() if other in wide):
+            found.append(held(what, measure, wide[part], against, wide[other], images))
+        found += by_chance(what, measure, wide[part], chance, f"{measure} {part}", images)
+    return found
 
-    Raw maps against 0, neither side; against `chance`, bands of random starts, by every measure that is to tell them
-    apart; then every other reading against raw maps, on the same objects. Empty without raw maps.
+
+def background(rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: Any = None) -> pd.DataFrame:
+    """Whether raw maps prefer the background and differ from chance, what repairs them; rows of `explain`.
+
+    chance: bands of random starts; tuning: rows on which thresholds are chosen. Empty without raw maps.
     """
-    raw = rows[rows["reading"] == "clip"]
-    return pd.DataFrame([] if raw.empty else list(_background(rows, raw, tuning, chance)))
-
-
-def _background(rows: pd.DataFrame, raw: pd.DataFrame, tuning: Any, chance: Any) -> Iterator[dict[str, Any]]:
-    means = summary.summarise(rows, tuning).set_index("reading")
-    images, labels, title = raw["image"].to_numpy(), raw["label"].to_numpy(), _titled("clip")
-    zero = difference(raw["msc"].to_numpy(float), images, labels)
-    yield _held(title, "msc", "0, neither side", zero["difference"], zero)
-    if chance is not None:
-        for measure in AGAINST_CHANCE:
-            value = tuple(means.loc["clip", [measure, f"{measure}_low", f"{measure}_high"]].astype(float))
-            yield from _chance(title, measure, value, chance)  # type: ignore[arg-type]
-    for row in (row for row in summary.against(rows, tuning).to_dict("records") if row["measure"] in REPAIRED):
-        value: Any = means.loc[row["reading"], row["measure"]]
-        yield _held(_titled(row["reading"]), row["measure"], title, value, row)  # type: ignore[arg-type]
-
-
-def _mean(table: pd.DataFrame, value: str) -> tuple[float, float, float]:
-    """A column's mean over pairs with its image bootstrap: mean, low, high."""
-    mean, draws = bootstrap(table[value].to_numpy(float), table["image"].to_numpy())
-    return mean, *interval(draws)
-
-
-def _named(table: pd.DataFrame, value: str) -> dict[str, float]:
-    """The same as `_span` and `_side` read it."""
-    return dict(zip((value, f"{value}_low", f"{value}_high"), _mean(table, value), strict=True))
-
-
-def _span(row: Any, value: str, form: str = ".1f", unit: str = " %") -> str:
-    return f"{row[value]:{form}}{unit} [{row[f'{value}_low']:{form}}, {row[f'{value}_high']:{form}}]"
-
-
-def _side(row: Any, value: str, above: str, below: str, neither: str, of: Any = None) -> str:
-    """The words for where a row's whole interval lies: above 0 or the interval of another row, below it, or neither."""
-    low, high = (0.0, 0.0) if of is None else (of[f"{value}_low"], of[f"{value}_high"])
-    return above if row[f"{value}_low"] > high else below if row[f"{value}_high"] < low else neither
-
-
-def attention(shares: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Whether an object's patches attend to their own object, in the last block; from `attention.shares`.
-
-    Every relation against the object's share of the other cells, v-v against q-k on the same objects, and each against
-    random starts.
-    """
-    last = shares[shares["block"] == shares["block"].max()]
-    wide = last.pivot_table("share_others", ["image", "label"], "kind", sort=False)
-    images = wide.index.get_level_values("image").to_numpy()
-    area = last.groupby(["image", "label"], sort=False)["chance"].first().reindex(wide.index)
-    found = []
-    for kind in wide:
-        value, name = wide[kind].to_numpy(float), f"{'-'.join(str(kind))} attention"
-        mean = _mean(wide[kind].reset_index(), str(kind))
-        row = difference(value - area.to_numpy(float), images)
-        found.append(_held(name, "attention", "the object's share of the picture", mean[0], row))
-        if kind == "vv" and "qk" in wide:
-            row = difference(value - wide["qk"].to_numpy(float), images)
-            found.append(_held(name, "attention", "q-k attention", mean[0], row))
-        if chance is not None:
-            found += _chance(name, "attention", mean, chance, f"attention {kind}")
+    raw, title = rows[rows["reading"] == "clip"], _titled("clip")
+    if raw.empty:
+        return pd.DataFrame()
+    pairs = raw["image"].to_numpy(), raw["label"].to_numpy()
+    found = [held(title, "msc", raw["msc"], NEITHER, 0, *pairs)]
+    for name in AGAINST_CHANCE:
+        found += by_chance(title, name, raw[name], chance, name, *pairs)
+    for row in summary.against(rows, tuning).to_dict("records"):
+        told = {name: row[name] for name in found[0] if name in row} | {"what": _titled(row["reading"])}
+        found += [told] if row["measure"] in REPAIRED else []
     return pd.DataFrame(found)
 
 
-def submodules(cosines: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
+def attention(shares: pd.DataFrame, chance: Any = None) -> pd.DataFrame:
+    """Whether an object's patches attend to their own object, in the last block; from `attention.shares`."""
+    last = shares[shares["block"] == shares["block"].max()].rename(columns={"share_others": "attention"})
+    area = {"the object's share of the picture": "area"}
+    parts = {"qk": ("q-k attention", area), "vv": ("v-v attention", area | {"q-k attention": "qk"})}
+    both = pd.concat([last, last.assign(kind="area", attention=last["chance"])])
+    return pd.DataFrame(paired(both, "attention", "kind", parts, chance))
+
+
+def submodules(cosines: pd.DataFrame, chance: Any = None) -> pd.DataFrame:
     """Whether the last FFN is far from the final class feature, and from the labels' texts; from `attention.cosines`.
 
-    Against the last attention, on the same images, by both readings; then each against random starts. The paper's
-    figure for the last FFN of OpenAI's ViT-B/16 and the class feature is 0.12.
+    The paper's figure for the last FFN of OpenAI's ViT-B/16 and the class feature is 0.12.
     """
     last = cosines[cosines["block"] == cosines["block"].max()]
-    found = []
-    for measure in ("cosine", "cosine_text"):
-        wide = last.pivot_table(measure, "image", "part", sort=False).dropna()
-        for part in wide:
-            mean, name = _mean(wide[part].reset_index(), str(part)), f"last {'FFN' if part == 'ffn' else part}"
-            if part == "ffn":
-                row = difference((wide["ffn"] - wide["attention"]).to_numpy(float), wide.index.to_numpy())
-                found.append(_held(name, measure, "last attention", mean[0], row))
-            if chance is not None:
-                found += _chance(name, measure, mean, chance, f"{measure} {part}")
-    return pd.DataFrame(found)
+    parts = {"attention": ("last attention", {}), "ffn": ("last FFN", {"last attention": "attention"})}
+    each = (paired(last, name, "part", parts, chance, "image") for name in ("cosine", "cosine_text"))
+    return pd.DataFrame([row for rows in each for row in rows])
 
 
-def redundancy(table: pd.DataFrame, chance: pd.DataFrame | None = None) -> pd.DataFrame:
-    """How much raw maps have in common, everywhere and on patches without an object; from `redundancy.measure`.
-
-    Against 0 (labels that have nothing in common), and against random starts: what training did to it.
-    """
+def redundancy(table: pd.DataFrame, chance: Any = None) -> pd.DataFrame:
+    """How much raw maps have in common, everywhere and on patches without an object; from `redundancy.measure`."""
     raw, found = table[table["reading"] == "clip"], []
-    for measure in ("correlation", "shared", "correlation_ground", "shared_ground"):
-        each = raw.drop_duplicates("image") if measure.startswith("shared") else raw
-        mean, row = _mean(each, measure), difference(each[measure].to_numpy(float), each["image"].to_numpy())
-        found.append(_held("raw maps", measure, "0, nothing in common", mean[0], row))
-        if chance is not None:
-            found += _chance("raw maps", measure, mean, chance)
+    for name in ("correlation", "shared", "correlation_ground", "shared_ground"):
+        each = raw.drop_duplicates("image") if name.startswith("shared") else raw
+        found.append(held("raw maps", name, each[name], "0, nothing in common", 0, each["image"]))
+        found += by_chance("raw maps", name, each[name], chance, name, each["image"])
     return pd.DataFrame(found)
 
 
 def repair(table: pd.DataFrame) -> pd.DataFrame:
     """What feature surgery does to the same maps, by form, with all labels; from `redundancy.sweep`."""
     full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
+    parts = {form: (f'form "{form}"', {"no feature surgery": "none"}) for form in ("code", "paper")}
+    return pd.DataFrame([row for name in ("energy", "msc", "iou") for row in paired(full, name, "form", parts)])
+
+
+def points(found: pd.DataFrame) -> pd.DataFrame:
+    """Whether points lie on their objects, and whether their masks beat a threshold; from `points.summarise`."""
+    rows = []
+    for row in found.to_dict("records"):
+        what = f"{_titled(row['reading'])}, {row['empty']} of {row['pairs']} maps without a point"
+        for measure, against, gap in (
+            ("accuracy", "the object's area", "lead"),
+            ("miou_points", "a threshold", "gain"),
+        ):
+            low, high = row[f"{gap}_low"], row[f"{gap}_high"]
+            told = {"verdict": verdict(low, high), "what": what, "measure": measure, "against": against}
+            rows.append(told | {"value": row[measure], "difference": row[gap], "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def words(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether a noun's word map prefers its own object, and more than its label's map; from rows of `words.measure`."""
     found = []
-    for measure in ("energy", "msc", "iou"):
-        wide = full.pivot_table(measure, ["image", "label"], "form", sort=False).dropna()
-        for form in (form for form in wide if form != "none"):
-            gaps = (wide[form] - wide["none"]).to_numpy(float)
-            row = difference(gaps, wide.index.get_level_values("image").to_numpy())
-            found.append(_held(f'form "{form}"', measure, "no feature surgery", float(wide[form].mean()), row))
+    for (reading, how), rows in table.groupby(["reading", "how"], sort=False):
+        noun, end = (f"{_titled(reading)}, {how}: {which}" for which in ("the noun's map", "the end token's map"))
+        found += [
+            held(noun, "msc", rows["msc"], NEITHER, 0, rows["image"]),
+            held(noun, "msc", rows["msc"], "its label's map", rows["msc_label"], rows["image"]),
+            held(noun, "top", rows["top"], "chance", rows["chance"], rows["image"]),
+            held(end, "msc", rows["msc_end"], NEITHER, 0, rows["image"]),
+        ]
     return pd.DataFrame(found)
 
 
-def points(summary: pd.DataFrame) -> str:
-    """Whether points lie on their objects, and whether their masks beat a threshold; from `points.summarise`."""
-    said = []
-    for _, row in summary.iterrows():
-        title = Reading.parse(row["reading"]).title
-        empty = f"{row['empty']:.0f} of {row['pairs']:.0f} maps give no point"
-        if pd.isna(row["accuracy"]):
-            said.append(f"{title}: {empty}.")
-            continue
-        area = {"accuracy_low": row["chance_low"], "accuracy_high": row["chance_high"]}
-        order = _side(row, "accuracy", "above chance", "below chance", "not clearly apart from chance", area)
-        change = _side(row, "gain", "better than", "worse than", "not clearly apart from")
-        said.append(
-            f"{title}: {_span(row, 'accuracy')} of the points lie on the object, {order} (its area, "
-            f"{row['chance']:.1f} %); masks from points are {change} those of a threshold, mIoU "
-            f"{row['miou_points']:.1f} against {row['miou_plain']:.1f} % ({_span(row, 'gain', '+.1f', '')})"
-            + (f"; {empty}." if row["empty"] else ".")
-        )
-    return " ".join(said)
+def companions(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether classes that keep company are more alike; from rows of `companions.follow` with `model` and `measure`.
+
+    A rank correlation over pairs of classes, its interval over classes; the verdict is that of Mantel's permutations.
+    """
+    rows = []
+    for row in table.to_dict("records"):
+        side = row["rank"] if row["p"] < 0.05 else 0.0
+        told = {"verdict": verdict(side, side), "what": row["model"], "against": f"classes permuted, p {row['p']:.3f}"}
+        told |= {"measure": f"rank correlation of {row['measure']} with company", "difference": row["rank"]}
+        rows.append(told | {"low": row["rank_low"], "high": row["rank_high"]})
+    return pd.DataFrame(rows)
 
 
-def words(table: pd.DataFrame) -> str:
-    """Whether a noun's word map prefers its own object, beside its label's map; from rows of `words.measure`."""
-    said = []
-    for (reading, how), rows in table.groupby(["reading", "how"], sort=False):
-        title = f"{Reading.parse(str(reading)).title}, {how}"
-        word, label, gap, end, top = (_named(rows, v) for v in ("msc", "msc_label", "difference", "msc_end", "top"))
-        if pd.isna(word["msc"]):
-            said.append(f"{title}: a noun's word map {UNDEFINED}.")
-            continue
-        side = _side(word, "msc", "prefers its own object", "prefers the background", "prefers neither side clearly")
-        order = _side(gap, "difference", "higher than", "lower than", "not clearly apart from")
-        chance = rows["chance"].mean()
-        found = _side(top, "top", "more often than", "less often than", "no more often than",
-                      {"top_low": chance, "top_high": chance})  # fmt: skip
-        rest = _side(end, "msc_end", "prefers it", "prefers what is around it", "prefers neither side clearly")
-        said.append(
-            f"{title}: a noun's word map {side} (mSC {_span(word, 'msc')}, {len(rows)} "
-            f"pairs), {order} its label's map ({_span(label, 'msc_label')}; difference "
-            f"{_span(gap, 'difference', '+.1f', '')}). The noun is among the three words that fire most on its object "
-            f"in {_span(top, 'top', '.0f')}, {found} chance ({chance:.0f} %). The end token's map, the sentence's "
-            f"own, {rest} (mSC {_span(end, 'msc_end')})."
-        )
-    return "\n".join(said)
-
-
-def companions(table: pd.DataFrame) -> str:
-    """Whether classes that keep company are more alike; from rows of `companions.follow` with `model` and `measure`."""
-    said = []
-    for _, row in table.iterrows():
-        if row["p"] != row["p"]:
-            verdict = "cannot be told from company: nothing varies"
-        elif row["p"] < 0.05:
-            verdict = "rises with company" if row["rank"] > 0 else "falls with company: the opposite of what is claimed"
-        else:
-            verdict = "does not follow company: the effect is not there, or too small for these classes"
-        said.append(
-            f"{row['model']}, {row['measure']}: {verdict} (rank correlation "
-            f"{_span(row, 'rank', '.2f', '')}, Mantel p {row['p']:.3f}; "
-            f"companions {row['companions']:.3f}, other pairs {row['rest']:.3f}, AUC {row['auc']:.2f})."
-        )
-    return " ".join(said)
-
-
-def unmixed(ablation: pd.DataFrame, ranking: pd.DataFrame) -> str:
-    """What projectors and MFI loss bring; from rows of `unmix.ablate` and of `recognise.summarise`."""
-    means, seeds = ablation.groupby("setting", sort=False).mean(numeric_only=True), ablation["seed"].nunique()
-    full, without = (means.loc[name].to_dict() for name in ("unmix", "without MFI loss"))
-    said = [
-        f"Mean over {seeds} seed{'s' if seeds > 1 else ''}.",
-        f"Mean off-diagonal of the trained labels {full['before']:.3f} → {full['after']:.3f} with the MFI loss, "
-        f"{without['after']:.3f} without.",
-    ]
-    if "held after" in full:
-        beyond = "reaches" if full["held after"] < without["held after"] else "does not reach"
-        said.append(
-            f"It {beyond} labels that were not trained on: {full['held before']:.3f} → {full['held after']:.3f}, "
-            f"without the loss {without['held after']:.3f}."
-        )
-    gap, spread = full["mAP"] - without["mAP"], ablation.groupby("setting")["mAP"].std()
-    known = seeds > 1 and abs(gap) > spread[["unmix", "without MFI loss"]].max()
-    verdict = "more than the spread over seeds" if known else "within one image interval or unknown over seeds"
-    said.append(f"Recognition with the loss against without: {gap:+.1f} points of mAP ({verdict}).")
-    ranked = ranking.set_index("rule")
-    plain, best = ranked.loc["cosine"], ranked.loc["unmix"]
-    words = _side(best, "mAP", "above", "below", "not clearly apart from", plain)
-    said.append(
-        f"The projectors' mAP ({_span(best, 'mAP')}) is {words} that of a plain cosine of class tokens, which needs no "
-        f"training ({_span(plain, 'mAP')})."
-    )
-    return " ".join(said)
+def unmixed(table: pd.DataFrame) -> pd.DataFrame:
+    """What the MFI loss does to how alike labels are, trained on and not, paired by seed; from `unmix.ablate`."""
+    parts = {"unmix": ("unmix", {"without MFI loss": "without MFI loss"})}
+    asked = [name for name in ("after", "held after") if name in table]
+    return pd.DataFrame([row for name in asked for row in paired(table, name, "setting", parts, keys="seed")])

@@ -133,24 +133,53 @@ def test_a_table_of_differences_is_markdown_with_the_verdict_first() -> None:
     text = verdicts.differences(table.replace("CLIP Surgery", "a|b")).data.splitlines()
     assert text[0].startswith("| verdict | of | measure | value | against |") and len(text) == 2 + len(table)
     assert text[2].startswith("| **not apart** | CLIP | mSC (%) | 0.0 | 0, neither side | +0.0 | -")
-    assert "| – |" in text[3] and "a\\|b" in text[4]
+    assert "| – … – |" in text[3] and "a\\|b" in text[4]
     assert "CLIP Surgery" in verdicts.differences(summary.against(explained(clip=BOTH, clip_surgery=HIGH))).data
 
 
+def test_nothing_to_compare_is_said() -> None:
+    assert verdicts.differences(pd.DataFrame(), pd.DataFrame()).data == "Nothing could be compared."
+
+
 @pytest.mark.parametrize(
-    ("accuracy", "gain", "empty", "words"),
+    ("lead", "gain", "empty", "expected"),
     [
-        ((50, 40, 60), (5, 1, 9), 0, ["above chance", "better than", "mIoU 30.0 against 25.0 % (+5.0 [+1.0, +9.0])."]),
-        ((1, 0, 3), (-5, -9, -1), 2, ["below chance", "worse than", "2 of 9 maps give no point"]),
-        ((11, 6, 20), (0, -1, 1), 0, ["not clearly apart from chance", "not clearly apart from those"]),
-        ((50, NAN, NAN), (5, NAN, NAN), 0, ["not clearly apart from chance", "not clearly apart from those"]),
-        ((NAN, NAN, NAN), (0, 0, 0), 9, ["9 of 9 maps give no point."]),
+        ((40, 30, 50), (5, 1, 9), 0, ["higher", "higher"]),
+        ((-9, -15, -5), (-5, -9, -1), 2, ["lower", "lower"]),
+        ((1, -4, 9), (0, -1, 1), 0, ["not apart", "not apart"]),
+        ((NAN, NAN, NAN), (0, 0, 0), 9, ["not apart", "not apart"]),
     ],
 )
-def test_points_against_chance_and_a_threshold(accuracy: tuple, gain: tuple, empty: int, words: list[str]) -> None:
-    row = {"reading": "clip-surgery", "pairs": 9, "empty": empty, "miou_points": 30.0, "miou_plain": 30.0 - gain[0]}
-    for name, values in (("accuracy", accuracy), ("chance", (10, 5, 15)), ("gain", gain)):
+def test_points_against_chance_and_a_threshold(lead: tuple, gain: tuple, empty: int, expected: list[str]) -> None:
+    row = {"reading": "clip-surgery", "pairs": 9, "empty": empty, "miou_points": 30.0, "accuracy": 10.0 + lead[0]}
+    for name, values in (("lead", lead), ("gain", gain)):
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), map(float, values), strict=True))
-    said = verdicts.points(pd.DataFrame([row]))
-    assert said.startswith("CLIP Surgery: ") and all(part in said for part in words)
-    assert ("lie on the object" in said) == (accuracy[0] == accuracy[0]) and "nan %" not in said
+    table = verdicts.points(pd.DataFrame([row]))
+    assert table["verdict"].tolist() == expected and table["against"].tolist() == ["the object's area", "a threshold"]
+    shown = verdicts.differences(table).data
+    assert f"CLIP Surgery, {empty} of 9 maps without a point" in shown and "nan" not in shown
+
+
+@pytest.mark.parametrize(
+    ("rank", "p", "verdict"),
+    [(0.4, 0.01, "higher"), (-0.4, 0.01, "lower"), (0.4, 0.2, "not apart"), (NAN, NAN, "not apart")],
+)
+def test_companions_stand_by_their_permutations(rank: float, p: float, verdict: str) -> None:
+    row = {"model": "m", "measure": "text similarity", "rank": rank, "rank_low": rank - 0.1, "rank_high": rank + 0.1}
+    table = verdicts.companions(pd.DataFrame([row | {"p": p}]))
+    assert table["verdict"].item() == verdict and "text similarity" in verdicts.differences(table).data
+
+
+def test_unmixed_is_paired_by_seed() -> None:
+    rows = [
+        {"setting": setting, "seed": seed, "after": base + seed + gap, "held after": 0.5}
+        for setting, gap in (("unmix", 0.0), ("without MFI loss", 0.2))
+        for seed, base in enumerate((0.1, 0.4, 0.3))
+    ]
+    table = verdicts.unmixed(pd.DataFrame(rows))
+    assert table["difference"].tolist() == pytest.approx([-0.2, 0.0]) and table["verdict"].tolist() == [
+        "lower",
+        "not apart",
+    ]
+    assert table["value"][0] == pytest.approx(np.mean([0.1, 1.4, 2.3]))
+    assert "| – … – |" in verdicts.differences(verdicts.unmixed(pd.DataFrame(rows[::3]))).data  # one seed: no interval

@@ -22,6 +22,7 @@ from clipsx.statistics import METHOD, bootstrap, interval
 MEASURES = {
     "accuracy": "points on the object (%)",
     "chance": "the object's area (%)",
+    "lead": "points on the object − its area",
     "outside": "negatives off the object (%)",
     "miou_points": "mIoU from points (%)",
     "miou_plain": "mIoU of a threshold (%)",
@@ -85,8 +86,8 @@ def summarise(
 
     tuning: rows of other images (those of `explain.measure` will do), on which the threshold of plain thresholding is
     chosen (the best mIoU); without it, or for a group that is not in it, it is `FIXED`. All are means over images, then
-    classes; `gain` is the mean of paired differences. `empty` counts pairs without a point, whose IoU is 0 and whose
-    shares are left out.
+    classes; `lead` and `gain` are those of paired differences. `empty` counts pairs without a point, whose IoU is 0 and
+    whose shares are left out.
     """
     found, chosen = [], {} if tuning is None else best(tuning, by)
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
@@ -94,6 +95,7 @@ def summarise(
         threshold, how = chosen.get(words, FIXED), "chosen on other images" if words in chosen else "fixed"
         plain = iou_at(rows)[:, int(np.argmin(abs(THRESHOLDS - threshold)))]  # (rows,)
         values = rows.assign(miou_points=rows["iou"], miou_plain=plain, gain=rows["iou"] - plain)
+        values["lead"] = rows["accuracy"] - rows["chance"]
         row: dict[str, Any] = dict(zip(by, key, strict=True))
         for name in MEASURES:
             mean, drawn = bootstrap(

@@ -90,7 +90,8 @@ def against(
     """How every reading's maps differ from those of `base` on the same objects: a row per reading and measure.
 
     Every one of `MEASURES` (but the share of opposite pairs) of each (image, label) pair, the reading's minus the
-    base's, in points of %, with what `statistics.difference` says of it. Thresholds as in `summarise`.
+    base's, in points of %, with what `statistics.difference` says of it and the reading's own mean, its `value`.
+    Thresholds as in `summarise`.
     Errors: ValueError for a base that was not measured.
     """
     if base not in set(table["reading"]):
@@ -107,6 +108,7 @@ def against(
             gaps = (wide[value, reading] - wide[value, base]).to_numpy(float)
             row = difference(gaps, images, labels, resamples)
             row |= {"reading": reading, "against": base, "measure": value}
+            row["value"] = bootstrap(wide[value, reading].to_numpy(float), images, labels, 1)[0]
             found.append(row | constants(table[table["reading"] == reading], ROW))
     return pd.DataFrame(found)
 

@@ -80,12 +80,12 @@ def test_means_intervals_and_the_verdict(clip: clipsx.Clip) -> None:
     found = means.iloc[1]
     assert (found["difference_low"], found["difference_high"]) == (low, high)
     assert found["difference"] == pytest.approx(rows["difference"].mean())
-    for shift, said in ((100, "prefers its own object"), (-100, "prefers the background")):
-        moved = table.assign(msc=table["msc"] + shift, difference=table["difference"] + shift)
-        assert said in verdicts.words(moved)
-        assert f"{'higher' if shift > 0 else 'lower'} than its label's map" in verdicts.words(moved)
-    assert f"{table['chance'].mean():.0f} %" in verdicts.words(table)
-    assert "too few images" in verdicts.words(table.assign(msc=np.nan))
+    for shift, verdict in ((100, "higher"), (-100, "lower")):
+        told = verdicts.words(table.assign(msc=table["msc"] + shift)).set_index(["measure", "against"])
+        for against in ("0, neither side", "its label's map"):
+            assert told.loc[("msc", against), "verdict"].iloc[0] == verdict
+        assert told.loc[("top", "chance"), "difference"].item() == pytest.approx((table["top"] - table["chance"]).mean())
+    assert verdicts.words(table.assign(msc=np.nan))["value"].isna().sum() == 2
     summary = words.summarise(table).set_index("map")
     for column, kind in words.MAPS.items():
         mean, drawn = bootstrap(table[column].to_numpy(), table["image"].to_numpy())

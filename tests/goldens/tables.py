@@ -570,14 +570,12 @@ def sentences() -> pd.DataFrame:
         "submodules": verdicts.submodules(cosines()),
         "redundancy": verdicts.redundancy(redundant()),
         "repair": verdicts.repair(swept()),
+        "company": verdicts.companions(accompanied().assign(model="sketchbook")).assign(against="classes permuted"),
+        "unmixed": pd.concat([unmix.against(ablated()[1], stored()[1].present), verdicts.unmixed(ablated()[0])]),
     }
     for name, table in tables.items():
         parts = table[["verdict", "what", "measure", "against"]].astype(str).agg(" ".join, axis=1)
         found[name] = "; ".join(parts)
-    found |= {
-        "company": verdicts.companions(accompanied().assign(model="sketchbook")),
-        "unmixed": verdicts.unmixed(ablated()[0], recognised()),
-    }
     return pd.DataFrame({"about": list(found), "said": list(found.values())})
 
 

@@ -114,7 +114,7 @@ def background(rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: A
     for name in AGAINST_CHANCE:
         found += by_chance(title, name, raw[name], chance, name, *pairs)
     for row in summary.against(rows, tuning).to_dict("records"):
-        told = {name: row[name] for name in found[0] if name in row} | {"what": _titled(row["reading"])}
+        told = {name: row.get(name) for name in found[0]} | {"what": _titled(row["reading"]), "against": title}
         found += [told] if row["measure"] in REPAIRED else []
     return pd.DataFrame(found)
 

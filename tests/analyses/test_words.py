@@ -83,8 +83,10 @@ def test_means_intervals_and_the_verdict(clip: clipsx.Clip) -> None:
     for shift, verdict in ((100, "higher"), (-100, "lower")):
         told = verdicts.words(table.assign(msc=table["msc"] + shift)).set_index(["measure", "against"])
         for against in ("0, neither side", "its label's map"):
-            assert told.loc[("msc", against), "verdict"].iloc[0] == verdict
-        assert told.loc[("top", "chance"), "difference"].item() == pytest.approx((table["top"] - table["chance"]).mean())
+            assert verdict in set(told.loc[[("msc", against)], "verdict"])
+        assert told.loc[("top", "chance"), "difference"].item() == pytest.approx(
+            (table["top"] - table["chance"]).mean()
+        )
     assert verdicts.words(table.assign(msc=np.nan))["value"].isna().sum() == 2
     summary = words.summarise(table).set_index("map")
     for column, kind in words.MAPS.items():

@@ -331,8 +331,7 @@ class Clip:
         for reading in [reading for reading in asked if reading.needs_texts]:
             if self.heads.width is not None:
                 raise ValueError(f"{reading.method!r} has no features of patches, which heads go through.")
-            del plans[reading]
-            keep = True
+            keep = plans.pop(reading)[0].texts == "attention" or keep
         images = self._checked(images)
         grid = self.tower.grid(*images.shape[2:])
         # The picture's class feature is the model's own, whatever is asked: some row must have it.
@@ -345,7 +344,7 @@ class Clip:
                 known[plan] = DenseFeatures(self._image(cls), self._image(patches).unflatten(1, grid))
         features = {reading: known[plan] for reading, plan in plans.items()}
         own = next(plan for plan in walked if plan[0].own_class)
-        return Seen(known[own].cls, features, walk.blocks, self.tower, grid)
+        return Seen(known[own].cls, features, walk.blocks, walk.last, self.tower, grid)
 
     @_plainly
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:

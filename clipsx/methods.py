@@ -181,7 +181,7 @@ ROWS = (
         "LeGrad",
         "Bousselham et al. 2024 (arXiv 2404.03214), gradients of the last two blocks as released; needs the texts",
         blocks=2,
-        texts=True,
+        texts="attention",
         licence="MIT",
         released=(VIT,),
     ),
@@ -190,9 +190,18 @@ ROWS = (
         "LeGrad (all layers)",
         "Bousselham et al. 2024 (arXiv 2404.03214), gradients of every block; needs the texts",
         blocks=EVERY,
-        texts=True,
+        texts="attention",
         licence="MIT",
         released=(VIT,),
+    ),
+    Recipe(
+        "gradcam",
+        "Grad-CAM",
+        "Selvaraju et al. 2016 (arXiv 1610.02391), by pytorch-grad-cam: gradients of the cosine at the last block's "
+        "first norm, or at the last map of convolutions; needs the texts",
+        texts="activations",
+        licence="MIT",
+        released=(VIT, RESNET),
     ),
 )
 """One row a method; where a tower cannot serve a row, the next one of the same name is asked."""
@@ -238,7 +247,7 @@ def serving(method: str, tower: Serves) -> Recipe:
 
 def refusal(recipe: Recipe, tower: Serves) -> str:
     """Why a tower cannot carry a row out, in words; nothing where it can."""
-    if recipe.texts and not getattr(tower, "transformer", False):
+    if recipe.texts == "attention" and not getattr(tower, "transformer", False):
         return "the method reads gradients of attention in blocks, and it has no such blocks"
     if recipe.texts and (recipe.blocks or 1) > tower.blocks:
         return f"it has {tower.blocks} blocks, not {recipe.blocks}"
@@ -247,7 +256,7 @@ def refusal(recipe: Recipe, tower: Serves) -> str:
 
 def able(tower: Serves, texts: bool = False) -> tuple[str, ...]:
     """Names of the methods that a tower can carry out, in the table's order; texts: those whose maps need the texts."""
-    return tuple(dict.fromkeys(row.name for row in ROWS if row.texts == texts and not refusal(row, tower)))
+    return tuple(dict.fromkeys(row.name for row in ROWS if bool(row.texts) == texts and not refusal(row, tower)))
 
 
 def authority(recipe: Recipe, tower: Serves) -> str:

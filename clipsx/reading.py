@@ -101,7 +101,7 @@ class Reading:
     @property
     def needs_texts(self) -> bool:
         """Whether it has maps of texts alone, and no features of patches."""
-        return rows_of(self.method)[0].texts
+        return bool(rows_of(self.method)[0].texts)
 
     @property
     def title(self) -> str:

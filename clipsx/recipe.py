@@ -51,7 +51,8 @@ class Recipe:
     reads: blocks, counted from 1, whose outputs the last block's stand-in is given; least: the fewest blocks of a
     tower, where a method numbers them; class_token: it reads the class token. pool_mlp: under an
     attention pool (SigLIP's), patches go through the pool's feed-forward network too.
-    texts: its maps need the texts, so that it has no features of patches (`Clip.maps`); blocks: how many of the last.
+    texts: of what its maps are gradients ("attention" of that many of the last blocks, "activations" near the end)
+    where they need the texts, so that it has no features of patches (`Clip.maps`).
     name, title: what tables and figures call it; source: whose it is; licence: of the code that was released with it;
     released, formula: families of towers on which its authors ran that code, and on which the formula says all.
     """
@@ -69,7 +70,7 @@ class Recipe:
     least: int = 1
     class_token: bool = False
     pool_mlp: bool = True
-    texts: bool = False
+    texts: str = ""
     licence: str = ""
     released: tuple[str, ...] = ()
     formula: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None
     assert set(METHODS) == {
         "clip", "maskclip", "maskclip-original", "clip-surgery", "clip-surgery-released", "gem", "sclip", "clearclip",
         "naclip", "kk", "pearl", "pearl-svd", "sc-clip", "sfp", "itaclip", "resclip-rcs", "legrad",
-        "legrad-all-layers",
+        "legrad-all-layers", "gradcam",
     }  # fmt: skip
     assert list(METHODS) == list(dict.fromkeys(row.name for row in ROWS))
     vit, resnet = rows_of("clip-surgery")
@@ -47,8 +47,8 @@ def test_the_table_is_in_the_order_of_its_rows_and_a_name_may_have_two() -> None
 
 def test_what_a_tower_can_do_and_why_not() -> None:
     vit, resnet = tiny_clip().tower, tiny_resnet().tower
-    texts = {"legrad", "legrad-all-layers"}
-    assert set(able(vit, texts=True)) == texts and able(resnet, texts=True) == ()
+    texts = {"legrad", "legrad-all-layers", "gradcam"}
+    assert set(able(vit, texts=True)) == texts and able(resnet, texts=True) == ("gradcam",)
     with pytest.raises(ValueError, match="reads gradients of attention in blocks, and it has no such blocks"):
         serving("legrad", resnet)
     numbered = {*texts, "sc-clip", "sfp", "itaclip", "resclip-rcs"}

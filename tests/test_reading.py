@@ -38,7 +38,7 @@ def parts(draw: Any) -> tuple[Any, ...]:
     method = draw(st.one_of(st.sampled_from(list(METHODS)), free_texts()))
     has_depth = method == "clip-surgery" or "blocks=depth" in method
     depth = draw(st.one_of(st.none(), st.integers(1, 99))) if has_depth else None
-    surgeries = ["none"] if method.startswith("legrad") else SURGERIES  # what needs the texts has none
+    surgeries = ["none"] if method in METHODS and METHODS[method].texts else SURGERIES  # what needs the texts has none
     return method, depth, draw(st.sampled_from(surgeries)), draw(NUMBERS)
 
 

@@ -269,7 +269,7 @@ def test_an_adapter_has_every_member_of_the_interface(make: Callable[[], clipsx.
             assert isinstance(getattr(tower, name), kind), name
     written = {name: member for name, member in vars(towers.Tower).items() if inspect.isfunction(member)}
     named = {name: member for name, member in written.items() if not name.startswith("_")}
-    assert set(named) == {"grid", "refuses", "walk", "project"}
+    assert set(named) == {"grid", "refuses", "walk", "ending", "project"}
     for name, member in named.items():
         own = inspect.signature(getattr(type(tower), name))
         assert list(own.parameters) == list(inspect.signature(member).parameters), name
@@ -332,10 +332,13 @@ class Fake:
                 mixed = mix(recipe.attend, sides, v, self.prefix, grid, self.prefix)
                 tokens = block.attn.out_proj(merge(mixed)) + (before[:, self.prefix :] if recipe.residual else 0)
             features.append((cls, self.project(tokens)))
-        return Walk(tuple(features), tuple(blocks) if keep else ())
+        return Walk(tuple(features), before, tuple(blocks) if keep else ())
 
     def project(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.visual.ln_post(tokens) @ self.visual.proj
+
+    def ending(self, last: torch.Tensor, grid: tuple[int, int]) -> Any:
+        return last, lambda tokens: self.project(tokens).mean(dim=1)
 
 
 @pytest.fixture(params=[0, 3], ids=["no class token", "class token and registers"])

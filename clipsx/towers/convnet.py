@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipsx.recipe import Recipe
-from clipsx.towers.interface import Plan
+from clipsx.towers.interface import Ending, Plan
 from clipsx.towers.shared import Walk, pair, refuse_unknown
 
 TRUNK = ("stem", "stages", "norm_pre", "final_conv", "head")
@@ -51,11 +51,16 @@ class ConvNet:
     def walk(self, images: Float[Tensor, "B 3 H W"], plans: Sequence[Plan], keep: bool = False) -> Walk:
         """As the interface says; there are no blocks of tokens to keep."""
         x = self.trunk.forward_features(images)  # (B, C, h, w)
-        cls = self.visual.head(self.trunk.forward_head(x))  # (B, D)
-        patches = self.project(x.flatten(2).transpose(1, 2))  # (B, h·w, D)
-        return Walk(((cls, patches),) * len(plans))
+        cls, cells = self._head(x), x.flatten(2).transpose(1, 2)  # (B, D), (B, h·w, C)
+        return Walk(((cls, self.project(cells)),) * len(plans), cells)
+
+    def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
+        """As the interface says."""
+        return last, lambda cells: self._head(cells.mT.unflatten(2, grid))
+
+    def _head(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D"]:
+        return self.visual.head(self.trunk.forward_head(x))
 
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
         """Cells of the last map, each through the head; not normalised."""
-        cells = tokens.flatten(0, -2)[:, :, None, None]  # (n, C, 1, 1)
-        return self.visual.head(self.trunk.forward_head(cells)).unflatten(0, tokens.shape[:-1])
+        return self._head(tokens.flatten(0, -2)[:, :, None, None]).unflatten(0, tokens.shape[:-1])

@@ -1,6 +1,6 @@
 """What the rest of the package asks of an image tower: written once, each family's adapter is one answer to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -11,6 +11,9 @@ from clipsx.towers.shared import Walk
 
 Plan = tuple[Recipe, int]
 """A row of the table, and over how many of the last blocks it goes."""
+
+Ending = tuple[Float[Tensor, "B L C"], Callable[[Tensor], Tensor]]
+"""Tokens near a tower's end, and how its own image feature (B, D), not normalised, comes of tokens in their place."""
 
 
 @runtime_checkable
@@ -44,6 +47,10 @@ class Tower(Protocol):
 
         Rows that are fed by themselves compute blocks of their own. keep: the blocks of the original path as well.
         """
+        ...
+
+    def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
+        """Where Grad-CAM looks, from a walk's `last`: what the last block's attention reads, or cells of a map."""
         ...
 
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.recipe import Recipe
-from clipsx.towers.interface import Plan
+from clipsx.towers.interface import Ending, Plan
 from clipsx.towers.rules import RULES
 from clipsx.towers.shared import DEFAULT, Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
@@ -52,14 +52,26 @@ class ResNet:
         """Rows and columns of the last feature map for an image of H × W pixels."""
         return height // STRIDE, width // STRIDE
 
-    def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
-        """Tokens that enter the attention pool: the mean, then every position; positions interpolated for this call."""
+    def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B hw C"]:
+        """The cells of the last map of convolutions."""
         visual = self.visual
         x = visual.layer4(visual.layer3(visual.layer2(visual.layer1(visual.stem(images)))))  # (B, C, h, w)
-        grid = (x.shape[2], x.shape[3])
-        x = x.flatten(2).transpose(1, 2)  # (B, h·w, C)
-        x = torch.cat([x.mean(1, keepdim=True), x], dim=1)  # (B, 1 + h·w, C)
-        return x + positions(visual.attnpool.positional_embedding, self.native, grid, 1, self.positions).to(x.dtype)
+        return x.flatten(2).transpose(1, 2)
+
+    def _tokens(self, cells: Float[Tensor, "B hw C"], grid: tuple[int, int]) -> Float[Tensor, "B L C"]:
+        """What enters the attention pool: the mean, then every cell; positions are interpolated for this call."""
+        x = torch.cat([cells.mean(1, keepdim=True), cells], dim=1)  # (B, 1 + h·w, C)
+        table = self.visual.attnpool.positional_embedding
+        return x + positions(table, self.native, grid, 1, self.positions).to(x.dtype)
+
+    def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
+        """As the interface says."""
+
+        def feature(cells: Tensor) -> Tensor:
+            q, k, v = self._qkv(self._tokens(cells, grid))
+            return self.project(merge(F.scaled_dot_product_attention(q[:, :, :1], k, v)))[:, 0]
+
+        return last, feature
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pool = self.visual.attnpool
@@ -81,11 +93,11 @@ class ResNet:
 
         The pool as a block has (B, L, D) as its `attention` and zeros as its `ffn`.
         """
-        x = self.stem(images)  # (B, L, C)
+        cells, grid = self.stem(images), self.grid(*images.shape[2:])  # (B, h·w, C)
+        x = self._tokens(cells, grid)  # (B, L, C)
         q, k, v = self._qkv(x)
         whole = keep or any(recipe.attend is None for recipe, _ in plans)
         own = F.scaled_dot_product_attention(q if whole else q[:, :, :1], k, v)  # (B, heads, L or 1, d)
-        grid = self.grid(*images.shape[2:])
         features, known = [], {}
         for recipe, _ in plans:
             if recipe not in known:
@@ -95,7 +107,7 @@ class ResNet:
         if keep:
             out = self.project(merge(own))  # (B, L, D)
             blocks = (Block(0, x, q, k, v, out, torch.zeros_like(out)),)
-        return Walk(tuple(features), blocks)
+        return Walk(tuple(features), cells, blocks)
 
     def _features(
         self,

@@ -58,11 +58,12 @@ class Block:
 class Walk:
     """What one pass over a tower gave; nothing is normalised.
 
-    features: per plan the class feature (B, D) and the patches (B, h·w, D); blocks: those of the original path, where
-    they were asked for.
+    features: per plan the class feature (B, D) and the patches (B, h·w, D); last: tokens that enter the last block, or
+    the cells of the last map of convolutions; blocks: those of the original path, where they were asked for.
     """
 
     features: tuple[tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]], ...]
+    last: Float[Tensor, "B L C"]
     blocks: tuple[Block, ...] = ()
 
 

@@ -29,7 +29,8 @@ class Parts(Protocol):
     blocks: int
     prefix: int
 
-    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]: ...
+    def norm(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]: ...
+    def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]: ...
     def sides(self, index: int, q: Heads, k: Heads, v: Heads) -> Sides: ...
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]: ...
 
@@ -95,7 +96,7 @@ def _mixed(
 ) -> Tensor:
     """What the last block adds to the patches, (B, N, C), by given weights and by comparing patches alone."""
     index = tower.blocks - 1
-    q, k, v = tower.qkv(index, x, grid)
+    q, k, v = tower.qkv(index, tower.norm(index, x), grid)
     sides = {letter: tower.sides(index, q, k, v)[letter] for letter in letters}
     v = v[:, :, tower.prefix :]  # (B, heads, N, d)
     parts = [weights[:, None].to(v) @ v]
@@ -125,7 +126,7 @@ def _lit(tower: Parts, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Bool
     """
     index, found = tower.blocks - 2, []
     for one in x:  # an image at a time: the maps of all heads are large
-        q, k, v = tower.qkv(index, one[None], grid)
+        q, k, v = tower.qkv(index, tower.norm(index, one[None]), grid)
         left, right = tower.sides(index, q, k, v)["q"][0], tower.sides(index, q, k, v)["k"][1]
         maps = (left @ right.mT * v.shape[-1] ** -0.5).float().softmax(dim=-1).mean(dim=1)[0]  # (L, L)
         theirs, own = 1.5 * maps[0, tower.prefix :], maps.diagonal()[tower.prefix :]  # (N,) both

@@ -133,16 +133,16 @@ class Timm(Transformer):
         attention = self._blocks[index].attn
         return attention.q_norm, attention.k_norm
 
-    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
+    def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
         """Queries and keys with their own norms, then rotated (patches alone), and values."""
-        attention, x = self._blocks[index].attn, self.norm(index, x)
+        attention = self._blocks[index].attn
         if getattr(attention, "qkv", None) is None:
-            packed = (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x))  # (B, L, C) each
+            packed = (attention.q_proj(y), attention.k_proj(y), attention.v_proj(y))  # (B, L, C) each
         else:
             bias = attention.qkv.bias
             if getattr(attention, "q_bias", None) is not None:
                 bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
-            packed = F.linear(x, attention.qkv.weight, bias).chunk(3, dim=-1)  # (B, L, C) each
+            packed = F.linear(y, attention.qkv.weight, bias).chunk(3, dim=-1)  # (B, L, C) each
         q, k, v = (split(part, attention.num_heads) for part in packed)  # (B, heads, L, d)
         ln_q, ln_k = self.norms(index)
         q, k = ln_q(q), ln_k(k)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.recipe import Attend, Recipe
-from clipsx.towers.interface import Plan
+from clipsx.towers.interface import Ending, Plan
 from clipsx.towers.rules import RULES
 from clipsx.towers.shared import DEFAULT, Block, Heads, Sides, Walk, mix
 from clipsx.towers.tails import TAILS
@@ -46,8 +46,8 @@ class Transformer(ABC):
         """What a block's attention reads of its input."""
 
     @abstractmethod
-    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
-        """Queries, keys and values of a block's input over a grid, as attention compares and mixes them."""
+    def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
+        """Queries, keys and values of what a block reads (`norm`) over a grid, as attention compares and mixes them."""
 
     @abstractmethod
     def norms(self, index: int) -> tuple[Norm, Norm]:
@@ -85,11 +85,19 @@ class Transformer(ABC):
     @torch.no_grad()
     def agrees(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int], theirs: Tensor) -> bool:
         """Whether a block's own output for tokens is what our reading of its parts gives: a misread part shows here."""
-        q, k, v = self.qkv(index, x, grid)
-        attended = x + self.attend(index, F.scaled_dot_product_attention(q, k, v))
-        ours = attended + self.ffn(index, attended)
+        ours = self._block(index, x, self.norm(index, x), grid)
         tolerance = 1e-3 if x.dtype == torch.float32 else 5e-2
         return float((theirs - ours).float().norm()) <= tolerance * float(ours.float().norm())
+
+    def _block(self, index: int, x: Tensor, y: Tensor, grid: tuple[int, int]) -> Float[Tensor, "B L C"]:
+        """A block's output from its input x and what its attention reads of it, y, both (B, L, C)."""
+        between = x + self.attend(index, F.scaled_dot_product_attention(*self.qkv(index, y, grid)))
+        return between + self.ffn(index, between)
+
+    def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
+        """As the interface says: what the last block's attention reads, its input standing still."""
+        index = self.blocks - 1
+        return self.norm(index, last), lambda y: self.pool(self._block(index, last, y, grid))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Patch rows and columns of an image of H × W pixels."""
@@ -125,10 +133,11 @@ class Transformer(ABC):
         earlier: dict[int, Sides] = {}
         outputs: dict[int, Tensor] = {}
         kept = []
-        x = self.stem(images)  # (B, L, C)
+        x = last = self.stem(images)  # (B, L, C)
         for index in range(self.blocks):
-            q, k, v = self.qkv(index, x, grid)  # (B, heads, L, d)
-            here = Here(index, x, q, k, v, grid, earlier, {})
+            last, y = x, self.norm(index, x)  # (B, L, C) both
+            q, k, v = self.qkv(index, y, grid)  # (B, heads, L, d)
+            here = Here(index, x, y, q, k, v, grid, earlier, {})
             for plan in each:
                 if plan[0].attend is not None and plan not in tails and index >= self.blocks - plan[1]:
                     second[plan] = self._step(here, plan[0], second.get(plan))
@@ -151,7 +160,7 @@ class Transformer(ABC):
             plan: self.project(tokens) if plan[0].pool_mlp else self.project_short(tokens)
             for plan, tokens in ends.items()
         }
-        return Walk(tuple((cls, patches[plan]) for plan in plans), tuple(kept))
+        return Walk(tuple((cls, patches[plan]) for plan in plans), last, tuple(kept))
 
     def _step(self, here: "Here", recipe: Recipe, path: Float[Tensor, "B R C"] | None) -> Float[Tensor, "B R C"]:
         """A second path one block on: the patches' tokens, R = h·w; with all tokens, R = L, where it feeds itself."""
@@ -159,7 +168,8 @@ class Transformer(ABC):
         start = 0 if recipe.fed_by == "itself" else self.prefix
         before = path if path is not None else here.x[:, start:] if recipe.residual else 0
         if recipe.fed_by == "itself" and path is not None:
-            here = Here(here.index, path, *self.qkv(here.index, path, here.grid), here.grid, here.earlier, {})
+            y = self.norm(here.index, path)
+            here = Here(here.index, path, y, *self.qkv(here.index, y, here.grid), here.grid, here.earlier, {})
         key = (recipe.attend, start)
         if key not in here.known:
             here.known[key] = self._second(here, recipe.attend, start)
@@ -170,7 +180,7 @@ class Transformer(ABC):
         """What a block adds to tokens from `start` on by another comparison than its own."""
         q, k, v, more = here.q, here.k, here.v, attend.earlier
         if attend.rule:
-            mixed = RULES[attend.rule](q, k, v, self.norm(here.index, here.x), self.prefix, start)
+            mixed = RULES[attend.rule](q, k, v, here.y, self.prefix, start)
         else:
             sides = self.sides(here.index, q, k, v)
             mixed = mix(attend, sides, v, self.prefix, here.grid, start, here.known)  # (B, heads, R, d)
@@ -183,13 +193,14 @@ class Transformer(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Here:
-    """One block as a path comes to it: its number, what it reads, and what rows share in it.
+    """One block as a path comes to it: its number, its input x, what its attention reads, y, and what rows share in it.
 
     earlier: queries and keys of earlier blocks, counted from 1, that a row compares; known: what comparisons gave here.
     """
 
     index: int
     x: Float[Tensor, "B L C"]
+    y: Float[Tensor, "B L C"]
     q: Heads
     k: Heads
     v: Heads

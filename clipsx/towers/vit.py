@@ -109,9 +109,9 @@ class ViT(Transformer):
         """Those of queries and of keys."""
         return self._attention[index].norms
 
-    def qkv(self, index: int, x: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
+    def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
         """Queries and keys with their own norms, and values."""
-        return self._attention[index].qkv(self.norm(index, x))
+        return self._attention[index].qkv(y)
 
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]:
         """Output projection, the block's norm of it and LayerScale."""

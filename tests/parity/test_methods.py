@@ -1,8 +1,10 @@
 """Every row of the table, and free combinations, against their formulas written out literally."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import families
 import literal
 import literal_methods
 import pytest
@@ -74,8 +76,9 @@ def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tup
     visual, images = clip.model.visual, random_images(2, *clip.image_size)
     before = {name: value.clone() for name, value in clip.model.state_dict().items()}
     asked = [text for text in ORACLES if text.split("@")[0] in clip.methods]
+    texts = {"legrad", "legrad-all-layers", "gradcam"}
     missing = set() if layers == 12 else {"resclip-rcs", "sc-clip", "sfp"}  # they number blocks that are not there
-    assert set(METHODS) - set(clip.methods) == missing | {"clip-surgery-released", "legrad", "legrad-all-layers"}
+    assert set(METHODS) - set(clip.methods) == missing | {"clip-surgery-released", *texts}
     seen = clip.encode_readings(images, asked)
     for text in asked:
         for i, image in enumerate(images):
@@ -106,6 +109,66 @@ def test_maps_that_need_the_texts(method: str, layers: int) -> None:
     assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
     assert [value.requires_grad for value in clip.model.parameters()] == wanted
     assert all(value.grad is None for value in clip.model.parameters())
+
+
+LAYERS: dict[str, tuple[Callable[[], clipsx.Clip], Callable[[Any], nn.Module]]] = {  # where Grad-CAM looks
+    "vit": (lambda: tiny_clip(image_size=(48, 80)), lambda v: v.transformer.resblocks[-1].ln_1),
+    "resnet": (tiny_resnet, lambda v: v.layer4[-1]),
+    "coca": (lambda: families.clip("coca"), lambda v: v.transformer.resblocks[-1].ln_1),
+    "siglip": (lambda: families.clip("siglip"), lambda v: v.trunk.blocks[-1].norm1),
+    "eva02": (lambda: families.clip("eva02"), lambda v: v.trunk.blocks[-1].norm1),
+    "convnext": (lambda: families.clip("convnext"), lambda v: v.trunk.norm_pre),
+    "fastvit": (lambda: families.clip("fastvit"), lambda v: v.trunk.final_conv),
+}
+
+
+@pytest.mark.parametrize("family", LAYERS)
+def test_grad_cam_is_its_formula_and_leaves_the_model_alone(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean gradients over positions weigh the channels of a layer of the whole model; what is positive of the sum."""
+    make, layer = LAYERS[family]
+    clip = make()
+    images, cat = random_images(2, *clip.image_size), clip.encode_labels(["cat"], "photo")
+    text = torch.cat([cat, -cat])  # so that not all is cut off
+    before = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    wanted = [value.requires_grad for value in clip.model.parameters()]
+    with torch.inference_mode():
+        found = clip.maps(images, ["clip", "gradcam"], text)["gradcam"]
+    alone = clip.look(images, clipsx.reading.readings("gradcam")).of(1).maps(clipsx.Reading("gradcam"), text)
+    assert float(found.max()) > 0
+    torch.testing.assert_close(alone, found[1:], atol=1e-4 * float(found.max()), rtol=0)
+    gone = "clipsx.gradients._Ending.forward"
+    monkeypatch.setattr(gone, lambda self, tokens: self.layer(tokens) and None)  # a hook is there, then an exception
+    with pytest.raises(RuntimeError, match="ambiguous"):
+        clip.maps(images, "gradcam", text)
+    assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
+    assert [value.requires_grad for value in clip.model.parameters()] == wanted
+    assert all(value.grad is None for value in clip.model.parameters())
+    assert not any(module._forward_hooks or module._backward_hooks for module in clip.model.modules())
+
+    kept: list[Tensor] = []
+    other = deepcopy(clip.model)
+    layer(other.visual).register_forward_hook(lambda module, given, out: kept.append(out))
+    cosines = nn.functional.normalize(other.encode_image(images), dim=-1) @ text.T  # (B, N)
+    for n in range(2):
+        slopes = torch.autograd.grad(cosines[:, n].sum(), kept[0], retain_graph=True)[0]
+        activations, slopes = (
+            x.flatten(2) if x.ndim == 4 else x[:, -found[0, ..., 0].numel() :].mT for x in (kept[0], slopes)
+        )  # (B, C, h·w)
+        weights = slopes.mean(dim=2, keepdim=True)  # (B, C, 1)
+        expected = (weights * activations).sum(dim=1).detach()  # (B, h·w)
+        close = {"atol": 1e-4 * float(expected.abs().max()), "rtol": 0}
+        torch.testing.assert_close(found[..., n].flatten(1), expected.clamp(min=0), **close)
+
+
+def test_grad_cam_without_its_package_and_what_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tiny_clip(layers=1)
+    images, text = random_images(1, 64, 64), clip.encode_labels(["cat"], "photo")
+    with pytest.raises(ValueError, match="'gradcam' has no features: its maps need the texts"):
+        clip.encode_readings(images, "gradcam")
+    monkeypatch.setattr("clipsx.messages.find_spec", lambda package: None)
+    said = r"Grad-CAM needs the package pytorch_grad_cam, .* pip install 'clipsx\[gradcam\]'"
+    with pytest.raises(ImportError, match=said):
+        clip.maps(images, "gradcam", text)
 
 
 SUM: dict[str, Any] = {"summed": True}

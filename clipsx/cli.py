@@ -90,7 +90,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
-    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter")} | {"folder": options.out}
+    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter", "protocol")}
+    how["folder"] = options.out
     i, n = options.shard or shard_here()
     with finishing() as check:
         table = evaluate(clip, options.task, tuning, test, options.readings or (), shard=(i, n), between=check, **how)

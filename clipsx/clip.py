@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -210,6 +211,10 @@ class Clip:
             whole = (height, width)
         pictures.require_room(whole)
         return partial(pixels, whole, fit, self._interpolation, self._mean, self._std)
+
+    def normalise(self, image: Image.Image) -> Float[Tensor, "1 3 H W"]:
+        """An RGB picture's own pixels, not resized, on the model's device and in its dtype."""
+        return pictures.to_tensor(image, self._mean, self._std).to(self.device, self.dtype)
 
     @_plainly
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:

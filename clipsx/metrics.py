@@ -171,23 +171,26 @@ def mean_average_precision(scores: Table, targets: Table, weights: Any = None) -
     return float(found) if weights is None else found
 
 
-def f1_scores(predicted: Table, targets: Table) -> dict[str, float]:
-    """CF1 (of the means of precision and of recall over classes) and OF1 (over all pairs), 0 … 100.
+def f1_scores(predicted: Table, targets: Table, absent: str = "masked") -> dict[str, float]:
+    """CF1 (of the means of precision and of recall over classes), CF1_per_class (the mean of each class's F1) and OF1
+    (over all pairs), 0 … 100.
 
-    Classes without a positive image are masked; a class that is never predicted has precision 0. NaN without a class.
+    absent: classes without a positive image are "masked", or count "as 0"; a class that is never predicted has
+    precision 0. NaN without a class that is there.
     Errors: ValueError for unlike shapes, and for predictions or targets that are not 0 or 1.
-    Source: the multi-label protocol of DualCoOp and Unmix-CLIP.
+    Source: the multi-label protocol of Unmix-CLIP (CF1); released code of DualCoOp and ASL (CF1_per_class).
     """
     arrays.alike(predicted, targets, ("predictions", "targets"))
     predicted, targets = arrays.binary(predicted, "predictions"), arrays.binary(targets)
-    there = targets.any(axis=0)
-    if not there.any():
-        return {"CF1": float("nan"), "OF1": float("nan")}
+    if not targets.any():
+        return dict.fromkeys(("CF1", "CF1_per_class", "OF1"), float("nan"))
+    there = targets.any(axis=0) | (absent != "masked")
     predicted, targets = predicted[:, there], targets[:, there]
     hits, said, true = (m.sum(axis=0) for m in (predicted & targets, predicted, targets))  # (N,) each
-    precision, recall = (hits / np.maximum(said, 1)).mean(), (hits / true).mean()
+    precision, recall = (hits / np.maximum(said, 1)).mean(), (hits / np.maximum(true, 1)).mean()
     both = precision + recall
     return {
         "CF1": float(200 * precision * recall / both) if both else 0.0,
+        "CF1_per_class": float(200 * (hits / np.maximum(said + true, 1)).mean()),
         "OF1": float(200 * hits.sum() / (said.sum() + true.sum())),
     }

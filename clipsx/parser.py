@@ -52,6 +52,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub = command("evaluate", "readings on a data set: a table, resumable", model, data, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
+    words = "how it is measured, such as clip-surgery-explain, sclip-voc21 (default: the task's own)"
+    sub.add_argument("--protocol", metavar="NAME", help=words)
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
     sub.add_argument("--segmenter", default="random-walker", help=words)
     sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")

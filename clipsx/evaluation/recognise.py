@@ -29,10 +29,13 @@ def scored(reading: Reading, cls: Float[Tensor, "n D"], text: Float[Tensor, "N D
     return reading.similarities(DenseFeatures(cls, cls[:, None, None]), text)[:, 0, 0]
 
 
+OF_COSINES: dict[str, Callable[[Float[Tensor, "n N"]], Float[Tensor, "n N"]]] = {
+    "cosine": lambda cosines: cosines,
+    "softmax(100·cosine)": lambda cosines: (100 * cosines).softmax(dim=1),
+    "centring": lambda cosines: cosines - cosines.mean(dim=1, keepdim=True),
+}
 RULES: dict[str, Callable[[Float[Tensor, "n D"], Float[Tensor, "N D"]], Float[Tensor, "n N"]]] = {
-    "cosine": lambda cls, text: cls @ text.T,
-    "softmax(100·cosine)": lambda cls, text: (100 * cls @ text.T).softmax(dim=1),
-    "centring": lambda cls, text: (cls @ text.T) - (cls @ text.T).mean(dim=1, keepdim=True),
+    **{name: lambda cls, text, rule=rule: rule(cls @ text.T) for name, rule in OF_COSINES.items()},
     "feature surgery (code)": partial(scored, Reading("clip", surgery="code")),
     "feature surgery (paper)": partial(scored, Reading("clip", surgery="paper")),
 }
@@ -87,12 +90,15 @@ def summarise(
     tuning: tuple[Mapping[str, Scores], Targets] | None = None,
     resamples: int = 300,
     seed: int = 0,
+    absent: str = "masked",
+    yes: float = 0.5,
 ) -> pd.DataFrame:
     """A row per rule: mAP with its 95 % image-bootstrap interval, CF1, OF1, and how both were decided; all in %.
 
     scores: rule → (n, N); targets: 0 / 1. The interval's draws are centred on the mAP, as drawing an image twice lifts
     them. CF1 and OF1 need yes or no: for a rule in `tuning` (other images) at the one threshold with the best OF1
-    there, else at 0.5. Classes without a positive image are masked, their number printed.
+    there, else at `yes`. absent: classes without a positive image are "masked" or count "as 0"; their number is
+    printed, and that of images without any label.
     Errors: ValueError for no image, unlike shapes, scores that are not finite, targets that are not 0 or 1, no positive
     at all.
     """
@@ -101,21 +107,22 @@ def summarise(
     targets = arrays.binary(targets)
     if not targets.any():
         raise ValueError("There is no image with any of the labels: nothing to recognise.")
-    found = []
+    found, there = [], targets.any(axis=0)
+    share = 1.0 if absent == "masked" else there.mean()
     for name, given in scores.items():
         score = arrays.numeric(given, f"scores of {name!r}")
         chosen = tuning is not None and name in tuning[0]
-        threshold = best_threshold(tuning[0][name], tuning[1]) if tuning is not None and chosen else 0.5
-        point = mean_average_precision(score, targets)
-        drawn = draws(lambda w, s=score: mean_average_precision(s, targets, w), len(targets), resamples, seed)
+        threshold = best_threshold(tuning[0][name], tuning[1]) if tuning is not None and chosen else yes
+        point = share * mean_average_precision(score, targets)
+        drawn = share * draws(lambda w, s=score: mean_average_precision(s, targets, w), len(targets), resamples, seed)
         # An image drawn twice ranks beside itself, which lifts every draw alike: only their spread is used.
         low, high = interval(drawn - np.nanmean(drawn) + point) if len(targets) > 1 else (np.nan, np.nan)
         row = {"rule": name, "mAP": point, "mAP_low": low, "mAP_high": high}
-        row |= f1_scores(score >= threshold, targets) | {"threshold": threshold}
-        how = "threshold of the best OF1 on other images" if chosen else "threshold 0.5"
-        absent = int((~targets.any(axis=0)).sum())
-        row |= {"images": len(targets), "labels": targets.shape[1], "absent": absent}
-        found.append(row | {"protocol": f"absent classes masked; {how}; {METHOD}, centred"})
+        row |= f1_scores(score >= threshold, targets, absent) | {"threshold": threshold}
+        how = "threshold of the best OF1 on other images" if chosen else f"threshold {yes}"
+        row |= {"images": len(targets), "labels": targets.shape[1], "absent": int((~there).sum())}
+        row |= {"without_labels": int((~targets.any(axis=1)).sum())}
+        found.append(row | {"protocol": f"absent classes {absent}; {how}; {METHOD}, centred"})
     return pd.DataFrame(found)
 
 

@@ -1,22 +1,27 @@
 """Zero-shot segmentation by the best label at every position: what is where, by label alone."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Num
+import torch
+from jaxtyping import Int, Num
+from torch import Tensor
 
 from clipsx.clip import Clip
 from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
+from clipsx.evaluation.protocols import MMSEG, PER_IMAGE, PROTOCOLS, Protocol
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
-from clipsx.maps import upsample
+from clipsx.evaluation.windows import Stitched, stitched, whole
 from clipsx.reading import Reading, readings
-from clipsx.statistics import METHOD, draws, interval
+from clipsx.statistics import METHOD, bootstrap, draws, interval
 
 BACKGROUND = "background"
+OWN = PROTOCOLS["segment"]
 PARTS = ["hits", "said", "true"]  # pixels: intersection, predicted, true
 
 
@@ -26,25 +31,35 @@ def measure(
     asked: str | Sequence[str | Reading] = "clip",
     grounds: Sequence[str] = (),
     templates: str | Sequence[str] = "clip-surgery",
+    words: Mapping[str, Sequence[str]] | None = None,
+    rules: Protocol = OWN,
 ) -> Measure:
     """A row per image, reading and class that is there or was said: pixels that are `hits`, `said` and `true`.
 
     grounds: labels of backgrounds. Without them the labels compete on the objects' pixels alone; with them all pixels
-    count, and whatever ground wins is "background", a class like the others. Similarities are upsampled before the
-    argmax. Errors: ValueError for fewer than two labels, and where no picture has a mask of any of them.
+    count, and whatever ground wins is "background", a class like the others. words: what asks for a label, if not its
+    name: the best of several words counts. rules: windows, softmax and thresholds, of a `Protocol`. Similarities are
+    upsampled before the argmax. Errors: ValueError for fewer than two labels, for a threshold without grounds to fall
+    back to, and where no picture has a mask of any label.
     Source: Unmix-CLIP, zero-shot segmentation (without grounds: the protocol "without background" of VOC-20).
     """
-    names, shown = queries(labels), readings(asked)
+    names, shown, windows = queries(labels), readings(asked), rules.windows
+    if (rules.least or rules.area) and not grounds:
+        raise ValueError(f"The protocol {rules.name!r} sends pixels to the background: give words for it.")
     classes = [*names, BACKGROUND] if grounds else list(names)
-    text = clip.encode_labels([*names, *listed(grounds)], templates)  # (N + G, D)
+    each = [listed((words or {}).get(name, (name,))) for name in names] + [(ground,) for ground in listed(grounds)]
+    text = clip.encode_labels([word for some in each for word in some], templates)  # (Q, D)
+    of = torch.tensor([min(k, len(names)) for k, some in enumerate(each) for _ in some])  # (Q,), the class of a word
     columns = {reading: reading.columns(clip.tower) for reading in shown}
+    columns = {r: own | ({"image_size": str(windows)} if windows else {}) for r, own in columns.items()}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         truth = look.sample.index_map(names)  # (H, W): the label's place, N for background, −1: does not count
         seen = (truth >= 0) & (truth < len(classes))
+        maps = stitched(clip, look.sample.image, windows, shown, text) if windows and seen.any() else {}
         for reading in shown if seen.any() else ():
-            sim = upsample(look.similarities(reading, text), look.pixels)[0]  # (H, W, N + G)
-            best = sim.argmax(dim=-1).clamp(max=len(names)).cpu().numpy()  # (H, W)
+            map = maps.pop(reading) if windows else whole(look.similarities(reading, text), look.pixels)
+            best = winners(map, of, rules, len(names))
             kinds = (truth[seen & (best == truth)], best[seen], truth[seen])
             counts = np.stack([np.bincount(kind, minlength=len(classes)) for kind in kinds])  # (3, K)
             for k in np.flatnonzero(counts.any(axis=0)):
@@ -55,29 +70,63 @@ def measure(
     about = {"templates": str(templates), "labels": len(names)}
     about |= {"protocol": f"argmax over {len(names)} labels at every position; {over}"}
     empty = "No image has a mask of any of the labels: there is nothing to segment."
-    return Measure("segmentation", rows, shown, about=about, asks={"names": names, "grounds": grounds}, empty=empty)
+    asks = {"names": names, "grounds": grounds, "words": each, "rules": str(rules)}
+    return Measure("segmentation", rows, () if windows else shown, about=about, asks=asks, empty=empty)
 
 
-def summarise(table: pd.DataFrame, resamples: int = 300, by: Sequence[str] = ("reading",)) -> pd.DataFrame:
+def winners(map: Stitched, of: Int[Tensor, " Q"], rules: Protocol, ground: int) -> Int[np.ndarray, "H W"]:
+    """The class of the best query word at every pixel, a few rows of pixels at a time.
+
+    of: the class of every word; ground: that of the background, of which may be several words. With a softmax its best
+    probability has to reach `rules.least`, and a class that wins no more than `rules.area` of the pixels said to be
+    objects is left out, before that. Source: SCLIP, released code.
+    """
+    of, out = of.to(map.tokens.device), torch.zeros(ground + 1, dtype=torch.bool, device=map.tokens.device)
+    found = map.tokens.new_zeros(0)
+    for last in (False, True) if rules.area else (True,):
+        parts = []
+        for values in map.rows():  # (r, W, Q)
+            odds = values if rules.scale is None else (rules.scale * values).softmax(-1)
+            top, word = odds.masked_fill(out[of], 0).max(-1) if rules.area else odds.max(-1)  # (r, W) both
+            parts.append(torch.where(top < rules.least, ground, of[word]) if last and rules.least else of[word])
+        found = torch.cat(parts)  # (H, W)
+        counts = found.flatten().bincount(minlength=ground + 1)[:ground]
+        out[:ground] = counts <= rules.area * counts.sum()
+    return found.cpu().numpy()
+
+
+def summarise(
+    table: pd.DataFrame, resamples: int = 300, by: Sequence[str] = ("reading",), mean: str = OWN.mean
+) -> pd.DataFrame:
     """A row per group of `measure`'s rows: mIoU with its 95 % image-bootstrap interval, in %.
 
-    Intersections and unions are summed over images, then IoU is averaged over the classes that are there.
+    Intersections and unions are summed over images, then IoU is averaged over the classes that are there; with `mean`
+    of a protocol, over those too that were only said (mmsegmentation), or IoU is that of each image and class there.
     """
     found = []
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
         wide = rows.pivot_table(PARTS, "image", "label", aggfunc="sum", fill_value=0, sort=False)
         counts = np.stack([wide[part].to_numpy(float) for part in PARTS], axis=1)  # (n, 3, K)
-        drawn = draws(lambda w, c=counts: _miou(np.einsum("ri,ipk->rpk", w, c)), len(counts), resamples)
+        if mean == PER_IMAGE:
+            there = rows[rows["true"] > 0]
+            ious = 100 * there["hits"] / (there["said"] + there["true"] - there["hits"])
+            images, labels = there["image"].to_numpy(), there["label"].to_numpy()
+            value, drawn = bootstrap(ious.to_numpy(), images, labels, resamples)
+        else:
+            weighed = functools.partial(_miou, said_too=mean == MMSEG)
+            value = float(weighed(counts.sum(axis=0)[None])[0])
+            drawn = draws(lambda w, c=counts, f=weighed: f(np.einsum("ri,ipk->rpk", w, c)), len(counts), resamples)
         low, high = interval(drawn)
-        row = dict(zip(by, key, strict=True)) | {"mIoU": float(_miou(counts.sum(axis=0)[None])[0])}
+        row = dict(zip(by, key, strict=True)) | {"mIoU": value}
         row |= {"mIoU_low": low, "mIoU_high": high, "images": len(counts)} | constants(rows, by)
         found.append(row | {"protocol": f"{rows['protocol'].iloc[0]}; {METHOD}"})
     return pd.DataFrame(found)
 
 
-def _miou(counts: Num[np.ndarray, "R 3 K"]) -> Num[np.ndarray, " R"]:
-    """The mean over classes that are there, in %; NaN where none is."""
+def _miou(counts: Num[np.ndarray, "R 3 K"], said_too: bool = False) -> Num[np.ndarray, " R"]:
+    """The mean over classes that are there (or were said: those have 0), in %; NaN where none is."""
     hits, said, true = counts[:, 0], counts[:, 1], counts[:, 2]  # (R, K) each
+    there = true + said > 0 if said_too else true > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        each = np.where(true > 0, hits / (said + true - hits), 0)
-        return 100 * each.sum(axis=-1) / (true > 0).sum(axis=-1)
+        each = np.where(there, hits / (said + true - hits), 0)
+        return 100 * each.sum(axis=-1) / there.sum(axis=-1)

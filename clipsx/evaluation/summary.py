@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipsx.evaluation.explain import INSIDE, OUTSIDE
+from clipsx.evaluation.protocols import require_one
 from clipsx.metrics import SIZES, THRESHOLDS, iou_curve
 from clipsx.statistics import METHOD, bootstrap, difference, interval
 
@@ -147,5 +148,10 @@ def constants(table: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def joined(*summaries: pd.DataFrame | None) -> pd.DataFrame:
-    """Summaries of several models or settings as one table; those that are not there (None) are left out."""
-    return pd.concat([table for table in summaries if table is not None], ignore_index=True)
+    """Summaries of several models or settings as one table; those that are not there (None) are left out.
+
+    Errors: ValueError for rows of different protocols, whose numbers do not compare.
+    """
+    there = [table for table in summaries if table is not None]
+    require_one(*there)
+    return pd.concat(there, ignore_index=True)

@@ -109,9 +109,12 @@ def _merge(options: argparse.Namespace) -> int:
 
 def _tabled(table: "pd.DataFrame", out: str) -> int:
     from clipsx import save
+    from clipsx.evaluation import published
 
     print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
     print(save.table(table, out, "table"))
+    if len(others := published.beside(table)):
+        print(save.table(others, out, "published"))
     return 0
 
 

@@ -98,6 +98,7 @@ def test_evaluate_and_go_on(
     assert table.measure.tolist() == list(TASKS[task]) * 2
     assert {"model", "weights", "data", "templates", "method", "depth", "surgery", "protocol"} <= set(table)
     assert (table.n == 3).all() and "clip-surgery@3+code" in shown
+    assert (tmp_path / "published.csv").exists() == (task != "points"), "nobody published points by CLIP's own maps"
     parts = sorted(str(part.relative_to(tmp_path).parent) for part in tmp_path.rglob("*.parquet"))
     assert parts == (["rows"] if task == "segment" else ["rows", "tuning/rows"])
     monkeypatch.setattr(Clip, "look", lambda *_: pytest.fail("a picture was looked at again"))

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from clipsx.clip import Clip
-from clipsx.datasets import Sample, Vocabulary, labels_of
+from clipsx.datasets import Sample, Vocabulary, labels_of, recipe_of
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import Protocol
@@ -70,7 +70,7 @@ def evaluate(
         "points": partial(points.measure, segmenter=segmenter),
     }[task]
     measure = make(clip, labels, shown, templates=rules.templates)
-    kept = {"rules": rules.name, "others": 0 if task == "segment" else len(tuning)}  # what `merged` has to know
+    kept = {"rules": rules.name, "others": 0 if task == "segment" else len(tuning), "dataset": named(test)}
     measure = replace(measure, about={**measure.about, **kept})
     choosing = explain.measure(clip, labels, shown) if task == "points" else measure  # a threshold needs no segmenter
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside the windows costs next to nothing
@@ -101,7 +101,16 @@ def _summarised(task: str, found: pd.DataFrame, tuned: pd.DataFrame | None) -> p
     rules = protocols.protocol(found["rules"].iloc[0], task)
     table = _long(SUMMARIES[task](found, tuned, rules), TASKS[task] + rules.more)
     alone = "" if tuned is not None or task == "segment" else "; no other images to choose a threshold on"
-    return table.assign(protocol=[f"{rules}; {said}{alone}" for said in table["protocol"]])
+    said = [f"{rules}; {words}{alone}" for words in table["protocol"]]
+    return table.assign(protocol=said, dataset=found["dataset"].iloc[0])
+
+
+def named(samples: Sequence[Sample]) -> str:
+    """The data set by the name that `datasets.load` knows it by, also of a part; "given" for a plain sequence."""
+    recipe: Any = recipe_of(samples)
+    while recipe and "of" in recipe:
+        recipe = recipe["of"]
+    return recipe["dataset"] if recipe else "given"
 
 
 def _vocabulary(samples: Any) -> Vocabulary:

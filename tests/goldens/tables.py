@@ -22,15 +22,16 @@ from safetensors.torch import load, save
 
 import clipsx
 from clipsx import chance, datasets, mfi, unmix, verdicts
-from clipsx.analyses import attention, coactivation, companions, redundancy
-from clipsx.evaluation import explain, recognise, summary
+from clipsx.analyses import attention, coactivation, companions, redundancy, words
+from clipsx.evaluation import explain, points, recognise, summary
 from clipsx.evaluation.stream import stream
-from clipsx.methods import serving
+from clipsx.methods import able, serving
 from clipsx.panels import MatrixPanel, SurgeryPanel, likeness, sentence
 from clipsx.sketchbook import laboratory
 from clipsx.sketchbook.laboratory import answers, measures
 
 IMAGES, TRAIN = 20, 40  # scenes that are measured, and that projectors learn from
+FEW = 3  # scenes that every method is asked of
 DEPTHS = (1, 6, 8)
 PAPERS = ("clip", "maskclip", "clip-surgery", "clip-surgery-released")
 RUN = {"epochs": 3, "batch": 8, "lr": 5e-4, "alpha": 0.1}  # of the projectors
@@ -481,6 +482,36 @@ def unmix_end_to_end() -> pd.DataFrame:
     p = unmix.probabilities(projectors, test.positions, text, unmix.Config(**RUN)).numpy()
     found.loc[found.index[-1], "test_mAP"] = recognise.summarise({"unmix": p}, test.present, resamples=2)["mAP"][0]
     return found
+
+
+# 10, 11 and 12: methods side by side, words, points ----------------------------------------------------------------
+
+
+@once
+def beside() -> list[pd.DataFrame]:
+    """What notebooks 10, 11 and 12 measure, of a few scenes, from one walk a picture."""
+    clip, world = model("sketchbook"), worlds(FEW)[1]
+    every = (*clip.methods, *able(clip.tower, texts=True), "free(vv,itself,ffn,blocks=depth)")
+    return stream(clip, world, [
+        explain.measure(clip, world.labels, every),
+        words.measure(clip, world.labels, "clip, clip-surgery+code"),
+        points.measure(clip, world.labels, "clip, clip-surgery+code"),
+    ])  # fmt: skip
+
+
+@table("image method label", percent="msc", exact="authority constant")
+def methods_rows() -> pd.DataFrame:
+    return beside()[0]
+
+
+@table("image reading label", percent="msc msc_label msc_end", exact="sentence how rank words")
+def words_rows() -> pd.DataFrame:
+    return beside()[1]
+
+
+@table("image reading label", percent="accuracy outside chance iou", exact="positives negatives")
+def points_rows() -> pd.DataFrame:
+    return beside()[2]
 
 
 # 13: the laboratory ---------------------------------------------------------------------------------------------------

@@ -1,10 +1,17 @@
 """Data sets: sequences of samples, each read when asked for."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from clipsx.datasets import coco
+from clipsx.datasets.concepts import Concepts
 from clipsx.datasets.folder import Folder
+from clipsx.datasets.indexed import Indexed
+from clipsx.datasets.layouts import ENVIRONMENT, LAYOUTS, status
+from clipsx.datasets.objects import Objects
 from clipsx.datasets.photographs import Photographs
 from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, has, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
@@ -17,9 +24,9 @@ if TYPE_CHECKING:
     from clipsx.sketchbook.world import Sketchbook
 
 __all__ = [  # without `open`: a star import would hide Python's own
-    "BUILT_IN", "VOC", "VOCABULARIES", "Dataset", "Folder", "Photographs", "Sample", "Sketchbook", "Subset",
-    "Vocabulary", "code_of", "described", "fingerprint_of", "has", "labels_of", "load", "recipe_of", "tuning_and_test",
-    "vocabulary",
+    "BUILT_IN", "LAYOUTS", "VOC", "VOCABULARIES", "Concepts", "Dataset", "Folder", "Indexed", "Objects", "Photographs",
+    "Sample", "Sketchbook", "Subset", "Vocabulary", "code_of", "described", "fingerprint_of", "has", "labels_of",
+    "load", "recipe_of", "status", "tuning_and_test", "vocabulary",
 ]  # fmt: skip
 
 
@@ -32,22 +39,26 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+KINDS = {"indexed": Indexed, "instances": coco.official, "objects": Objects, "concepts": Concepts}
 DATASETS: dict[str, Callable[..., Any]] = {
     "sketchbook": lambda **options: __getattr__("Sketchbook")(**options),
     "photographs": Photographs,
     "voc2012": VOC,
     "folder": Folder,
-}
+    "coco-json": coco.own,
+} | {name: partial(KINDS[row.kind], name) for name, row in LAYOUTS.items() if row.kind in KINDS}
 ROOTLESS = ("sketchbook", "photographs")  # what comes with the package, and those that it needs
 
 
 def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> Any:
-    """A data set by name, with its own options: "sketchbook", "photographs", or "voc2012", "folder" under `root`.
+    """A data set by name, with its own options: built in, or on disk under `root` (`LAYOUTS`, "folder", "coco-json").
 
+    root: the data set's folder or one that holds it; for those with an official layout by default $CLIPSX_DATA.
     Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for a built-in
-    one with it, and for options it does not have; else those of `Sketchbook`, `Photographs`, `VOC` and `Folder`.
+    one with it, and for options it does not have; else those of its own.
     """
     check(name, root)
+    root = _root(name, root)
     try:
         return DATASETS[name](*() if root is None else (root,), **options)
     except TypeError as error:
@@ -58,9 +69,14 @@ def check(name: str, root: str | PathLike[str] | None = None) -> None:
     """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, another with."""
     if name not in DATASETS:
         raise ValueError(f"Unknown data set {name!r}{nearest(name, DATASETS)}.")
-    if (root is None) != (name in ROOTLESS):
-        need = f"is built in and takes no root ({root})" if root is not None else "lies on disk: say where, root=…"
+    if (_root(name, root) is None) != (name in ROOTLESS):
+        lies = f"lies on disk: say where, root=… (or {ENVIRONMENT})"
+        need = f"is built in and takes no root ({root})" if root is not None else lies
         raise ValueError(f"The data set {name!r} {need}.")
+
+
+def _root(name: str, root: str | PathLike[str] | None) -> str | PathLike[str] | None:
+    return (os.environ.get(ENVIRONMENT) or None) if root is None and name in LAYOUTS else root
 
 
 def open(recipe: Mapping[str, Any]) -> Any:

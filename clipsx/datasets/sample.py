@@ -11,6 +11,7 @@ from PIL import Image
 
 from clipsx import arrays
 from clipsx.datasets.lines import listed, spelled
+from clipsx.datasets.places import Places
 from clipsx.images import PictureError, decode
 
 
@@ -20,8 +21,9 @@ class Sample:
     image (PIL), labels, masks, ignore and size may each be given as they are, or as a function that opens them: it is
     called when the part is first asked for, and what it gives is kept. masks: {label: (H, W)}, the visible pixels of
     each label, united over its objects; they may overlap. ignore: (H, W), pixels that count nowhere; None for none.
-    Both as bool, integers 0 and 1, uint8 0 and 255 or floats 0 … 1 (from 0.5 on), arrays or tensors.
-    size: (W, H), where that is known without decoding the picture.
+    Both as bool, integers 0 and 1, uint8 0 and 255 or floats 0 … 1 (from 0.5 on), arrays or tensors; or masks as
+    `Places`, which say what they ignore. size: (W, H), where that is known without decoding the picture.
+    unsure: labels of which it is not said whether they are there: the picture counts neither way for them.
     Errors: ValueError for a mask of another kind, or of another size than the picture, at once where it and the size
     are given as they are, else when it is opened.
     """
@@ -39,9 +41,10 @@ class Sample:
         ignore: Any = None,
         name: str = "",
         size: tuple[int, int] | Callable[[], tuple[int, int]] | None = None,
+        unsure: Sequence[str] | Callable[[], Sequence[str]] = (),
     ) -> None:
         given = {"image": image, "labels": labels if callable(labels) else listed(labels), "masks": masks}
-        given |= {"captions": tuple(captions), "ignore": ignore, "name": name, "size": size}
+        given |= {"captions": tuple(captions), "ignore": ignore, "name": name, "size": size, "unsure": unsure}
         self.__dict__.update(name=name, captions=given["captions"], _given=given)
         if isinstance(image, Image.Image) or isinstance(size, tuple):
             for part in ("image", "masks", "ignore"):
@@ -77,7 +80,11 @@ class Sample:
     @cached_property
     def masks(self) -> Mapping[str, Bool[np.ndarray, "H W"]]:
         """The visible pixels of each label; empty where no mask is known."""
-        masks = self._open("masks") or {}
+        masks = self._open("masks")
+        masks = {} if masks is None else masks
+        if isinstance(masks, Places):
+            self._fits(masks.index, "mask")
+            return masks
         return MappingProxyType(
             {spelled(name): self._checked(mask, f"mask of {name!r}") for name, mask in masks.items()}
         )
@@ -86,7 +93,14 @@ class Sample:
     def ignore(self) -> Bool[np.ndarray, "H W"]:
         """The pixels that count nowhere."""
         ignore = self._open("ignore")
+        if ignore is None and isinstance(self.masks, Places):
+            ignore = self.masks.ignore
         return self._checked(np.zeros(self.size[::-1], dtype=bool) if ignore is None else ignore, "mask `ignore`")
+
+    @cached_property
+    def unsure(self) -> tuple[str, ...]:
+        """The names of what may be there or not."""
+        return listed(self._open("unsure"))
 
     def index_map(self, labels: Sequence[str]) -> Int[np.ndarray, "H W"]:
         """At every pixel its label's place in `labels`, their number for the background, −1 where nothing counts.
@@ -95,9 +109,12 @@ class Sample:
         overlap, the later one wins.
         """
         labels = listed(labels)
-        found = np.full(self.size[::-1], len(labels))
-        for label, mask in self.masks.items():
-            found[mask] = labels.index(label) if label in labels else -1
+        if isinstance(self.masks, Places):
+            found = self.masks.among(labels)
+        else:
+            found = np.full(self.size[::-1], len(labels))
+            for label, mask in self.masks.items():
+                found[mask] = labels.index(label) if label in labels else -1
         found[self.ignore] = -1
         return found
 
@@ -114,7 +131,9 @@ class Sample:
         return Sample(**self._given)
 
     def _parts(self) -> tuple[Any, ...]:
-        return self.image, self.labels, dict(self.masks), self.captions, self.ignore, self.name, self.size
+        image, masks = self.image, self.masks  # in this order: the picture's own size is what the others must fit
+        masks = masks if isinstance(masks, Places) else dict(masks)
+        return image, self.labels, masks, self.captions, self.ignore, self.name, self.size, self.unsure
 
     def __reduce__(self) -> tuple[type["Sample"], tuple[Any, ...]]:  # functions often cannot be pickled: parts can
         return Sample, self._parts()
@@ -125,8 +144,11 @@ class Sample:
     def _checked(self, values: Any, what: str) -> Bool[np.ndarray, "H W"]:
         """A mask of any accepted type as booleans that cannot be written to."""
         values = arrays.array(values)
-        if values.shape != self.size[::-1]:
-            raise PictureError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")
+        self._fits(values, what)
         mask = np.array(arrays.mask(values, f"{self.name}: the {what}"))  # (H, W), a copy
         mask.setflags(write=False)
         return mask
+
+    def _fits(self, values: np.ndarray, what: str) -> None:
+        if values.shape != self.size[::-1]:
+            raise PictureError(f"{self.name}: the {what} is {values.shape}, its picture {self.size[::-1]} (H, W).")

@@ -6,16 +6,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
-
-from clipsx.datasets import masks as pictured
+from clipsx.datasets import places
 from clipsx.datasets.folder import SUFFIXES, pictures
+from clipsx.datasets.layouts import LAYOUTS, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
+from clipsx.datasets.places import Places, placed
 from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
-from clipsx.images import PictureError, decode
+from clipsx.images import decode
 from clipsx.messages import nearest
 
 IGNORE = 255
@@ -41,9 +40,7 @@ class VOC(Sequence[Sample]):
         usual = [base, base / "VOC2012", base / "VOCdevkit" / "VOC2012"]
         found = [f for f in (*usual, *years) if (f / PICTURES).is_dir()]
         if not found:
-            raise FileNotFoundError(
-                f"{base} has no {PICTURES} folder, and no VOC2012 or VOCdevkit/VOC2012 (or another year) that has one."
-            )
+            raise FileNotFoundError(told("voc2012", base / LAYOUTS["voc2012"].at[0], [PICTURES]))
         self.root, self.split = found[0], split
         self._pictures, self._masks = _by_name(self.root / PICTURES), _by_name(self.root / MASKS)
         every = [f for f in sorted((self.root / "ImageSets").glob("*/*.txt")) if not f.name.startswith(".")]
@@ -58,6 +55,8 @@ class VOC(Sequence[Sample]):
         if labels is None and own.is_file():
             values = _values(own)
         self._values, self.labels = values, tuple(dict.fromkeys(values))
+        own = [[v for v, name in enumerate(values, start=1) if name == label] for label in self.labels]
+        self._places = places.table(own, [0], [IGNORE])
 
     def _named(self, line: str) -> str | None:
         """The picture that a line of a list means: a name, or a path, perhaps with a flag or a mask behind it."""
@@ -92,30 +91,19 @@ class VOC(Sequence[Sample]):
         if not self._masks:
             return Sample(image, name=name)
         regions = cache(partial(self._regions, name))
-        labels, masks, ignore = lambda: tuple(regions()[0]), lambda: regions()[0], lambda: regions()[1]
-        return Sample(image, labels, masks, ignore=ignore, name=name, size=lambda: ignore().shape[::-1])
+        return Sample(image, lambda: tuple(regions()), regions, name=name, size=lambda: regions().index.shape[::-1])
 
     def _files(self, name: str) -> tuple[Path, Path]:
         """The picture and its mask, as they would be called where they are missing."""
         picture, mask = self.root / PICTURES / f"{name}.jpg", self.root / MASKS / f"{name}.png"
         return self._pictures.get(name, picture), self._masks.get(name, mask)
 
-    def _regions(self, name: str) -> tuple[dict[str, Bool[np.ndarray, "H W"]], Bool[np.ndarray, "H W"]]:
-        """The masks of the values that are there, in their order, and the pixels that count nowhere."""
+    def _regions(self, name: str) -> Places:
+        """The masks of the values that are there, and the pixels that count nowhere."""
         picture, file = self._files(name)
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: {name} is in the list {self.split!r} but has no mask.")
-        mask = pictured.read(file, picture)
-        if mask.mode not in ("P", "L"):
-            raise PictureError(f"{file} is a picture of mode {mask.mode}; an indexed mask (mode P) is needed.")
-        index_map, found = np.asarray(mask), {}  # (H, W)
-        values = [int(v) for v in np.unique(index_map) if v not in (0, IGNORE)]
-        if values and values[-1] > len(self._values):
-            raise ValueError(f"{file} holds the value {values[-1]}, but only {len(self._values)} labels have names.")
-        for value in values:
-            label = self._values[value - 1]
-            found[label] = found.get(label, False) | (index_map == value)
-        return found, index_map == IGNORE
+        return placed(places.read(file, picture), self._places, self.labels, file)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

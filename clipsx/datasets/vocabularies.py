@@ -1,12 +1,14 @@
 """Vocabularies: the classes of a data set and the words that ask for them, as text reads them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from clipsx import paths
 from clipsx.datasets.lines import BACKGROUND as GROUNDS
-from clipsx.datasets.lines import IGNORED, classes, listed
+from clipsx.datasets.lines import IGNORED, classes, foreground, listed
 from clipsx.messages import nearest
 
 BACKGROUND = "background:"
@@ -14,14 +16,20 @@ BACKGROUND = "background:"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Classes in the order of a data set's ids; each has one query or more, the first of them the name shown."""
+    """Classes in the order of a data set's ids; each has one query or more, the first of them the name shown.
+
+    name: what tables say of the wording; two vocabularies of the same words are equal, whatever they are called.
+    """
 
     queries: tuple[tuple[str, ...], ...]
     background: tuple[str, ...] = ()  # queries for what is no class
+    name: str = field(default="given words", compare=False)
 
     def __post_init__(self) -> None:
         for words in (*self.queries, self.background):
             listed(words)
+        if twice := {name for name in self.names if self.names.count(name) > 1}:
+            raise ValueError(f"The class {min(twice)!r} is there twice.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,8 +61,36 @@ class Vocabulary:
                 found[words[0]] = words
         if not found:
             raise ValueError(f"{path} holds no class: give one a line.")
-        return cls(tuple(found.values()), background)
+        return cls(tuple(found.values()), background, Path(path).name.removesuffix(".txt"))
 
+    @classmethod
+    def of(cls, given: "Given") -> "Vocabulary":
+        """The vocabulary of a name in `BUILT_IN`, a text file, names of classes, or what `plain` gave.
+
+        A background that stands first in a list of names is no class. Errors: those of `read`; ValueError for a name
+        that is neither built in nor a file (with the nearest).
+        """
+        if isinstance(given, Vocabulary):
+            return given
+        if isinstance(given, Mapping):
+            return cls(tuple(map(tuple, given["queries"])), tuple(given["background"]), given["name"])
+        if not isinstance(given, str | PathLike):
+            names = listed(given)
+            kept = foreground(names)
+            return cls(tuple((name,) for name in kept), ("background",) if kept != names else ())
+        if str(given) in BUILT_IN:
+            return BUILT_IN[str(given)]
+        if not Path(given).expanduser().is_file():
+            raise ValueError(f"{str(given)!r} is no vocabulary and no file{nearest(str(given), BUILT_IN)}.")
+        return cls.read(given)
+
+    def plain(self) -> str | dict[str, Any]:
+        """Its name where it is built in, else its words: plain values, as in JSON, for `of`."""
+        words = {"name": self.name, "queries": list(map(list, self.queries)), "background": list(self.background)}
+        return self.name if BUILT_IN.get(self.name) == self else words
+
+
+Given = Vocabulary | str | PathLike[str] | Sequence[str] | Mapping[str, Any]
 
 _files = sorted((paths.data() / "vocabularies").glob("*.txt"), key=lambda file: (file.stem != "sketchbook", file.stem))
 BUILT_IN: dict[str, Vocabulary] = {file.stem: Vocabulary.read(file) for file in _files}

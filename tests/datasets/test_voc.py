@@ -50,7 +50,7 @@ def test_errors_name_the_culprit(devkit):
     with pytest.raises(ValueError, match="mode RGB"):
         VOC(devkit)[0].masks  # noqa: B018
     Image.fromarray(np.full((3, 3), 15, np.uint8)).save(mask)
-    with pytest.raises(ValueError, match=r"a: the mask of 'person' is \(3, 3\), its picture \(5, 8\) \(H, W\)"):
+    with pytest.raises(ValueError, match=r"a: the mask is \(3, 3\), its picture \(5, 8\) \(H, W\)"):
         VOC(devkit)[0].opened()
     sample = VOC(devkit)[0]
     assert sample.masks["person"].all()  # not compared with a picture that nobody has asked for

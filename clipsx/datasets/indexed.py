@@ -1,0 +1,67 @@
+"""Data sets with one indexed mask a picture: VOC, COCO-Stuff, Context, Cityscapes, ADE20K, ImageNet-S."""
+
+from collections.abc import Iterable
+from functools import cache, partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from clipsx.datasets import places
+from clipsx.datasets.layouts import Place, numbers
+from clipsx.datasets.listed import Listed
+from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import Given
+from clipsx.images import PictureError, decode
+
+
+class Indexed(Listed):
+    """Photographs and their masks by a row of the table, each opened when asked.
+
+    name, root, split: as of `Place`; vocabulary: the wording (`Vocabulary.of`), a class a line in the row's order. A
+    class's place is that of its value in the row; ground is the background, ignored counts nowhere.
+    Errors: those of `Place`; when a part is opened, FileNotFoundError for a listed file that is missing, PictureError
+    for a damaged one or one of another size, ValueError for a value that no class has.
+    """
+
+    def __init__(
+        self, name: str, root: str | PathLike[str], split: str | None = None, vocabulary: Given | None = None
+    ) -> None:
+        place = Place(name, root, split)
+        super().__init__(place.root, place.listed(), place.wording(vocabulary), place.recipe)
+        row, self.place = place.layout, place
+        own = [[value] for value in numbers(row.values)]
+        self._table = places.table(own, numbers(row.ground), numbers(row.ignored))
+
+    def files(self) -> Iterable[Path]:
+        return (self.place.path(part, name) for name in self.names for part in ("pictures", "masks"))
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        name = self.names[index]
+        regions, image = cache(partial(self._regions, name)), partial(decode, self.place.path("pictures", name))
+        return Sample(image, lambda: tuple(regions()), regions, name=name, size=lambda: regions().index.shape[::-1])
+
+    def _regions(self, name: str) -> places.Places:
+        picture, file = self.place.path("pictures", name), self.place.path("masks", name)
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: {name} is in {self.place.split!r} but has no mask.")
+        row = self.place.layout
+        mat = file.suffix == ".mat"
+        values = matlab(file, numbers(row.mat)) if mat else places.read(file, picture, row.coded)
+        return places.placed(values, self._table, self.labels, file)
+
+
+def matlab(file: Path, ids: list[int]) -> Int[np.ndarray, "H W"]:
+    """`LabelMap` of a MATLAB file: 1, 2, … for the values in `ids`, in their order, and 0 for any other.
+
+    Errors: PictureError for a file that is damaged or has none.
+    """
+    from scipy.io import loadmat  # dear to import
+
+    try:
+        values = np.asarray(loadmat(file)["LabelMap"]).astype(np.int64)  # (H, W)
+    except Exception as error:  # its reader raises whatever broken bytes lead to
+        raise PictureError(f"{file} is no MATLAB file with a LabelMap, or damaged ({error}).") from None
+    found = np.searchsorted(ids, values).clip(max=len(ids) - 1)
+    return np.where(np.array(ids)[found] == values, found + 1, 0)

@@ -1,0 +1,164 @@
+"""The official layouts of data sets: a row each in `data/datasets.toml`; what is found under a root, or missing."""
+
+import os
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from clipsx import paths
+from clipsx.datasets.lines import lines
+from clipsx.datasets.vocabularies import Given, Vocabulary
+from clipsx.messages import nearest
+
+ENVIRONMENT = "CLIPSX_DATA"
+PARTS = ("pictures", "masks", "lists", "annotations")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A row of the table; `data/datasets.toml` says what its columns mean."""
+
+    kind: str
+    title: str
+    get: str
+    at: list[str]
+    split: str
+    vocabulary: str
+    pictures: list[str]
+    masks: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
+    annotations: list[str] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+    ids: str = "*"
+    values: str = ""
+    ground: str = ""
+    ignored: str = ""
+    mat: str = ""
+    coded: bool = False
+
+
+def _rows() -> dict[str, Layout]:
+    rows: dict[str, dict[str, Any]] = {}
+    text = (paths.data() / "datasets.toml").read_text(encoding="utf-8")
+    for name, row in tomllib.loads(text).items():
+        rows[name] = rows.get(row.pop("like", ""), {}) | row
+    return {name: Layout(**row) for name, row in rows.items()}
+
+
+LAYOUTS = _rows()
+
+
+def numbers(spans: str) -> list[int]:
+    """The numbers that a text of numbers and spans says: "0-2 5" is 0, 1, 2 and 5."""
+    ends = [span.partition("-")[::2] for span in spans.split()]
+    return [n for first, last in ends for n in range(int(first), int(last or first) + 1)]
+
+
+class Place:
+    """Where a data set of the table lies, checked first: its folder, its split, the paths of its parts.
+
+    name: of the row; root: the folder, or one that holds it; split: by default the row's.
+    Errors: FileNotFoundError for what is missing under root; ValueError for an unknown split (with the nearest).
+    """
+
+    def __init__(self, name: str, root: str | PathLike[str], split: str | None = None) -> None:
+        self.name, self.layout, self.root = name, LAYOUTS[name], located(name, root)
+        self.split = split or self.layout.split
+        lists = [file for place in self.layout.lists for file in sorted((self.root / place).parent.glob("*.txt"))]
+        splits = self.layout.splits or {file.stem: file.stem for file in lists}
+        if self.split not in splits and self.split != self.layout.split:
+            raise ValueError(f"{name} in {self.root} has no split {self.split!r}{nearest(self.split, splits)}.")
+        self._word = splits.get(self.split, self.split)
+        if missing := lacking(self.layout, self.root, [self._word]):
+            raise FileNotFoundError(told(name, self.root, missing))
+        self._at = {part: _first(self.root, getattr(self.layout, part), self._word) for part in PARTS}
+        self.recipe = {"dataset": name, "root": str(self.root.absolute()), "split": self.split}
+
+    def path(self, part: str, id: str = "") -> Path:
+        """Where a part of the layout lies: of a picture, by its name, or of the split."""
+        return self.root / self._at[part].format(split=self._word, id=id)
+
+    def wording(self, given: Given | None) -> Vocabulary:
+        """The vocabulary that was given, or the row's own. Errors: ValueError for another number of classes."""
+        own = Vocabulary.of(self.layout.vocabulary)
+        found = own if given is None else Vocabulary.of(given)
+        if len(found.queries) != len(own.queries):
+            count = f"names {len(found.queries)} classes, but {self.name} has {len(own.queries)}"
+            raise ValueError(f"The vocabulary {found.name!r} {count}: give one a line, in the order of {own.name!r}.")
+        return found
+
+    def listed(self) -> tuple[str, ...]:
+        """The pictures of the split: those of its list, else all that have a picture or a mask, sorted.
+
+        Errors: ValueError where there is none.
+        """
+        if self.layout.lists:
+            file = self.path("lists")
+            found = [line.split()[0].replace("\\", "/") for _, line in lines(file)]
+        else:
+            file = self.path("pictures").parent
+            found = sorted({id for part in ("pictures", "masks") for id in self._ids(part)})
+        if not found:
+            raise ValueError(f"{self.name}, split {self.split!r}: {file} holds no picture.")
+        return tuple(found)
+
+    def _ids(self, part: str) -> Iterator[str]:
+        """What stands for {id} in the files of a part."""
+        before, after = self._at[part].format(split=self._word, id="\0").split("\0")
+        for file in self.root.glob(before + self.layout.ids + after):
+            if not file.name.startswith("."):
+                yield file.relative_to(self.root).as_posix()[len(before) :].removesuffix(after)
+
+
+def _needed(place: str, word: str) -> str:
+    """What must be there of a place: the folder of its pictures, else the file of the split."""
+    before, id, _ = place.format(split=word, id="\0").partition("\0")
+    return before.rpartition("/")[0] if id else before
+
+
+def _first(base: Path, places: Sequence[str], word: str) -> str:
+    """The first of a part's places that is there, else the first; "" of none."""
+    there = (place for place in places if any(base.glob(_needed(place, word))))
+    return next(there, next(iter(places), ""))
+
+
+def lacking(layout: Layout, base: Path, words: Sequence[str]) -> list[str]:
+    """The parts of a layout that a folder has for none of the splits (their words in paths; "*" for any)."""
+    missing = []
+    for part in PARTS:
+        needed = [_needed(place, word) for word in words for place in getattr(layout, part)]
+        if needed and not any(any(base.glob(path)) for path in needed):
+            missing.append(needed[0])
+    return missing
+
+
+def located(name: str, root: str | PathLike[str]) -> Path:
+    """The folder of a data set: root itself, or where it usually lies under it. Errors: FileNotFoundError, in words."""
+    layout, base = LAYOUTS[name], Path(root).expanduser()
+    words = [layout.splits.get(layout.split, "*"), *layout.splits.values()]  # what is told is of the usual split
+    lacks = {folder: lacking(layout, folder, words) for folder in (base, *(base / at for at in layout.at))}
+    best = min(lacks, key=lambda folder: len(lacks[folder]))
+    if lacks[best]:
+        nothing = len(lacks[best]) == sum(bool(getattr(layout, part)) for part in PARTS)
+        raise FileNotFoundError(told(name, base / layout.at[0] if nothing else best, lacks[best]))
+    return best
+
+
+def told(name: str, base: Path, missing: Sequence[str]) -> str:
+    """One message: what is missing, where to get it, how large it is, where it belongs."""
+    return f"{name}: {base} has no {' and no '.join(missing)}. Get {LAYOUTS[name].get}, and put it there."
+
+
+def status(root: str | PathLike[str] | None = None) -> dict[str, tuple[str, str]]:
+    """Title, and where it is found under root (default: $CLIPSX_DATA) or what is missing, for all of the table."""
+    base = root or os.environ.get(ENVIRONMENT) or "."
+    found = {}
+    for name, layout in LAYOUTS.items():
+        try:
+            found[name] = (layout.title, f"found in {located(name, base)}")
+        except FileNotFoundError as error:
+            found[name] = (layout.title, str(error).partition(": ")[2])
+    return found

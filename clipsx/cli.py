@@ -90,7 +90,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
-    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter", "protocol")}
+    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter", "protocol", "engine")}
     how["folder"] = options.out
     i, n = options.shard or shard_here()
     with finishing() as check:

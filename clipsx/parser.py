@@ -59,6 +59,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
     words = "pictures at a time, or auto: as many as fit and pay (default: %(default)s)"
     sub.add_argument("--batch", type=batch, default=16, help=words)
+    words = "who makes the parts: own, or ray with --workers actors, on $RAY_ADDRESS or here (default: %(default)s)"
+    sub.add_argument("--engine", choices=("own", "ray"), default="own", help=words)
     words = "make the i-th of n parts of the work, for `merge` (default: of the Slurm array's or torchrun's, else all)"
     sub.add_argument("--shard", type=shard, metavar="i/n", help=words)
 

@@ -133,9 +133,8 @@ def seen(
     No batch reaches from one part of the data set (`part` pictures) into the next: the numbers of a part are the same
     to the digit whatever else is made beside it.
     """
-    readings = tuple(dict.fromkeys(reading for measure in measures for reading in measure.readings))
-    blocks = any(measure.blocks for measure in measures)
-    at_once = batch if isinstance(batch, int) else fitting(clip, readings, blocks, size) if numbers else 1
+    needs = _needs(measures)
+    at_once = fitted(clip, measures, size, batch) if numbers else 1
     opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one part and one size.
     how: Any = {"num_workers": workers, "collate_fn": opened, "worker_init_fn": _undisturbed}
@@ -147,7 +146,7 @@ def seen(
                 continue
             height, width = shape
             while group := list(islice(alike, at_once)):  # neighbours
-                found = clip.look(torch.from_numpy(np.concatenate([one[2] for one in group])), readings, blocks)
+                found = clip.look(torch.from_numpy(np.concatenate([one[2] for one in group])), *needs)
                 for n, (number, sample, _) in enumerate(group):
                     yield Look(number, sample.name or f"#{number}", sample, f"{height}×{width}", found.of(n))
     finally:
@@ -155,6 +154,17 @@ def seen(
             loader._shutdown_workers()
             for process in loader._workers:  # which hear nothing else
                 process.kill()
+
+
+def _needs(measures: Iterable[Measure]) -> tuple[tuple[Reading, ...], bool]:
+    """What a walk has to give them: readings, and whether blocks."""
+    readings = dict.fromkeys(reading for measure in measures for reading in measure.readings)
+    return tuple(readings), any(measure.blocks for measure in measures)
+
+
+def fitted(clip: Clip, measures: Iterable[Measure], size: Size, batch: int | str) -> int:
+    """Pictures at a time; "auto": as many as fit and pay."""
+    return batch if isinstance(batch, int) else fitting(clip, *_needs(measures), size)
 
 
 def _alike(part: int, one: Any) -> tuple[int, Any]:

@@ -15,10 +15,12 @@ from clipsx.datasets import Sample
 from clipsx.evaluation.looks import BATCH, UNREADABLE, Look, Measure, Rows, Size, ended, left_out, looks, read, told
 from clipsx.evaluation.looks import seen as _seen
 from clipsx.evaluation.parts import Parts, joined, made, names_of
+from clipsx.messages import nearest
 
 __all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "left_out", "looks", "stream"]
 
 PART = 64  # pictures whose rows are made and kept together, on their own
+ENGINES = ("own", "ray")
 
 
 def stream(
@@ -33,6 +35,7 @@ def stream(
     words: str | None = None,
     shard: tuple[int, int] = (1, 1),
     between: Callable[[], Any] = lambda: None,
+    engine: str = "own",
 ) -> list[pd.DataFrame]:
     """A table per measure, rows in the order of the pictures, each picture opened and walked once.
 
@@ -41,7 +44,8 @@ def stream(
     run that was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made
     it.
     shard: (i, n) makes every n-th part from the i-th on and gives no table: `Parts.of(folder).tables()` does, once all
-    shards are there. between: called before every part; where it raises, what was made is kept.
+    shards are there. between: called before every part; where it raises, what was made is kept. engine: "own", or "ray"
+    (`evaluation.ray`), of which workers are the actors.
     Pictures that cannot be read, or whose masks cannot, are left out: a warning names the first few, `data` says how
     many.
     Errors: ValueError for no picture (or none that can be read), for a measure that gave no row, for a folder of
@@ -61,11 +65,21 @@ def stream(
     lacking = parts.lacking(parts.starts[shard[0] - 1 :: shard[1]])
     how = {"size": size, "batch": batch, "workers": workers, "words": words, "part": PART}
     between()
-    with ended(), closing(make(clip, samples, measures, lacking, **how)) as found:
+    with ended(), closing(_engine(engine)(clip, samples, measures, lacking, **how)) as found:
         for part in found:
             parts.write(*part)
             between()
     return list(parts.tables().values()) if shard[1] == 1 else []
+
+
+def _engine(name: str) -> Callable[..., Any]:
+    if name not in ENGINES:
+        raise ValueError(f"Unknown engine {name!r}{nearest(name, ENGINES)}.")
+    if name == "own":
+        return make
+    from clipsx.evaluation import ray
+
+    return ray.make
 
 
 def make(

@@ -1,8 +1,9 @@
 """Ray as a second engine: actors that hold the model make the same parts, on one machine or many."""
 
+import importlib
 import pickle
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -48,8 +49,7 @@ def make(
     Errors: ImportError without Ray; RuntimeError, after all other parts, for one that an actor could not make.
     """
     try:
-        import ray
-        import ray.data
+        ray, data = (importlib.import_module(name) for name in ("ray", "ray.data"))
     except ImportError:
         raise ImportError("The engine 'ray' needs Ray: pip install 'clipsx[scale]'.") from None
     rows, own = [{"start": start} for start in starts], not ray.is_initialized()
@@ -58,7 +58,7 @@ def make(
     if own:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
     try:
-        context = ray.data.DataContext.get_current()
+        context = data.DataContext.get_current()
         context.enable_progress_bars, failed = False, []
         kind = "GPU" if clip.device.type == "cuda" else "CPU"
         actors = min(len(rows), workers or int(ray.cluster_resources().get(kind, 1)))
@@ -68,8 +68,8 @@ def make(
             def __init__(self) -> None:
                 super().__init__(*ray.get(given))
 
-        parts = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            cast(Any, Actor), compute=ray.data.ActorPoolStrategy(size=actors), num_gpus=int(kind == "GPU"), num_cpus=1
+        parts = data.from_items(rows, override_num_blocks=len(rows)).map(
+            Actor, compute=data.ActorPoolStrategy(size=actors), num_gpus=int(kind == "GPU"), num_cpus=1
         )
         for row in tqdm(parts.iter_rows(), words, total=len(rows), unit=" parts", leave=False, disable=words is None):
             if row["error"]:

@@ -1,4 +1,4 @@
-"""The command line: ``clipsx explain | evaluate | merge | models | reproduce | lab | train | cache | lab-measure | …``.
+"""The command line: ``clipsx explain | evaluate | segment | merge | models | reproduce | lab | train | cache | …``.
 
 Every command that reads a model takes it the same way: ``--model`` is what `clipsx.load` takes (a built-in name, an
 open_clip name, a directory or a file), ``--pretrained`` an open_clip tag or a file, ``--device``, ``--precision``,
@@ -8,12 +8,13 @@ SIGTERM or SIGUSR1, with whole parts kept: queue it again; 130 interrupted; 141 
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,21 +91,53 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
-    how = {name: getattr(options, name) for name in ("workers", "batch", "segmenter", "protocol", "engine")}
-    how["folder"] = options.out
-    i, n = options.shard or shard_here()
-    with finishing() as check:
-        table = evaluate(clip, options.task, tuning, test, options.readings or (), shard=(i, n), between=check, **how)
-    if n > 1:
-        print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
-        return 0
-    return _tabled(table, options.out)
+    with _running(options) as how:
+        how["segmenter"] = options.segmenter
+        table = evaluate(clip, options.task, tuning, test, options.readings or (), folder=options.out, **how)
+    return 0 if table.empty else _tabled(table, options.out)
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from clipsx.evaluation import produce
+
+    try:
+        labels = produce.asked(options.labels)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"--labels: {error}") from None
+    pictures, clip = produce.Pictures(options.images), _load(options)
+    with _running(options) as how:
+        table = produce.segment(clip, pictures, labels, options.reading, options.out, options.format, **how)
+    return 0 if table.empty else _produced(table, options.out)
 
 
 def _merge(options: argparse.Namespace) -> int:
+    from clipsx.evaluation import produce
+    from clipsx.evaluation.parts import Parts
     from clipsx.evaluation.tasks import merged
 
+    if produce.NAME in Parts.of(Path(options.out)).measures:
+        return _produced(produce.write(options.out, options.format), options.out)
     return _tabled(merged(options.out), options.out)
+
+
+@contextlib.contextmanager
+def _running(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """How a run over many pictures is carried out; its shard is told at the end."""
+    i, n = options.shard or shard_here()
+    how = {name: getattr(options, name) for name in ("protocol", "workers", "batch", "engine")}
+    with finishing() as check:
+        yield how | {"shard": (i, n), "between": check}
+    if n > 1:
+        print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
+
+
+def _produced(table: "pd.DataFrame", out: str) -> int:
+    from clipsx import save
+
+    found = table.groupby("label", sort=False).agg({"image": "nunique", "pixels": "sum", "confidence": "mean"})
+    print(found.sort_values("pixels", ascending=False).head(20).round(3).to_string())
+    print(save.table(table, out, "table"))
+    return 0
 
 
 def _tabled(table: "pd.DataFrame", out: str) -> int:
@@ -241,6 +274,7 @@ def _stated(options: argparse.Namespace) -> dict[str, Any]:
 COMMANDS = {
     "explain": _explain,
     "evaluate": _evaluate,
+    "segment": _segment,
     "merge": _merge,
     "reproduce": _reproduce,
     "lab": _lab,

@@ -7,6 +7,7 @@ from pathlib import Path
 from clipsx.options import Parser, batch, device, positive, shard, share
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`, which is dear to import
+FORMATS = ("png", "rle")  # of `evaluation.produce`
 
 
 def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
@@ -31,6 +32,17 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     out = Parser(add_help=False)
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 
+    running = Parser(add_help=False)
+    words = "how it is measured, such as clip-surgery-explain, sclip-voc21 (default: the task's own)"
+    running.add_argument("--protocol", metavar="NAME", help=words)
+    running.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
+    words = "pictures at a time, or auto: as many as fit and pay (default: %(default)s)"
+    running.add_argument("--batch", type=batch, default=16, help=words)
+    words = "who makes the parts: own, or ray with --workers actors, on $RAY_ADDRESS or here (default: %(default)s)"
+    running.add_argument("--engine", choices=("own", "ray"), default="own", help=words)
+    words = "make the i-th of n parts of the work, for `merge` (default: of the Slurm array's or torchrun's, else all)"
+    running.add_argument("--shard", type=shard, metavar="i/n", help=words)
+
     whole = Parser(prog="clipsx", description="Show, measure and repair what is wrong inside CLIP.")
     sub_parsers = whole.add_subparsers(required=True, metavar="COMMAND")
 
@@ -49,23 +61,24 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--threshold", type=share, default=0.5, help="for the area in the table (default: %(default)s)")
     sub.add_argument("--opacity", type=share, default=0.6, help="of a map over the photo (default: %(default)s)")
 
-    sub = command("evaluate", "readings on a data set: a table, resumable", model, data, out)
+    sub = command("evaluate", "readings on a data set: a table, resumable", model, data, running, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
-    words = "how it is measured, such as clip-surgery-explain, sclip-voc21 (default: the task's own)"
-    sub.add_argument("--protocol", metavar="NAME", help=words)
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
     sub.add_argument("--segmenter", default="random-walker", help=words)
-    sub.add_argument("--workers", type=int, default=0, help="processes that open pictures (default: 0, this one)")
-    words = "pictures at a time, or auto: as many as fit and pay (default: %(default)s)"
-    sub.add_argument("--batch", type=batch, default=16, help=words)
-    words = "who makes the parts: own, or ray with --workers actors, on $RAY_ADDRESS or here (default: %(default)s)"
-    sub.add_argument("--engine", choices=("own", "ray"), default="own", help=words)
-    words = "make the i-th of n parts of the work, for `merge` (default: of the Slurm array's or torchrun's, else all)"
-    sub.add_argument("--shard", type=shard, metavar="i/n", help=words)
 
-    sub = command("merge", "the table of a run that shards have made: nothing missing, doubled or of another run")
+    words = "pictures segmented by words alone: index PNGs or COCO's RLE, resumable"
+    sub = command("segment", words, model, running, out)
+    sub.add_argument("--images", required=True, metavar="FOLDER|LIST", help="a folder, or a text file, a path a line")
+    sub.add_argument(
+        "--labels", required=True, help="names, or @FILE: a class a line, its query words parted by commas"
+    )
+    sub.add_argument("--reading", default="clip-surgery", help="one reading (default: %(default)s)")
+    sub.add_argument("--format", choices=FORMATS, default="png", help="(default: %(default)s)")
+
+    sub = command("merge", "what shards have made, as one: nothing missing, doubled or of another run")
     sub.add_argument("out", metavar="OUT", help="the folder that they were given")
+    sub.add_argument("--format", choices=FORMATS, default="png", help="of segments (default: %(default)s)")
 
     sub = command("reproduce", "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")

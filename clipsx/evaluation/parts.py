@@ -107,11 +107,10 @@ class Parts:
         file = self._file("unread", start, "txt")
         return file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """All rows by measure, in the order of the pictures, with what made them at their ends.
+    def complete(self) -> dict[str, str]:
+        """`data` of a run whose parts are all there, with how many pictures could not be read (and a warning).
 
-        Errors: ValueError for parts that are missing (which), or of another run; for no picture that can be read, and
-        for a measure without a row; a warning where pictures could not be read.
+        Errors: ValueError for parts that are missing (which), or of another run; for no picture that can be read.
         """
         lacking = self.lacking(self.starts)
         if lacking:
@@ -127,13 +126,19 @@ class Parts:
             if other:
                 raise ValueError(f"{self.folder / other[0]} is of no part of this run: delete it.")
         left = left_out([line for start in self.starts for line in self._unread(start)], self.key["pictures"])
-        found = {}
+        return {"data": next((m["about"]["data"] for m in self.measures.values()), "") + left}
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All rows by measure, in the order of the pictures, with what made them at their ends.
+
+        Errors: those of `complete`; ValueError for a measure without a row.
+        """
+        data, found = self.complete(), {}
         for name, measure in self.measures.items():
             table = joined(self.read(name, start) for start in self.starts)
             if measure["empty"] and not len(table):
                 raise ValueError(measure["empty"])
-            about = dict(measure["about"])
-            found[name] = table.assign(**about | {"data": about["data"] + left})
+            found[name] = table.assign(**measure["about"] | data)
         return found
 
 

@@ -1,13 +1,13 @@
 """Zero-shot segmentation by the best label at every position: what is where, by label alone."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from clipsx.clip import Clip
@@ -43,56 +43,84 @@ def measure(
     back to, and where no picture has a mask of any label.
     Source: Unmix-CLIP, zero-shot segmentation (without grounds: the protocol "without background" of VOC-20).
     """
-    names, shown, windows = queries(labels), readings(asked), rules.windows
+    names = queries(labels)
     if (rules.least or rules.area) and not grounds:
         raise ValueError(f"The protocol {rules.name!r} sends pixels to the background: give words for it.")
     classes = [*names, BACKGROUND] if grounds else list(names)
+    said, shown, asks = predictor(clip, names, asked, grounds, templates, words, rules)
+
+    def rows(look: Look) -> Iterator[dict[str, Any]]:
+        truth = look.sample.index_map(names)  # (H, W): the label's place, N for background, −1: does not count
+        seen = (truth >= 0) & (truth < len(classes))
+        for columns, best, _ in said(look) if seen.any() else ():
+            kinds = (truth[seen & (best == truth)], best[seen], truth[seen])
+            counts = np.stack([np.bincount(kind, minlength=len(classes)) for kind in kinds])  # (3, K)
+            for k in np.flatnonzero(counts.any(axis=0)):
+                row = {"image": look.name, "label": classes[k]} | dict(zip(PARTS, counts[:, k].tolist(), strict=True))
+                yield row | columns
+
+    over = f"all pixels, background = {len(grounds)} grounds" if grounds else "pixels of objects only"
+    about = {"templates": str(templates), "labels": len(names)}
+    about |= {"protocol": f"argmax over {len(names)} labels at every position; {over}"}
+    empty = "No image has a mask of any of the labels: there is nothing to segment."
+    return Measure("segmentation", rows, shown, about=about, asks=asks, empty=empty)
+
+
+Said = tuple[dict[str, Any], Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]
+
+
+def predictor(
+    clip: Clip,
+    names: Sequence[str],
+    asked: str | Sequence[str | Reading],
+    grounds: Sequence[str],
+    templates: str | Sequence[str],
+    words: Mapping[str, Sequence[str]] | None,
+    rules: Protocol,
+) -> tuple[Callable[[Look], Iterator[Said]], tuple[Reading, ...], dict[str, Any]]:
+    """From a look to what each reading says: its columns, the class of every pixel (`winners`) and how sure it is.
+
+    Arguments as in `measure`. Beside it: the readings that a walk has to give, and what else decides.
+    """
+    shown, windows = readings(asked), rules.windows
     each = [listed((words or {}).get(name, (name,))) for name in names] + [(ground,) for ground in listed(grounds)]
     text = clip.encode_labels([word for some in each for word in some], templates)  # (Q, D)
     of = torch.tensor([min(k, len(names)) for k, some in enumerate(each) for _ in some])  # (Q,), the class of a word
     columns = {reading: reading.columns(clip.tower) for reading in shown}
     columns = {r: own | ({"image_size": str(windows)} if windows else {}) for r, own in columns.items()}
 
-    def rows(look: Look) -> Iterator[dict[str, Any]]:
-        truth = look.sample.index_map(names)  # (H, W): the label's place, N for background, −1: does not count
-        seen = (truth >= 0) & (truth < len(classes))
-        maps = stitched(clip, look.sample.image, windows, shown, text) if windows and seen.any() else {}
-        for reading in shown if seen.any() else ():
+    def said(look: Look) -> Iterator[Said]:
+        maps = stitched(clip, look.sample.image, windows, shown, text) if windows else {}
+        for reading in shown:
             map = maps.pop(reading) if windows else whole(look.similarities(reading, text), look.pixels)
-            best = winners(map, of, rules, len(names))
-            kinds = (truth[seen & (best == truth)], best[seen], truth[seen])
-            counts = np.stack([np.bincount(kind, minlength=len(classes)) for kind in kinds])  # (3, K)
-            for k in np.flatnonzero(counts.any(axis=0)):
-                row = {"image": look.name, "label": classes[k]} | dict(zip(PARTS, counts[:, k].tolist(), strict=True))
-                yield row | columns[reading]
+            yield columns[reading], *winners(map, of, rules, len(names))
 
-    over = f"all pixels, background = {len(grounds)} grounds" if grounds else "pixels of objects only"
-    about = {"templates": str(templates), "labels": len(names)}
-    about |= {"protocol": f"argmax over {len(names)} labels at every position; {over}"}
-    empty = "No image has a mask of any of the labels: there is nothing to segment."
-    asks = {"names": names, "grounds": grounds, "words": each, "rules": str(rules)}
-    return Measure("segmentation", rows, () if windows else shown, about=about, asks=asks, empty=empty)
+    asks = {"names": tuple(names), "grounds": grounds, "words": each, "rules": str(rules)}
+    return said, () if windows else shown, asks
 
 
-def winners(map: Stitched, of: Int[Tensor, " Q"], rules: Protocol, ground: int) -> Int[np.ndarray, "H W"]:
-    """The class of the best query word at every pixel, a few rows of pixels at a time.
+def winners(
+    map: Stitched, of: Int[Tensor, " Q"], rules: Protocol, ground: int
+) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
+    """The class of the best query word at every pixel, and what that word has there, a few rows of pixels at a time.
 
     of: the class of every word; ground: that of the background, of which may be several words. With a softmax its best
     probability has to reach `rules.least`, and a class that wins no more than `rules.area` of the pixels said to be
     objects is left out, before that. Source: SCLIP, released code.
     """
     of, out = of.to(map.tokens.device), torch.zeros(ground + 1, dtype=torch.bool, device=map.tokens.device)
-    found = map.tokens.new_zeros(0)
+    found = tops = map.tokens.new_zeros(0)
     for last in (False, True) if rules.area else (True,):
-        parts = []
+        parts, best = [], []
         for values in map.rows():  # (r, W, Q)
             odds = values if rules.scale is None else (rules.scale * values).softmax(-1)
             top, word = odds.masked_fill(out[of], 0).max(-1) if rules.area else odds.max(-1)  # (r, W) both
             parts.append(torch.where(top < rules.least, ground, of[word]) if last and rules.least else of[word])
-        found = torch.cat(parts)  # (H, W)
+            best.append(top)
+        found, tops = torch.cat(parts), torch.cat(best)  # (H, W) both
         counts = found.flatten().bincount(minlength=ground + 1)[:ground]
         out[:ground] = counts <= rules.area * counts.sum()
-    return found.cpu().numpy()
+    return found.cpu().numpy(), tops.float().cpu().numpy()
 
 
 def summarise(

@@ -17,13 +17,32 @@ from clipsx.evaluation.looks import seen as _seen
 from clipsx.evaluation.parts import Parts, joined, made, names_of
 from clipsx.messages import nearest
 
-__all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "left_out", "looks", "stream"]
+__all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "keep", "left_out", "looks", "stream"]
 
 PART = 64  # pictures whose rows are made and kept together, on their own
 ENGINES = ("own", "ray")
 
 
 def stream(
+    clip: Clip,
+    samples: Sequence[Sample],
+    measures: Sequence[Measure],
+    *,
+    shard: tuple[int, int] = (1, 1),
+    **options: Any,
+) -> list[pd.DataFrame]:
+    """A table per measure, rows in the order of the pictures, each picture opened and walked once.
+
+    Every row has `image` and `image_size`, and at its end what made it. Pictures that cannot be read, or whose masks
+    cannot, are left out: a warning names the first few, `data` says how many. shard, options: those of `keep`; of one
+    shard of several there is no table.
+    Errors: those of `keep`; ValueError where no picture can be read, and for a measure that gave no row.
+    """
+    parts = keep(clip, samples, measures, shard=shard, **options)
+    return list(parts.tables().values()) if shard[1] == 1 else []
+
+
+def keep(
     clip: Clip,
     samples: Sequence[Sample],
     measures: Sequence[Measure],
@@ -36,30 +55,24 @@ def stream(
     shard: tuple[int, int] = (1, 1),
     between: Callable[[], Any] = lambda: None,
     engine: str = "own",
-) -> list[pd.DataFrame]:
-    """A table per measure, rows in the order of the pictures, each picture opened and walked once.
+) -> Parts:
+    """Make the parts of a run that are not there yet.
 
     size: what the model reads, as in `Clip.prepare`; batch: pictures at a time, or "auto"; workers: processes that open
     pictures (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a
-    run that was stopped; words: of a line of progress. Every row has `image` and `image_size`, and at its end what made
-    it.
-    shard: (i, n) makes every n-th part from the i-th on and gives no table: `Parts.of(folder).tables()` does, once all
-    shards are there. between: called before every part; where it raises, what was made is kept. engine: "own", or "ray"
-    (`evaluation.ray`), of which workers are the actors.
-    Pictures that cannot be read, or whose masks cannot, are left out: a warning names the first few, `data` says how
-    many.
-    Errors: ValueError for no picture (or none that can be read), for a measure that gave no row, for a folder of
-    another run, saying what differs, and a shard that is out of range or without a folder; those of `Clip`.
+    run that was stopped; words: of a line of progress. shard: (i, n) makes every n-th part from the i-th on. between:
+    called before every part; where it raises, what was made is kept. engine: "own", or "ray" (`evaluation.ray`), of
+    which workers are the actors.
+    Errors: ValueError for no picture, for a folder of another run, saying what differs, and a shard that is out of
+    range or without a folder; those of `Clip`.
     """
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
     if not 1 <= shard[0] <= shard[1] or (shard[1] > 1 and folder is None):
         raise ValueError(f"A shard is i/n with i in 1…n, and has a folder for its rows, unlike {shard[0]}/{shard[1]}.")
     about = clip.describe() | datasets.described(samples)
-    told_of = {
-        name: {"about": about | dict(measure.about), "empty": measure.empty}
-        for name, measure in zip(names_of(measures), measures, strict=True)
-    }
+    each = zip(names_of(measures), measures, strict=True)
+    told_of = {name: {"about": about | dict(measure.about), "empty": measure.empty} for name, measure in each}
     key = {"pictures": len(samples), "part": PART} if folder is None else made(clip, samples, measures, size, PART)
     parts = Parts(None if folder is None else Path(folder), key, told_of)
     lacking = parts.lacking(parts.starts[shard[0] - 1 :: shard[1]])
@@ -69,7 +82,7 @@ def stream(
         for part in found:
             parts.write(*part)
             between()
-    return list(parts.tables().values()) if shard[1] == 1 else []
+    return parts
 
 
 def _engine(name: str) -> Callable[..., Any]:

@@ -1,9 +1,9 @@
 """One run in many processes: shards, what ends them, and the same table to the digit once they are put together."""
 
+import importlib
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,7 @@ def written(folder: Path) -> list[float]:
 
 @pytest.fixture
 def call(clip: clipsx.Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setattr(sys.modules["clipsx.load"], "load", lambda *_, **__: clip)
+    monkeypatch.setattr(importlib.import_module("clipsx.load"), "load", lambda *_, **__: clip)
     return ["evaluate", "--task", TASK, "--limit", str(COUNT), "--readings", HOW["asked"], "--out", str(tmp_path)]
 
 

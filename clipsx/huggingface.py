@@ -5,6 +5,7 @@ A folder of a CLIPModel is read without transformers being installed, where its 
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,33 @@ def fits(place: Path) -> bool:
     return (place / CONFIG).is_file() or (place / ADAPTER).is_file()
 
 
+def fetched(repository: str, revision: str | None) -> Path:
+    """The folder of a repository of the hub, with what `folder` reads, downloaded once. Errors: those of the hub."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    patterns = ["*.json", "*.txt", "*.model"]
+    for name in WEIGHTS:
+        with suppress(EntryNotFoundError):
+            patterns += [name, *_parts(Path(hf_hub_download(repository, name, revision=revision)))]
+            break
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns="*/*"))
+
+
 def folder(
-    place: Path, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
+    place: Path,
+    pretrained: str | Path | None,
+    device: torch.device,
+    precision: str,
+    quickgelu: bool | None,
+    name: str = "",
 ) -> Clip:
     """A Clip of a folder of transformers, a Trainer's checkpoint included; its other files are not opened.
 
-    Arguments and errors: as `load`.
+    name: of the hub repository that it is a copy of. Other arguments and errors: as `load`.
     """
     place = place.resolve()
-    name = "/".join(place.parts[-2:]) if place.name.startswith("checkpoint-") else place.name
+    name = name or ("/".join(place.parts[-2:]) if place.name.startswith("checkpoint-") else place.name)
     if pretrained is not None:
         raise ValueError(f"{name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
     if not (place / CONFIG).is_file():
@@ -114,13 +133,18 @@ def _weights(place: Path) -> list[Path]:
     file = next((place / name for name in WEIGHTS if (place / name).is_file()), None)
     if file is None:
         raise FileNotFoundError(f"{place} holds a configuration but no weights ({', '.join(WEIGHTS)}).")
-    if file.suffix != ".json":
-        return [file]
-    parts = [place / Path(part).name for part in sorted(set(read_json(file).get("weight_map", {}).values()))]
+    parts = [place / part for part in _parts(file)]
     lost = next((part.name for part in parts if not part.is_file()), "" if parts else "every part")
     if lost:
         raise FileNotFoundError(f"{place} lacks {lost}, which {file.name} names.")
     return parts
+
+
+def _parts(file: Path) -> list[str]:
+    """The names of the files of weights: that file alone, or those that an index names."""
+    if file.suffix != ".json":
+        return [file.name]
+    return [Path(part).name for part in sorted(set(read_json(file).get("weight_map", {}).values()))]
 
 
 def _processor(place: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """load(): a Clip by name: built in, open_clip's names and tags, hub repositories, local directories and files."""
 
+import difflib
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -40,13 +42,13 @@ def load(
 
     name: a built-in model ("sketchbook", …; offline), an open_clip architecture ("ViT-B-16"), a directory in
     open_clip's format or of transformers (CLIPModel, SiglipModel; a Trainer's checkpoint too), or a weights file that
-    lies in one; "hf-hub:owner/name" and "local-dir:folder" as in open_clip. pretrained: for an architecture, one of its
-    tags ("openai", downloaded once), or a local weights file; for it and for a directory in open_clip's format also
-    "random", random weights of seed 0, or "random:7", of another. device: CUDA, else the CPU. precision: "fp32",
-    "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with QuickGELU; a tag and a
-    directory say so themselves (a statement that contradicts them is an error), a local file of an architecture does
-    not, so there it must be stated. positions: how they are interpolated at another size, one of `towers.POSITIONS`
-    (None: "bicubic-antialias", or the model's own rule where it has one).
+    lies in one; "hf-hub:owner/name", or "owner/name" alone, and "local-dir:folder" as in open_clip. pretrained: for an
+    architecture, one of its tags ("openai", downloaded once), or a local weights file; for it and for a directory in
+    open_clip's format also "random", random weights of seed 0, or "random:7", of another. device: CUDA, else the CPU.
+    precision: "fp32", "fp16", "bf16", "pure_fp16", "pure_bf16". quickgelu: whether the weights were trained with
+    QuickGELU; a tag and a directory say so themselves (a statement that contradicts them is an error), a local file of
+    an architecture does not, so there it must be stated. positions: how they are interpolated at another size, one of
+    `towers.POSITIONS` (None: "bicubic-antialias", or the model's own rule where it has one).
     Errors: ValueError for unknown names (with the nearest), contradictions, files that hold something else or weights
     that are not finite; FileNotFoundError; ConnectionError where a download fails; ImportError naming a package that
     the model needs.
@@ -134,16 +136,23 @@ def _directory(
 
 
 def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
-    """A repository of the Hugging Face hub, "hf-hub:owner/name", downloaded once."""
+    """A repository of the Hugging Face hub, "hf-hub:owner/name", of open_clip or of transformers, downloaded once."""
     looking(name, "its configuration and weights")
     with reaching(name, "its configuration and weights", f"give a local folder: {_offline()}"):
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
         from open_clip.pretrained import download_pretrained_from_hf
 
-        repository, _, revision = name.removeprefix("hf-hub:").partition("@")
-        folder = Path(hf_hub_download(repository, config.NAME, revision=revision or None)).parent
-        file = Path(download_pretrained_from_hf(repository, revision=revision or None))
-        return _directory(folder, file, pretrained, *given, name=name)
+        short = name.removeprefix("hf-hub:")
+        repository, _, revision = short.partition("@")
+        try:
+            folder = Path(hf_hub_download(repository, config.NAME, revision=revision or None)).parent
+        except EntryNotFoundError:  # no folder of open_clip's, or no network
+            folder = huggingface.fetched(repository, revision or None)
+        else:
+            file = Path(download_pretrained_from_hf(repository, revision=revision or None))
+            return _directory(folder, file, pretrained, *given, name=name)
+    return huggingface.folder(folder, pretrained, *given, name=short)
 
 
 def _weights_in(folder: Path) -> Path:
@@ -163,9 +172,12 @@ def _architecture(
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
-    name = name.replace("/", "-")
-    if name not in open_clip.list_models():
-        raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *open_clip.list_models()))}.")
+    asked, name, known = name, name.replace("/", "-"), open_clip.list_models()
+    if name not in known:
+        repository = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?", asked)
+        if repository and not difflib.get_close_matches(name, known, 1, 0.8):
+            return _hub(f"hf-hub:{asked}", pretrained, device, precision, quickgelu)
+        raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *known))}.")
     cfg = open_clip.get_model_config(name) or {}
     if "vision_cfg" not in cfg:
         parts = ", ".join(key for key in cfg if key.endswith("_cfg"))

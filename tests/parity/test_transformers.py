@@ -210,6 +210,35 @@ def test_weights_in_parts(clips: Any, tmp_path: Path) -> None:
         clipsx.load(folder)
 
 
+def in_cache(folder: Path, cache: Path, name: str) -> None:
+    """The layout that huggingface_hub keeps a repository in."""
+    place = cache / f"models--{name.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    (place / "snapshots").mkdir()
+    folder.rename(place / "snapshots" / ("0" * 40))
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_repository_of_the_hub(parts: bool, clips: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it lies in the hub's cache, where no host answers; by its name alone, and by open_clip's prefix."""
+    model = clip_model()
+    options = {"max_shard_size": "50KB"} if parts else {}
+    in_cache(saved(model, clips, tmp_path / "saved", **options), tmp_path / "cache", "owner/clip-tiny")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("clipsx.hub._answers", lambda url: False)
+    for name in ("owner/clip-tiny", "hf-hub:owner/clip-tiny@main"):
+        clip = clipsx.load(name, device="cpu")
+        assert max(gaps(clip, model, clips)) < 1e-5 and clip.name == name.removeprefix("hf-hub:")
+        assert clip.weights.startswith(f"{clip.name} sha256:")
+    with pytest.raises(ValueError, match="clip-tiny brings its own weights"):
+        clipsx.load("owner/clip-tiny", "openai")
+    with pytest.raises(ConnectionError, match=r"owner/other .* could not be downloaded: .* does not answer.*folder"):
+        clipsx.load("owner/other")
+    with pytest.raises(ValueError, match="did you mean 'ViT-B-16'"):
+        clipsx.load("ViT-B/61", "openai")
+
+
 @pytest.mark.parametrize("eos", [2, 49407])
 def test_texts_are_pooled_where_transformers_pools_them(eos: int, clips: Any, tmp_path: Path) -> None:
     """Older files say eos_token_id 2 and mean the highest token; a token that was added is higher than the end."""

@@ -33,12 +33,28 @@ def iou_at(table: pd.DataFrame) -> np.ndarray:
     return iou_curve(table[INSIDE].to_numpy(), table[OUTSIDE].to_numpy(), table["area"].to_numpy() / 100)
 
 
-def curve(table: pd.DataFrame, by: Sequence[str] = ROW) -> pd.DataFrame:
-    """mIoU against the threshold: mean over images, then over classes, for every group of rows."""
+def curve(table: pd.DataFrame, by: Sequence[str] = ROW, resamples: int = 0) -> pd.DataFrame:
+    """mIoU against the threshold: mean over images, then over classes, for every group of rows.
+
+    With resamples, at every fifth threshold, and with its 95 % image-bootstrap interval (`miou_low`, `miou_high`).
+    """
+    if resamples:
+        return _banded(table, by, resamples)
     wide = table[[*by, "label"]].join(pd.DataFrame(iou_at(table), index=table.index, columns=THRESHOLDS))
     classes = wide.groupby([*by, "label"], sort=False, dropna=False).mean()
     mean = classes.groupby(list(by), sort=False, dropna=False).mean().reset_index()
     return mean.melt(list(by), var_name="threshold", value_name="miou").astype({"threshold": float})
+
+
+def _banded(table: pd.DataFrame, by: Sequence[str], resamples: int) -> pd.DataFrame:
+    found = []
+    for key, rows in table.groupby(list(by), sort=False, dropna=False):
+        images, labels, ious = rows["image"].to_numpy(), rows["label"].to_numpy(), iou_at(rows)  # (rows, K)
+        for k in range(0, len(THRESHOLDS), 5):
+            mean, draws = bootstrap(ious[:, k], images, labels, resamples)
+            ends = dict(zip(("miou", "miou_low", "miou_high"), (mean, *interval(draws)), strict=True))
+            found.append(dict(zip(by, key, strict=True)) | {"threshold": float(THRESHOLDS[k])} | ends)
+    return pd.DataFrame(found)
 
 
 def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -46,9 +62,20 @@ def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return table[INSIDE].mean().to_numpy(), table[OUTSIDE].mean().to_numpy()
 
 
-def split_by(table: pd.DataFrame, column: str, value: str = "msc") -> pd.DataFrame:
-    """The mean of a measure: a row per reading, a column per class, size (in order), … of `column`."""
+def split_by(table: pd.DataFrame, column: str, value: str = "msc", half: bool = False) -> pd.DataFrame:
+    """The mean of a measure: a row per reading, a column per class, size (in order), … of `column`.
+
+    half: instead of it half the width of its 95 % image-bootstrap interval.
+    """
+
+    def width(rows: pd.DataFrame) -> float:
+        low, high = interval(bootstrap(rows[value].to_numpy(float), rows["image"].to_numpy(), resamples=200)[1])
+        return (high - low) / 2
+
     wide = table.pivot_table(value, "reading", column, sort=False)
+    if half:
+        for (reading, at), rows in table.groupby(["reading", column]):
+            wide.loc[reading, at] = width(rows)
     return wide.reindex(columns=[size for size in SIZES if size in wide]) if column == "size" else wide
 
 

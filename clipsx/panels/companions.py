@@ -15,6 +15,7 @@ from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.summary import constants
+from clipsx.metrics import msc
 from clipsx.panels.base import FigurePanel, image, label_map, png_of
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours, spoken
@@ -45,7 +46,7 @@ class CellView:
 
     def figure(self) -> Figure:
         """The brightest scenes behind the cell (`draw_behind`)."""
-        return draw_behind(self.clip, self.samples, self.rows, self.labels, self.state.a, self.state.b)
+        return plots.closed(draw_behind(self.clip, self.samples, self.rows, self.labels, self.state.a, self.state.b))
 
     def table(self) -> pd.DataFrame:
         """The rows of `coactivation.measure` behind the cell, brightest first."""
@@ -153,19 +154,20 @@ def draw_behind(
 
     Maps are made as `rows` say they were measured, among the same labels; no other sample is opened.
     """
-    figure, grid = plots.row(SCENES // 2, 2, height=6.4, width=6.4)
-    for ax in grid.flat:
-        ax.set_axis_off()
-    for ax, row in zip(grid.flat, behind(rows, a, b).head(SCENES).to_dict("records"), strict=False):
+    cells = []
+    for row in behind(rows, a, b).head(SCENES).to_dict("records"):
         sample = samples[row["number"]]
         text, place = clip.encode_labels(labels, row["templates"]), list(labels).index(b)
         shown = label_map(clip, sample, row["reading"], text, place, _pixels(row["image_size"]))
-        title = f"{plots.short(b)} inside {plots.short(a)}: {row['score']:.2f}" + (
-            f"\n{plots.short(b)} is there" if row["companion"] else ""
-        )
-        small = plots.reduced(sample)
-        plots.overlay(small.image, shown, ax, outline=small.masks.get(a), title=title)
-    return figure
+        small, title = plots.reduced(sample), f"{plots.short(b)} inside {plots.short(a)}: {row['score']:.2f}"
+        if row["companion"]:
+            title += f"\n{plots.short(b)} is there"
+        if b in small.masks:
+            title += f", mSC {msc(shown, small.masks[b], small.ignore):.1f} %"
+        cells.append(plots.Cell(small.image, shown, small.masks.get(a), title))
+    if not cells:  # one class with itself, or never in one picture
+        return Figure(figsize=(6.4, 0.4))
+    return plots.sheet([cells[:2], cells[2:]] if cells[2:] else [cells], side=3.2)
 
 
 def _pixels(text: str) -> tuple[int, int]:

@@ -69,7 +69,7 @@ class MatrixView:
 
     def figure(self) -> Figure:
         """Left, right and difference, all in the clustered order of the left one (`draw_matrices`)."""
-        return draw_matrices(self.matrix("left"), self.matrix("right"), self.state.left, self.state.right)
+        return draw_matrices(self.matrix("left"), self.matrix("right"), *map(", templates ".join, self.sides.values()))
 
     def table(self) -> pd.DataFrame:
         """A row per pair of labels: both cosines and their difference, with what made them."""
@@ -176,15 +176,18 @@ class MatrixPanel(FigurePanel):
 
 
 def draw_matrices(left: pd.DataFrame, right: pd.DataFrame, one: str, other: str) -> Figure:
-    """Two class × class tables and right minus left, all in the clustered order of the left; names of both sides."""
+    """Two class × class tables on one scale, and right minus left, all in the clustered order of the left.
+
+    one, other: what both sides are called.
+    """
     order = plots.leaf_order(left.to_numpy())
     figure, axes = plots.row(3, height=4.4)
     titles = (f"left: {one}", f"right: {other}", "difference")
     for ax, title, shown in zip(axes, titles, (left, right, right - left), strict=True):
-        of = (0.0, "right − left") if title == "difference" else (None, "cosine")
-        plots.matrix(shown.iloc[order, order], ax, *of)
-        ax.set_title(
-            f"{plots.short(title, 60)}\nmean off-diagonal {mfi.mean_off_diagonal(shown.to_numpy()):.3f}", fontsize=9
-        )
+        of: Any = {"centre": 0.0, "name": "right − left"}
+        if title != "difference":
+            of = {"among": (left, right), "beside": axes[:2].tolist() if ax is axes[1] else None}
+        mean = f"mean off-diagonal {mfi.mean_off_diagonal(shown.to_numpy()):.3f}"
+        plots.matrix(shown.iloc[order, order], ax, **of).set_title(f"{plots.short(title, 60)}\n{mean}", fontsize=9)
     plots.plain(figure)
     return figure

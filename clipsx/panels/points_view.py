@@ -15,7 +15,7 @@ from clipsx import datasets, plots
 from clipsx.datasets import Sample
 from clipsx.evaluation.points import scored
 from clipsx.evaluation.summary import FIXED
-from clipsx.metrics import iou
+from clipsx.metrics import iou, msc
 from clipsx.panels.code import recipe
 from clipsx.panels.pictures import Kept, Picture
 from clipsx.panels.session import Session
@@ -94,7 +94,8 @@ class PointsView:
     def figure(self) -> Figure:
         """Photo and points, map, the mask from points, the mask of a threshold (`draw_points`)."""
         s, shown = self.state, self.picture.shown
-        return draw_points(shown, self.found, s.text, self.reading.title, self.segmenter.name, s.cut)
+        title, name = self.reading.title, self.segmenter.name
+        return plots.closed(draw_points(shown, self.found, s.text, title, name, s.cut))
 
     def table(self) -> pd.DataFrame:
         """A row per mask, from points and by a threshold: IoU, how many points and where they lie, in %."""
@@ -145,18 +146,15 @@ def truth_of(sample: Sample, text: str) -> Bool[np.ndarray, "H W"] | None:
 def draw_points(sample: Sample, found: Segmented, text: str, title: str, segmenter: str, cut: float = FIXED) -> Figure:
     """The photo and its points, the map, the segmenter's mask, and the mask of the map from `cut` on.
 
-    The true region, where it is known, is outlined in white, and under each mask stands its IoU.
+    The true region, where it is known, is outlined in white; then the map has its mSC above it, a mask its IoU.
     """
     truth, plain = truth_of(sample, text), found.map >= cut
-    layers = [np.zeros_like(found.map), found.map, found.mask.astype(float), plain.astype(float)]
-    titles = [text, title, segmenter.partition(" (")[0], f"the map, from {cut:g} on"]
-    width, height = sample.size
-    figure = Figure(figsize=(11, 0.7 + 2.6 * min(height / width, 3)), layout="constrained")
-    for n, (ax, layer, words) in enumerate(zip(figure.subplots(1, 4), layers, titles, strict=True)):
-        plots.overlay(sample.image, layer, ax, 0.6 if n else 0, truth, plots.short(words, 34))
-        if n < 3:
-            plots.points(found.points, found.labels, ax)
-        if n > 1 and truth is not None and truth[~sample.ignore].any():
-            ax.set_xlabel(f"IoU {iou(layer, truth, 0.5, sample.ignore):.1f} %")
-    plots.plain(figure)
-    return figure
+    masks, scores = [found.mask.astype(float), plain.astype(float)], [""] * 3
+    if truth is not None and truth[~sample.ignore].any():
+        ious = [iou(mask, truth, 0.5, sample.ignore) for mask in masks]
+        scores = [f"mSC {msc(found.map, truth, sample.ignore):.1f} %", *(f"IoU {score:.1f} %" for score in ious)]
+    titles = [title, segmenter.partition(" (")[0], f"the map, from {cut:g} on"]
+    points, cells = (found.points, found.labels), [plots.Cell(sample.image, None, truth, plots.short(text, 34))]
+    for layer, words, score in zip([found.map, *masks], titles, scores, strict=True):
+        cells.append(plots.Cell(sample.image, layer, truth, f"{plots.short(words, 34)}\n{score}", opacity=0.6))
+    return plots.sheet([[*(replace(cell, points=points) for cell in cells[:3]), cells[3]]], side=2.75)

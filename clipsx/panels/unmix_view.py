@@ -48,7 +48,10 @@ def draw_curves(
     after: Float[np.ndarray, "N N"],
     epochs: int,
 ) -> None:
-    """Loss, mAP and mean off-diagonal by epoch, from the log of `fit`, and the labels' cosines, on four axes."""
+    """Loss, mAP and mean off-diagonal by epoch, from the log of `fit`, and the labels' cosines, on four axes.
+
+    The matrix has those from before the training below its diagonal and those from after it above, on one scale.
+    """
     start, order = mfi.mean_off_diagonal(before), plots.leaf_order(before)
     table = pd.DataFrame(list(log), columns=["epoch", "asymmetric", "mfi", "mAP", "off_diagonal"])
     known = pd.concat([pd.DataFrame({"epoch": [0.0], "off_diagonal": [start]}), table[["epoch", "off_diagonal"]]])
@@ -62,8 +65,10 @@ def draw_curves(
         ax.set(xlabel="epoch", xlim=(0, epochs + 0.5))
         ax.set_title(words, fontsize=10)
     axes[2].set_ylim(min(0, start) - 0.02, max(1, start))
-    shown = pd.DataFrame(after, list(labels), list(labels)).iloc[order, order]
-    plots.matrix(shown, axes[3]).set_title(f"labels, {'before' if after is before else 'after'}", fontsize=10)
+    one, other = (matrix[np.ix_(order, order)] for matrix in (before, after))
+    names = [labels[place] for place in order]
+    shown = pd.DataFrame(np.tril(one, -1) + np.triu(other), names, names)
+    plots.matrix(shown, axes[3]).set_title("labels: before, below the diagonal;\nafter, above it", fontsize=10)
 
 
 def draw_maps(
@@ -92,6 +97,7 @@ def draw_maps(
         map = label_map(clip, sample, asked, text, list(labels).index(label))
         score = "" if mask is None else f", mSC {msc(map, mask, small.ignore):.1f} %"
         plots.overlay(small.image, map, ax, outline=mask, title=f"{words}{score}")
+    plots.scale(axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +148,7 @@ class RunView:
 
     def figure(self, parts: Sequence[str] = ("curves", "maps")) -> Figure:
         """Losses, mAP, mean off-diagonal and the similarity matrix; below, the photo and its maps."""
-        figure, axes = plots.row(4, len(parts), height=3 * len(parts), squeeze=False)
+        figure, axes = plots.row(4, len(parts), height=3 * len(parts), least=1.6, squeeze=False)
         if "curves" in parts:
             draw_curves(axes[0], self.now.rows, self.train.labels, self.before, self.now.after, self.run.epochs)
         if "maps" in parts:

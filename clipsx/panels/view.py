@@ -1,7 +1,7 @@
 """One picture under one state: maps, attention, numbers, figure, table, code. What a panel shows, without a widget."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -103,8 +103,9 @@ class View:
     def titles(self) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
         """What stands over the raw map, the repaired one and the attention: a title and what is under it."""
         s, reading, (row, column) = self.state, self.reading, self.anchor
-        form = "minus the empty label" if len(self.labels) == 1 else f"{reading.surgery}, τ {reading.tau:g}"
-        surgery = "no feature surgery" if reading.surgery == "none" else f"feature surgery: {form}"
+        surgery = plots.in_words("surgery", reading.surgery)
+        if reading.surgery != "none":
+            surgery += " minus the empty label" if len(self.labels) == 1 else f", τ {reading.tau:g}"
         block = "last block" if s.block in (-1, self.session.clip.tower.blocks - 1) else f"block {s.block}"
         attention = (f"{PAIRS[s.attention]} attention", f"{block}, of patch {row}, {column}")
         if not self.attention.any():
@@ -160,12 +161,11 @@ class View:
 
     def figure(self) -> Figure:
         """The photo, the raw map, the repaired one and the attention (`draw_view`)."""
-        s, sample, (height, width) = self.state, self.picture.shown, self.picture.size
+        s, sample = self.state, self.picture.shown
         both = np.stack([maps.values[self.place] for maps in (self.raw, self.repaired)])  # (2, h, w)
-        figure = Figure(figsize=(11, 0.8 + 2.6 * min(height / width, 3)), layout="constrained")
-        axes, both = figure.subplots(1, 4), at_pixels(both, self.picture.size)
-        draw_view(axes, sample, s.shown or "", both, self.attention, self.anchor, self.titles, s.threshold, s.opacity)
-        return figure
+        both, titles = at_pixels(both, self.picture.size), self.titles
+        figure = draw_view(sample, s.shown or "", both, self.attention, self.anchor, titles, s.threshold, s.opacity)
+        return plots.closed(figure)
 
     def code(self) -> str:
         """Code that makes `raw`, `maps` (both (1, H, W, N)) and `attention` (h, w), and this figure."""
@@ -173,7 +173,6 @@ class View:
 
 
 def draw_view(
-    axes: np.ndarray,
     sample: Sample,
     label: str,
     maps: Iterable[Float[np.ndarray, "H W"]],
@@ -182,26 +181,26 @@ def draw_view(
     titles: Sequence[Sequence[str]],
     threshold: float,
     opacity: float,
-) -> None:
+) -> Figure:
     """The photo, a label's raw and its repaired map, 0 … 1, and its anchor's attention, the anchor ringed in white.
 
-    Under the maps: how they meet the true region, where it is known; under the attention: how much of it lies inside.
+    Above the maps: how they meet the true region, where it is known; above the attention: how much of it lies inside.
     """
     grid, size = (attention.shape[0], attention.shape[1]), (sample.size[1], sample.size[0])
-    mask, covered, words = sample.masks.get(label), None, ["", ""]
+    mask, covered, scores = sample.masks.get(label), None, ["", ""]
     if mask is not None:
         covered = coverage(mask, grid)
-        scores = [(msc(m, mask, sample.ignore), iou(m, mask, threshold, sample.ignore)) for m in maps]
-        words = ["mSC {:.1f} %, IoU {:.1f} %".format(*score) for score in scores]
+        scores = [
+            f"mSC {msc(m, mask, sample.ignore):.1f} %, IoU {iou(m, mask, threshold, sample.ignore):.1f} %" for m in maps
+        ]
     spread = at_pixels(stretched(attention)[None], size)
-    axes[0].imshow(sample.image)
-    axes[0].set(xticks=[], yticks=[], xlabel=plots.short(", ".join(sample.labels), 36))
-    axes[0].set_title(f"{plots.short(label) or EMPTY}\n{plots.short(sample.name)}", fontsize=10)
-    under = [*words, share_inside(attention, covered)]
-    for ax, title, shown, said in zip(axes[1:], titles, [*maps, *spread], under, strict=True):
-        plots.overlay(sample.image, shown, ax, opacity, mask, "\n".join(title)).set_xlabel(said)
-    plots.ring(anchor, grid, size, ax=axes[3])
-    plots.plain(*axes)
+    said = [*scores, share_inside(attention, covered)]
+    about = [plots.short(words, 36) for words in (label or EMPTY, sample.name, ", ".join(sample.labels))]
+    cells = [plots.Cell(sample.image, None, mask, "\n".join(about))]
+    for title, shown, score in zip(titles, [*maps, *spread], said, strict=True):
+        cells.append(plots.Cell(sample.image, shown, mask, "\n".join([*title, score]), opacity=opacity))
+    cells[-1] = replace(cells[-1], ring=(anchor, grid))
+    return plots.sheet([cells], side=2.75)
 
 
 def stretched(attention: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

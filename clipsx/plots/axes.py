@@ -1,6 +1,7 @@
 """Axes-level pictures of maps and tables: each takes data and `ax`, draws, returns `ax`."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,8 @@ import pandas as pd
 import seaborn as sns
 from jaxtyping import Bool, Float, Num, Shaped
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from PIL import Image
 from scipy.cluster.hierarchy import leaves_list, linkage
 
@@ -147,14 +150,17 @@ def intervals(
 def lines(table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None, band: bool = True) -> Axes:
     """Lines of a table's means, told apart by colour, mark and dash; bands are 95 % image-bootstrap intervals.
 
-    Without a column `image`, or with band=False, there are no bands. An empty table leaves the axes empty.
+    Where the table has their ends (columns `y_low`, `y_high`) they are drawn as they stand; without those and without a
+    column `image`, or with band=False, there are no bands. An empty table leaves the axes empty.
     """
     ax = _axes(ax)
     for n, (name, rows) in enumerate(table.groupby(hue, sort=False)):
         colour, found = shade(n), []
         for at, some in rows.groupby(x):
             ends = (np.nan, np.nan)
-            if band and "image" in some:
+            if band and f"{y}_low" in some:
+                ends = (some[f"{y}_low"].mean(), some[f"{y}_high"].mean())
+            elif band and "image" in some:
                 ends = interval(bootstrap(some[y].to_numpy(float), some["image"].to_numpy(), resamples=200)[1])
             found.append((at, some[y].mean(), *ends))
         at, mean, low, high = np.array(found, float).T
@@ -196,14 +202,23 @@ def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **optio
     return ax
 
 
-def heatmap(matrix: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, form: str = ".0f") -> Axes:
+def heatmap(
+    matrix: pd.DataFrame,
+    ax: Axes | None = None,
+    centre: float | None = None,
+    half: pd.DataFrame | None = None,
+    form: str = ".0f",
+) -> Axes:
     """A table of numbers as colours with the numbers written in, where cells have room for them.
 
-    centre: the value of the neutral colour.
+    centre: the value of the neutral colour; half: below each number, half the width of its interval.
     """
+    words: Any = matrix.map(lambda value: format(value, form))
+    if half is not None:
+        words += half.reindex(columns=matrix.columns).map(lambda value: f"\n±{value:{form}}" if value == value else "")
     below = styles.current().width is not None  # in print the scale stands below: sideways there is no room
     bar = {"cbar_kws": {"location": "bottom", "aspect": 40}} if below else {}
-    ax = _colours(matrix, ax, centre, annot=True, fmt=form, annot_kws={"size": 7}, **bar)
+    ax = _colours(matrix, ax, centre, annot=words, fmt="", annot_kws={"size": 7}, **bar)
     if below:
         ax.set_yticklabels([label.get_text().replace(" + ", "\n+ ") for label in ax.get_yticklabels()])
     ax.set(xlabel="", ylabel="")
@@ -233,21 +248,42 @@ def leaf_order(matrix: Float[np.ndarray, "N N"]) -> list[int]:
     return leaves_list(linkage(condensed, "average", optimal_ordering=True)).tolist()
 
 
-def matrix(table: pd.DataFrame, ax: Axes | None = None, centre: float | None = None, name: str = "cosine") -> Axes:
+def matrix(
+    table: pd.DataFrame,
+    ax: Axes | None = None,
+    centre: float | None = None,
+    name: str = "cosine",
+    among: Sequence[pd.DataFrame] = (),
+    beside: Sequence[Axes] | None = (),
+) -> Axes:
     """A class × class table as colours with its scale; the diagonal is left blank, so that it does not set the scale.
 
-    centre: the value of the neutral colour, for differences; name: what the scale measures.
+    centre: the value of the neutral colour, for differences; name: what the scale measures; among: tables that share
+    the scale; beside: the axes that the scale's bar stands beside (none: these), None for no bar.
     """
     same = np.equal.outer(table.index.to_numpy(), table.columns.to_numpy())
-    ticks = {"cbar_kws": {"shrink": 0.7}}
-    ax = _colours(table, ax, centre, mask=same, square=True, **ticks)
-    bar: Any = ax.collections[0].colorbar
-    bar.set_label(name)
-    plain(bar.ax)
+    values = np.concatenate([other.to_numpy(float)[~same] for other in among]) if among else np.array([np.nan])
+    known = values[np.isfinite(values)]
+    ends = {"vmin": known.min(), "vmax": known.max()} if known.size else {}
+    ax = _colours(table, ax, centre, mask=same, square=True, cbar=False, **ends)
+    if beside is not None:
+        bar = ax.figure.colorbar(ax.collections[0], ax=[*(beside or [ax])], shrink=0.7, label=name)
+        plain(bar.ax)
     ax.set_facecolor("#dddddd")
     ax.set(xlabel="", ylabel="")
     ax.tick_params(labelsize=float(np.clip(220 / len(table), 3, 8)), length=0)
     return ax
+
+
+def scale(axes: Axes | Sequence[Axes] | np.ndarray) -> None:
+    """The one scale of colours of all maps of a row or a sheet, below its axes."""
+    axes = np.ravel(np.asarray(axes, dtype=object))
+    figure, style = axes[0].figure, styles.current()
+    share = min(1.0, 2.2 * figure.dpi / figure.bbox.width)  # 2.2 inches
+    colours = ScalarMappable(Normalize(0, 1), COLOURS)
+    bar = figure.colorbar(colours, ax=[*axes], location="bottom", shrink=share, aspect=25, pad=0.01, ticks=[0, 1])
+    bar.set_ticklabels(["lowest of the map", "highest"])
+    bar.ax.tick_params(labelsize=style.points(7), length=2)
 
 
 def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None) -> Axes:

@@ -8,13 +8,11 @@ from itertools import zip_longest
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx.plots import styles
-from clipsx.plots.axes import COLOURS, overlay, points, ring
+from clipsx.plots.axes import overlay, points, ring, scale
 from clipsx.plots.texts import plain
 
 NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
@@ -50,7 +48,7 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
         rows = [[*row, *below] for row, below in zip_longest(rows[:half], rows[half:], fillvalue=())]
     wide, shape = max(map(len, rows)), max(cell.image.height / cell.image.width for row in rows for cell in row)
     side = side if style.width is None else style.width / wide
-    size = style.points(4 * side)
+    size = style.points(min(4 * side, 10))
     titles = [[_broken(cell.title, 72 * side / (LETTER * size)) for cell in row] for row in rows]
     lines = [max(title.count("\n") + 1 for title in row) for row in titles]  # that the titles of a row take
     heights = [side * min(1, shape) + (1.25 * size * count + 4) / 72 for count in lines]
@@ -73,12 +71,14 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
             if cell.points is not None:
                 points(*cell.points, ax)
     if shown:
-        scale = ScalarMappable(Normalize(0, 1), COLOURS)
-        share = min(1.0, 2.2 / (side * wide))
-        bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=share, aspect=25, pad=0.01, ticks=[0, 1])
-        bar.set_ticklabels(["lowest of the map", "highest"])
-        bar.ax.tick_params(labelsize=style.points(7), length=2)
+        scale(axes)
     plain(figure)
+    return figure
+
+
+def closed(figure: Figure) -> Figure:
+    """The figure, no longer among those that pyplot keeps open and a notebook shows by itself."""
+    plt.close(figure)
     return figure
 
 

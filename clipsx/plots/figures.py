@@ -82,15 +82,20 @@ def scores(table: pd.DataFrame) -> Figure:
     for ax, method in zip(axes, names, strict=False):
         some = table[(table["method"] == method) & (table["surgery"] == "none")]
         distribution(THRESHOLDS, *exceeded(some), ax).set_title(in_words("method", method))
-    lines(curve(table), "threshold", "miou", "reading", axes[-1], band=False)
+    lines(curve(table, resamples=200), "threshold", "miou", "reading", axes[-1]).set_ylabel("mIoU (%)")
+    axes[-1].get_legend().remove()
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)
     return figure
 
 
 def splits(table: pd.DataFrame) -> Figure:
     """mSC of every reading by class and by size of the object."""
-    figure, axes = row(2, width_ratios=[4, 1], height=3.6)
-    for ax, column in zip(axes, ["label", "size"], strict=True):
-        heatmap(split_by(table, column), ax, centre=0).set_title(f"mSC (%) by {column}")
+    figure, ax = row(1, height=3.6)
+    means, halves = (
+        split_by(table, "label", half=half).join(split_by(table, "size", half=half).add_prefix("size: "))
+        for half in (False, True)
+    )
+    heatmap(means, ax, 0, halves).set_title("mSC (%) by label, and by the object's size")
     return figure
 
 

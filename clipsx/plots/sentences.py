@@ -15,7 +15,8 @@ from clipsx.datasets import Sample
 from clipsx.evaluation.stream import Size
 from clipsx.features import DenseFeatures
 from clipsx.maps import minmax, upsample
-from clipsx.plots.axes import STYLE, overlay, ring
+from clipsx.metrics import msc
+from clipsx.plots.axes import STYLE, overlay, ring, scale
 from clipsx.plots.reduced import reduced
 from clipsx.plots.texts import plain, short
 from clipsx.reading import Reading
@@ -65,12 +66,13 @@ def draw(
     asked: str | Reading = "clip",
     also: Sequence[int] = (),
     patch: tuple[int, int] | None = None,
+    bar: bool = True,
 ) -> None:
     """The sentence, its three strongest words marked, above the photo, the sentence's map and the words' own.
 
     sample: at the size that is shown; dense: its features by the reading; also: more places of the sentence to show.
     patch: ringed on the photo, with the three words that fire most there. The sentence's map is that of its end token.
-    A word that names an object with a mask has it outlined.
+    A word that names an object with a mask has it outlined, and its map's mSC; bar: draw the maps' scale of colours.
     Source: CLIP Surgery, multimodal visualisation.
     """
     reading = Reading.parse(asked)
@@ -95,9 +97,12 @@ def draw(
         ax = overlay(sample.image, values[..., n], axes[str(place)], outline=named[0] if named else None)
         title = "the whole sentence" if place == end else short(read.words[place])
         colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
-        ax.set_title(f"{title} {number}\n{high[place]:.2f}", fontsize=9)
+        score = f", mSC {msc(values[..., n], named[0], sample.ignore):.0f} %" if named else ""
+        ax.set_title(f"{title} {number}\n{high[place]:.2f}{score}", fontsize=9)
         for side in ax.spines.values():
             side.set(edgecolor=colour, linestyle=line, linewidth=3)
+    if bar:
+        scale([ax for name, ax in axes.items() if name != "sentence"])
     plain(*axes.values())
 
 
@@ -106,11 +111,13 @@ def sheet(
 ) -> Figure:
     """`draw` for every sample, below each other; text: one sentence for all, else each one's own (`sentence_of`)."""
     reading, features = Reading.parse(asked), Reading.parse(asked).features
-    figure = plt.figure(figsize=(11, 2.9 * len(samples)), layout="constrained")
-    rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
+    heights = [2.9] * (len(samples) - 1) + [3.3]  # the last one has the scale of colours
+    figure = plt.figure(figsize=(11, sum(heights)), layout="constrained")
+    rows = figure.subfigures(len(samples), 1, squeeze=False, height_ratios=heights)[:, 0]
     for target, sample in zip(rows, samples, strict=True):
+        last = sample is samples[-1]
         dense = clip.encode_readings(clip.prepare(sample.image, size), features)[str(features)]
-        draw(target, reduced(sample), words.read(clip, text or words.sentence_of(sample)), dense, reading)
+        draw(target, reduced(sample), words.read(clip, text or words.sentence_of(sample)), dense, reading, bar=last)
     figure.suptitle(f"Maps by {reading.title}; under a word, the highest value of its map", fontsize=10)
     plain(figure)
     return figure

@@ -5,8 +5,8 @@ Cells are computed here and drawn by `plots.sheet`.
 
 from collections.abc import Mapping, Sequence
 from math import isnan
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
@@ -21,8 +21,8 @@ from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
-from clipsx.metrics import iou, msc
-from clipsx.plots.cells import Cell, sheet
+from clipsx.metrics import coverage, iou, msc
+from clipsx.plots.cells import Cell, closed, sheet
 from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings
 from clipsx.seen import Seen
@@ -44,6 +44,13 @@ def several(samples: Sequence[Sample], count: int = 3) -> list[Sample]:
 def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np.ndarray, "H W"]]:
     """Maps, 0…1, at the size of a picture."""
     return [*upsample(maps, (image.height, image.width))[0].float().cpu().permute(2, 0, 1).numpy()]  # (N, H, W)
+
+
+def _tile(sample: Sample, map: Float[np.ndarray, "H W"], label: str, title: str, **more: Any) -> Cell:
+    """A label's map, 0…1, over the picture, its true region outlined; the map's mSC stands below its title."""
+    mask = sample.masks.get(label)
+    score = float("nan") if mask is None else msc(map, mask, sample.ignore)
+    return Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {round(score)} %", **more)
 
 
 def _labels(sample: Sample, names: Sequence[str], seen: Seen, text: Float[Tensor, "N D"]) -> list[str]:
@@ -76,9 +83,7 @@ def methods(
             row = [Cell(sample.image, None, mask, label)]
             for reading in shown:
                 sim = seen.maps(reading, text)[..., [names.index(label)]]  # (1, h, w, 1)
-                title, map = reading.title, _pixels(minmax(sim), sample.image)[0]
-                score = float("nan") if mask is None else msc(map, mask, sample.ignore)
-                row.append(Cell(sample.image, map, mask, title if isnan(score) else f"{title}\nmSC {round(score)} %"))
+                row.append(_tile(sample, _pixels(minmax(sim), sample.image)[0], label, reading.title))
             rows.append(row)
     return rows
 
@@ -109,7 +114,7 @@ def prompted(
             title = "no point" if found.why else "its mask"
             if mask is not None:
                 title += f", IoU {iou(found.mask.astype(float), mask, 0.5, sample.ignore):.0f} %"
-            row.append(Cell(sample.image, found.map, mask, reading.title, points=(found.points, found.labels)))
+            row.append(_tile(sample, found.map, label, reading.title, points=(found.points, found.labels)))
             row.append(Cell(sample.image, found.mask.astype(float), mask, title, opacity=0.5))
         rows.append(row)
     return rows
@@ -174,7 +179,9 @@ def anchors(
         for pair in pairs:
             row = seen.blocks[block].relation(pair)[0, prefix + patch[0] * w + patch[1], prefix:]  # (h·w,)
             map = _pixels(minmax(row.reshape(1, h, w, 1)), sample.image)[0]
-            column.append(Cell(sample.image, map, sample.masks[label], f"{PAIRS[pair]} attention", (patch, (h, w))))
+            inside = row.reshape(h, w).numpy(force=True) * coverage(sample.masks[label], (h, w)) / float(row.sum())
+            title = f"{PAIRS[pair]} attention\n{100 * inside.sum():.0f} % inside"
+            column.append(Cell(sample.image, map, sample.masks[label], title, (patch, (h, w))))
         columns.append(column)
     return [list(row) for row in zip(*columns, strict=True)]
 
@@ -191,7 +198,7 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
         sample = reduced(sample)
         maps = _pixels(minmax(sim), sample.image)
-        cells = [Cell(sample.image, m, None, t) for m, t in zip(maps, titles, strict=True)]
+        cells = [_tile(sample, *found) for found in zip(maps, [*asked, ""], titles, strict=True)]
         rows.append([Cell(sample.image, None, None, "photo"), *cells])
     return rows
 
@@ -206,6 +213,4 @@ def explained(
         for label, pixels, constant in zip(labels, _pixels(map, photo), flat, strict=True):
             cells.append(Cell(photo, pixels, None, f"{label}: constant map" if constant else label, opacity=opacity))
         rows += [cells[n : n + WIDE] for n in range(0, len(cells), WIDE)]
-    figure = sheet(rows, side=2.4)
-    plt.close(figure)  # not among those that pyplot keeps open: there may be many pictures
-    return figure
+    return closed(sheet(rows, side=2.4))  # there may be many pictures

@@ -101,6 +101,9 @@ def test_curve_and_splits() -> None:
     assert len(found) == 2 * len(THRESHOLDS)
     clip = found[found["reading"] == "clip"].set_index("threshold")["miou"]
     assert (clip[0.0], clip[0.4], clip[0.6], clip[0.9]) == (50, 100, 50, 0)
+    some = summary.curve(table, resamples=20)  # at fewer thresholds, with intervals
+    assert len(some) == 2 * len(THRESHOLDS[::5]) and set(some["miou"]) <= set(found["miou"])
+    assert (some["miou_low"].fillna(0) <= some["miou"]).all() and (some["miou_high"].fillna(100) >= some["miou"]).all()
     inside, outside = summary.exceeded(table[table["reading"] == "clip"])
     assert inside[30] == 0.5 and outside[10] == 1 and outside[20] == 0
     by_size = summary.split_by(table.assign(size=["large", "small", "medium"]), "size")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import clipsx
-from clipsx import mfi, plots
+from clipsx import mfi
 from clipsx.analyses import coactivation
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.evaluation.stream import stream
 from clipsx.panels import CompanionsPanel
+from clipsx.plots import cells
 from helpers import unchecked
 
 WORLD = Sketchbook(seed=5, length=8, objects=(2, 3))
@@ -68,8 +69,8 @@ def test_a_cell_shows_what_made_its_number(panel, parts, monkeypatch):
         matrices["text"][labels.index(a), labels.index(b)]
     )
     # The maps drawn are the maps that were measured.
-    drawn, overlay = [], plots.overlay
-    monkeypatch.setattr(plots, "overlay", lambda *args, **options: (drawn.append(args[1]), overlay(*args, **options)))
+    drawn, overlay = [], cells.overlay
+    monkeypatch.setattr(cells, "overlay", lambda *args, **options: (drawn.append(args[1]), overlay(*args, **options)))
     panel.figure()
     shown = behind.head(4)
     assert len(drawn) == len(shown) > 0
@@ -105,7 +106,8 @@ def test_state_errors_and_what_is_taken_away(panel, parts):
     assert panel.wait(60) and panel.state["measure"] == "map" and panel._line.value == ""
     panel.save_figure(("png", "svg"))
     panel.save_table()
-    assert {f.name for f in panel.out.iterdir()} >= {"companions.png", "companions.svg", "companions.csv"}
+    files = {"captions.md"} | {f"companions.{ending}" for ending in ("png", "svg", "csv", "tex", "md")}
+    assert {f.name for f in panel.out.iterdir()} == files
     assert "image/png" in panel._repr_mimebundle_()
     about = panel.provenance()
     assert about["reading"] == "clip-surgery+code" and "model" in about and about["image_size"] == "96×96"

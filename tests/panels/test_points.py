@@ -121,7 +121,8 @@ def test_state_saving_and_a_static_picture(panel, clip):
     np.testing.assert_array_equal(again.view.found.mask, panel.view.found.mask)
     panel.save_figure(("png",))
     panel.save_table()
-    assert {f.name for f in panel.out.iterdir()} >= {"points.png", "points.csv"}
+    files = {"captions.md"} | {f"points.{ending}" for ending in ("png", "csv", "tex", "md")}
+    assert {f.name for f in panel.out.iterdir()} == files
     assert "image/png" in panel._repr_mimebundle_()
     about = panel.provenance()
     assert about["segmenter"].startswith("random walker") and "64×64" in about["protocol"]

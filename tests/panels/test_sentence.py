@@ -112,7 +112,8 @@ def test_readings_errors_and_what_is_taken_away(panel: WordsPanel, clip: clipsx.
         assert said in panel._line.value and panel.state == kept
     panel.save_figure(("png",))
     panel.save_table()
-    assert {f.name for f in panel.out.iterdir()} >= {"words.png", "words.csv"}
+    files = {"captions.md"} | {f"words.{ending}" for ending in ("png", "csv", "tex", "md")}
+    assert {f.name for f in panel.out.iterdir()} == files
     assert "image/png" in panel._repr_mimebundle_()
 
 

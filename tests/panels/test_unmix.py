@@ -142,7 +142,8 @@ def test_what_is_on_screen_can_be_taken_away(panel, parts):
     panel.save_figure(("png", "pdf"))
     panel.save_table()
     panel.save_projectors()
-    assert {f.name for f in panel.out.iterdir()} >= {"unmix.png", "unmix.pdf", "unmix.csv", "unmixed"}
+    files = {"captions.md", "unmixed"} | {f"unmix.{ending}" for ending in ("png", "pdf", "csv", "tex", "md")}
+    assert {f.name for f in panel.out.iterdir()} == files
     again = unmix.Unmixed.load(panel.out / "unmixed", parts[0], parts[1].labels)
     assert again.clip.describe() == panel.unmixed.clip.describe()
     assert "image/png" in panel._repr_mimebundle_()

@@ -192,3 +192,17 @@ def test_the_diagonal_of_a_matrix_does_not_set_its_colours() -> None:
     )
     ax = plots.matrix(table)
     assert ax.collections[0].get_clim()[1] < 1
+
+
+def test_matrices_before_and_after_share_one_scale_and_its_bar() -> None:
+    one, other = (pd.DataFrame(np.full((3, 3), v) + np.eye(3), list("abc"), list("abc")) for v in (0.2, 0.9))
+    figure, axes = plots.row(2)
+    for ax, table in zip(axes, (one, other), strict=True):
+        plots.matrix(table, ax, among=(one, other), beside=list(axes) if ax is axes[1] else None)
+    assert {ax.collections[0].get_clim() for ax in axes} == {(0.2, 0.9)} and len(figure.axes) == 3
+
+
+def test_the_ends_of_bands_may_stand_in_the_table() -> None:
+    table = pd.DataFrame({"x": [0, 1], "y": [1.0, 2.0], "y_low": [0.5, 1.0], "y_high": [2.0, 4.0], "form": "none"})
+    band = plots.lines(table, "x", "y", "form").collections[0].get_paths()[0].vertices
+    assert {tuple(point) for point in band.tolist()} == {(0, 0.5), (0, 2.0), (1, 1.0), (1, 4.0)}

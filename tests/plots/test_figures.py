@@ -26,6 +26,7 @@ def test_scores_and_splits() -> None:
     samples = [masked(20, 28, ("cat", "dog"), n) for n in range(3)]
     (rows,) = stream(clip, samples, [explain.measure(clip, LABELS, "clip, clip+code, maskclip")])
     axes = plots.scores(rows).axes
-    assert [ax.get_title() for ax in axes] == ["CLIP", "MaskCLIP", ""] and axes[-1].get_ylabel() == "miou"
-    written = {float(text.get_text()) for text in plots.splits(rows).axes[0].texts}
-    assert {round(value) for value in summary.split_by(rows, "label").to_numpy().ravel()} == written
+    assert [ax.get_title() for ax in axes] == ["CLIP", "MaskCLIP", ""] and axes[-1].get_ylabel() == "mIoU (%)"
+    means, halves = (summary.split_by(rows, "label", half=half).to_numpy().ravel() for half in (False, True))
+    written = {text.get_text() for text in plots.splits(rows).axes[0].texts}
+    assert {f"{mean:.0f}\n±{half:.0f}" for mean, half in zip(means, halves, strict=True)} <= written

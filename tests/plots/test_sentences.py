@@ -14,6 +14,7 @@ from matplotlib.text import Text
 import clipsx
 from clipsx import plots
 from clipsx.analyses import words
+from clipsx.metrics import msc
 from clipsx.plots import sentences
 from helpers import masked, noise, tiny_clip
 
@@ -59,7 +60,9 @@ def test_the_strongest_words_are_marked_and_their_maps_drawn(
     assert [word for word in written if word in ("red", "cat", ",", "$", "5")]
     for (_, _, number), place in zip(sentences.MARKS, strong, strict=True):
         assert f"{read.words[place]} {number}" in written  # in the sentence
-        assert f"{read.words[place]} {number}\n{float(sim[..., place].max()):.2f}" in written  # over its map
+        word, mask = read.words[place], sample.masks.get(read.words[place])
+        score = "" if mask is None else f", mSC {msc(maps[..., place], mask, sample.ignore):.0f} %"
+        assert f"{word} {number}\n{float(sim[..., place].max()):.2f}{score}" in written  # over its map
     figure.savefig("/dev/null", format="png")
 
 

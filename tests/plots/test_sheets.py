@@ -8,6 +8,7 @@ import clipsx
 from clipsx import feature_surgery, minmax, plots, similarity, upsample
 from clipsx.analyses import attention, deletion
 from clipsx.datasets import Sample
+from clipsx.metrics import coverage
 from clipsx.plots import sheets
 from clipsx.segmenters import RandomWalker
 from helpers import noise, tiny_clip, tiny_resnet
@@ -61,11 +62,8 @@ def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypat
 def test_anchors_rings_the_patch_most_like_the_label(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
     rows = sheets.anchors(clip, [SAMPLES[2], SAMPLES[0]])
-    assert [[cell.title for cell in row] for row in rows] == [
-        ["cat", "cat"],
-        ["q-k attention"] * 2,
-        ["v-v attention"] * 2,
-    ]
+    titles = [[cell.title.partition("\n")[0] for cell in row] for row in rows]
+    assert titles == [["cat", "cat"], ["q-k attention"] * 2, ["v-v attention"] * 2]
     images = clip.prepare(SAMPLES[2].image)
     sim = similarity(clip.encode_dense(images, "clip"), clip.encode_labels(["cat"]))[0, ..., 0]
     (y, x), grid = rows[1][0].ring
@@ -73,6 +71,8 @@ def test_anchors_rings_the_patch_most_like_the_label(clip: clipsx.Clip, monkeypa
     row = attention.relation(clip, images, -1, "vv")[0, 1 + 4 * y + x, 1:].reshape(1, 4, 4, 1)
     expected = upsample(minmax(row), (20, 28))[0, ..., 0].numpy()
     np.testing.assert_allclose(rows[2][0].map, expected, atol=1e-5)
+    inside = ((row / row.sum()).numpy()[0, ..., 0] * coverage(SAMPLES[2].masks["cat"], (4, 4))).sum()
+    assert rows[2][0].title.endswith(f"\n{100 * inside:.0f} % inside")
     with pytest.raises(ValueError, match="no transformer blocks"):
         sheets.anchors(tiny_resnet(), [SAMPLES[0]])
 
@@ -80,7 +80,9 @@ def test_anchors_rings_the_patch_most_like_the_label(clip: clipsx.Clip, monkeypa
 def test_empty_label_comes_last_and_absent_ones_are_named(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
     (row,) = sheets.empty_label(clip, [SAMPLES[3]], LABELS, count=3)
-    assert [cell.title for cell in row] == ["photo", "dog", "boat", "cat (absent)", "(empty label)"]
+    titles = [cell.title.partition("\nmSC")[0] for cell in row]
+    assert titles == ["photo", "dog", "boat", "cat (absent)", "(empty label)"]
+    assert [cell.outline is not None for cell in row] == ["\nmSC" in cell.title for cell in row]
     for cell in row[1:]:
         assert cell.map is not None and cell.map.shape == (20, 28) and cell.map.min() >= 0 and cell.map.max() <= 1
 

@@ -57,10 +57,9 @@ def numbers(clip: Clip, samples: Sequence[Sample], asked: Sequence[Reading] = AS
     of the last block, where there is one, attention inside the object ("attention qk") and what both halves add
     ("cosine ffn", "cosine_text ffn").
     """
-    labels, inside = datasets.labels_of(samples), attention.has_attention(clip)
-    measures = [explain.measure(clip, labels, asked), redundancy.measure(clip, labels, [RAW])]
-    measures += [attention.shares(clip), attention.cosines(clip)] if inside else []
-    rows, shared, *looked = stream(clip, samples, measures, size=size)
+    labels = datasets.labels_of(samples)
+    maps = [explain.measure(clip, labels, asked), redundancy.measure(clip, labels, [RAW])]
+    rows, shared, *looked = stream(clip, samples, [*maps, *attention.measures(clip)], size=size)
     means = summary.summarise(rows, rows, resamples=1)
     names = [name for name in summary.MEASURES if name in means]
     parts = [means.melt(["reading"], names, "measure")]
@@ -117,8 +116,8 @@ def bands(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**about)
 
 
-def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS) -> pd.DataFrame:
-    """The bands of a model's architecture on a data set: those that are shipped, else measured now and kept.
+def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS, anew: bool = False) -> pd.DataFrame:
+    """The bands of a model's architecture on a data set: those that are shipped, else (or `anew`) measured and kept.
 
     Shipped ones are of the same world, of whatever number of pictures; measured are the first `IMAGES`. Empty, with a
     word, for a model whose random starts are not known. Errors: those of `starts`.
@@ -127,7 +126,7 @@ def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS) -> pd.Dat
     own |= {"image_size": "×".join(map(str, clip.image_size)), "data": datasets.described(samples)["data"]}
     known = known.assign(data=known["data"].map(_world))
     found = shipped()[(known[KEY] == pd.Series(own | {"data": _world(own["data"])})[KEY]).all(axis=1)]
-    if len(found):
+    if len(found) and not anew:
         return found.reset_index(drop=True)
     try:
         some = Subset(samples, range(min(len(samples), IMAGES)), f"first {IMAGES}")
@@ -135,6 +134,13 @@ def chance(clip: Clip, samples: Sequence[Sample], count: int = STARTS) -> pd.Dat
     except ValueError as error:
         print(f"Left out: the band of chance. {error}")
         return known[:0]
+
+
+def beside(models: Sequence[Clip], samples: Sequence[Sample], anew: bool = False) -> tuple[pd.DataFrame, Any]:
+    """The bands of the first model (`chance`), and those of all as rows of a summary; None where none is known."""
+    found = [chance(clip, samples, anew=anew) for clip in models]
+    known = [as_summary(table) for table in found if len(table)]
+    return found[0], summary.joined(*known) if known else None
 
 
 def as_summary(table: pd.DataFrame) -> pd.DataFrame:

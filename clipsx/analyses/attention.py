@@ -26,6 +26,11 @@ def has_attention(clip: Clip) -> bool:
     return clip.tower.transformer
 
 
+def measures(clip: Clip) -> list[Measure]:
+    """`shares` and `cosines`; none of a tower without transformer blocks."""
+    return [shares(clip), cosines(clip)] if has_attention(clip) else []
+
+
 def require_attention(clip: Clip, kinds: Sequence[str] = ()) -> None:
     """Raise a ValueError for a tower without transformer blocks, and for an unknown kind (with the nearest)."""
     if not has_attention(clip):

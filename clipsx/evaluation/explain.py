@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from clipsx.clip import Clip
+from clipsx.datasets import Sample, labels_of
 from clipsx.datasets.lines import listed
 from clipsx.evaluation.beside import beside, regions
-from clipsx.evaluation.stream import Look, Measure
+from clipsx.evaluation.stream import Look, Measure, stream
 from clipsx.maps import is_constant
 from clipsx.metrics import THRESHOLDS, exceedance, msc, pointing, size_of
 from clipsx.reading import Reading, crossed, readings
@@ -70,6 +72,19 @@ def measure(
 
     empty = "No image has a mask of any of the labels: there is nothing to evaluate."
     return Measure("explain", rows, shown, about={"templates": str(templates)}, asks={"labels": sets}, empty=empty)
+
+
+def halves(
+    clip: Clip,
+    tuning: Sequence[Sample],
+    test: Sequence[Sample],
+    asked: str | Sequence[str | Reading] = DEFAULT,
+    more: Sequence[Measure] = (),
+) -> list[pd.DataFrame]:
+    """Rows of the half to report on, of that to choose thresholds on, and of `more` measures of the first."""
+    maps = measure(clip, labels_of(test), asked)
+    rows, *others = stream(clip, test, [maps, *more], words="measuring")
+    return [rows, *stream(clip, tuning, [maps], words="choosing thresholds"), *others]
 
 
 def measured(look: Look, sim: torch.Tensor, present: Sequence[str]) -> Iterator[dict[str, Any]]:

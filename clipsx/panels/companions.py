@@ -74,6 +74,8 @@ class CellView:
 class CompanionsPanel(FigurePanel):
     """Click a cell: the scenes with a in them where b's map is brightest inside a.
 
+    It opens on the typical cell: among pairs that are in one picture, the median of the mean of b's map inside a.
+
     Args:
         clip, samples: what `rows` was measured with.
         rows: the table of `coactivation.measure`, whose `number` is a scene's place in `samples`; masks known.
@@ -103,8 +105,8 @@ class CompanionsPanel(FigurePanel):
         first = next(iter(self.matrices))
         self._order = plots.leaf_order(np.nan_to_num(np.asarray(self.matrices[first], dtype=float)))
         self.labels = [check_labels(labels)[k] for k in self._order]
-        best = rows[rows["companion"]].groupby(["a", "b"])["score"].mean()
-        a, b = best.index.tolist()[int(best.argmax())] if len(best) else self.labels[:2]
+        pairs = rows[rows["companion"]].groupby(["a", "b"])["score"].mean().sort_values(kind="stable")
+        a, b = pairs.index.tolist()[len(pairs) // 2] if len(pairs) else self.labels[:2]  # the typical one
         self._state = self._checked(updated(Companions(first, a, b), state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._controls = {"measure": self._measure}

@@ -43,24 +43,28 @@ def row(
 
 
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
-    """A summary's measures side by side, four in a row, a line per method; `floor`: the same readings' bands of chance.
+    """A summary's measures side by side, four in a row: a line per method, or of several models a line per reading.
 
-    A grey bar is where 95 % of random starts lie, read in the same way.
+    Coloured by feature surgery, or by model. floor: the same readings' bands of chance: a grey bar is where 95 % of
+    random starts lie, read in the same way.
     """
+    several = "model" in summary and len(summary["model"].unique()) > 1
+    by, hue = ("reading", "model") if several else ("method", "surgery")
     shown = {value: name for value, name in names.items() if value in summary}
     rows = -(-len(shown) // 4)
     figure, axes = row(min(len(shown), 4), rows, height=3.2 * rows, sharey=True, squeeze=False)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
-    alike = None if floor is None else summary[["reading", "method", "surgery"]].merge(floor, on="reading")
+    about = list(dict.fromkeys(["reading", by, hue]))
+    alike = None if floor is None else summary[about].merge(floor, on=["reading", *["model"] * several])
     for ax, (value, name) in zip(axes.flat, shown.items(), strict=False):
         if alike is not None and value in alike:
-            intervals(alike, value, "method", ax, "surgery", chance=True)
+            intervals(alike, value, by, ax, hue, chance=True)
         signed = value in ("msc", "gain", "others", "absent")
-        intervals(summary, value, "method", ax, hue="surgery", zero=signed).set_xlabel(name)
+        intervals(summary, value, by, ax, hue=hue, zero=signed).set_xlabel(name)
         ax.get_legend().remove()
     named = axes.flat[0].get_legend_handles_labels()
-    figure.legend(*named, title="feature surgery", loc="outside right upper", fontsize=8)
+    figure.legend(*named, title="model" if several else "feature surgery", loc="outside right upper", fontsize=8)
     plain(figure)
     return figure
 

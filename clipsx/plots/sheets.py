@@ -79,8 +79,7 @@ def methods(
     for sample in samples:
         seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
         for label in _labels(sample, names, seen, text)[:each]:
-            mask = sample.masks.get(label)
-            row = [Cell(sample.image, None, mask, label)]
+            row = [Cell(sample.image, None, sample.masks.get(label), f"{label}\n{clip.name}")]
             for reading in shown:
                 sim = seen.maps(reading, text)[..., [names.index(label)]]  # (1, h, w, 1)
                 row.append(_tile(sample, _pixels(minmax(sim), sample.image)[0], label, reading.title))

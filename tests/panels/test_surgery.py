@@ -453,7 +453,7 @@ def test_save_table_and_figures(panel: SurgeryPanel, tmp_path: Path) -> None:
         (file,) = tmp_path.glob(f"*.{kind}")
         assert file.read_bytes().startswith(start)
         assert b"tiny" in file.read_bytes() or kind == "pdf"
-    files = {"captions.md", *(f"surgery.{ending}" for ending in ("csv", "tex", "md", "pdf", "png", "svg"))}
+    files = {"captions.md", *(f"{path.stem}.{ending}" for ending in ("csv", "tex", "md", "pdf", "png", "svg"))}
     assert {p.name for p in tmp_path.iterdir()} == files
 
 

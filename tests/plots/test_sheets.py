@@ -38,7 +38,7 @@ def test_several_takes_those_with_masks_and_more_labels_first() -> None:
 def test_a_picture_without_masks_shows_the_likely_label(clip: clipsx.Clip) -> None:
     (row,) = sheets.methods(clip, SAMPLES[1:2], LABELS, "clip")
     scores = clip.encode_image(clip.prepare(SAMPLES[1].image)) @ clip.encode_labels(LABELS).T
-    assert row[0].title == LABELS[int(scores.argmax())]
+    assert row[0].title == f"{LABELS[int(scores.argmax())]}\ntiny"
     assert all(cell.outline is None for cell in row)
 
 
@@ -46,7 +46,7 @@ def test_methods_puts_a_row_per_label_that_is_asked(clip: clipsx.Clip, monkeypat
     monkeypatch.setattr(clip, "encode_labels", lambda labels: clip.encode_text([f"a {label}" for label in labels]))
     rows = sheets.methods(clip, [SAMPLES[2], SAMPLES[3]], LABELS, "clip, clip+code", each=2)
     assert [[cell.title.split("\nmSC")[0] for cell in row] for row in rows] == [
-        [label, "CLIP", "CLIP + feature surgery"] for label in ("cat", "dog", "dog")
+        [f"{label}\ntiny", "CLIP", "CLIP + feature surgery"] for label in ("cat", "dog", "dog")
     ]
     for cell in (cell for row in rows for cell in row[1:]):
         score = 100 * (cell.map[cell.outline].mean() - cell.map[~cell.outline].mean())

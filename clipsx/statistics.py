@@ -68,6 +68,18 @@ def interval(drawn: Float[np.ndarray, " R"], level: float = 0.95) -> tuple[float
     return float(low), float(high)
 
 
+def estimate(
+    name: str,
+    values: Num[np.ndarray, " P"],
+    images: Shaped[np.ndarray, " P"],
+    groups: Shaped[np.ndarray, " P"] | None = None,
+    resamples: int = 1000,
+) -> dict[str, float]:
+    """`bootstrap` as a table has it: the mean (column `name`) and its 95 % interval (`name_low`, `name_high`)."""
+    mean, drawn = bootstrap(values, images, groups, resamples)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), (mean, *interval(drawn)), strict=True))
+
+
 def verdict(low: float, high: float) -> str:
     """What an interval of a difference says: "higher", "lower", or "not apart" where it holds 0 or is not known."""
     return "higher" if low > 0 else "lower" if high < 0 else "not apart"

@@ -20,7 +20,7 @@ from clipsx.images import resize
 from clipsx.maps import is_constant, upsample
 from clipsx.messages import nearest
 from clipsx.reading import Reading, readings
-from clipsx.statistics import METHOD, bootstrap, difference, interval
+from clipsx.statistics import METHOD, difference, estimate
 
 MEASURES = {"drop": "drop without the region (points)", "insertion": "gain by the region alone (points)"}
 ASKED = "clip, clip-surgery, clip-surgery+code"
@@ -193,8 +193,7 @@ def summarise(table: pd.DataFrame, resamples: int = 1000) -> pd.DataFrame:
     for (fill, region), rows in table.groupby(["fill", "region"], sort=False):
         row: dict[str, Any] = {"region": region, "fill": fill}
         for name in MEASURES:
-            mean, drawn = bootstrap(rows[name].to_numpy(float), rows["image"].to_numpy(), None, resamples)
-            row |= {name: mean} | dict(zip((f"{name}_low", f"{name}_high"), interval(drawn), strict=True))
+            row |= estimate(name, rows[name].to_numpy(float), rows["image"].to_numpy(), None, resamples)
         left_out = int((rows["why"] != "").sum())
         row |= {"pairs": len(rows) - left_out, "left_out": left_out} | constants(rows)
         found.append(row | {"protocol": f"{rows['protocol'].iloc[0]}; means over pairs; {METHOD}"})

@@ -18,7 +18,7 @@ from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
 from clipsx.reading import Reading, readings
 from clipsx.sentence import Sentence
-from clipsx.statistics import bootstrap, interval
+from clipsx.statistics import estimate
 
 STRONGEST = 3  # words that are marked, as in the paper's figure
 EXAMPLE = "a photo of a cat and a boat"
@@ -148,10 +148,9 @@ def measure(
 
 def _means(rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, float]:
     """Means with their 95 % image-bootstrap intervals."""
-    found = {}
+    found: dict[str, float] = {}
     for name in columns:
-        mean, drawn = bootstrap(rows[name].to_numpy(float), rows["image"].to_numpy())
-        found[name], (found[f"{name}_low"], found[f"{name}_high"]) = mean, interval(drawn)
+        found |= estimate(name, rows[name].to_numpy(float), rows["image"].to_numpy())
     return found
 
 

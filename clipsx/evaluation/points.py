@@ -17,7 +17,7 @@ from clipsx.reading import Reading, readings
 from clipsx.segmenters.interface import Segmenter
 from clipsx.segmenters.named import WALKER, load
 from clipsx.segmenters.prompt import THRESHOLD, Segmented, segmented
-from clipsx.statistics import METHOD, bootstrap, interval
+from clipsx.statistics import METHOD, estimate
 
 MEASURES = {
     "accuracy": "points on the object (%)",
@@ -97,11 +97,9 @@ def summarise(
         values = rows.assign(miou_points=rows["iou"], miou_plain=plain, gain=rows["iou"] - plain)
         values["lead"] = rows["accuracy"] - rows["chance"]
         row: dict[str, Any] = dict(zip(by, key, strict=True))
+        images, labels = rows["image"].to_numpy(), rows["label"].to_numpy()
         for name in MEASURES:
-            mean, drawn = bootstrap(
-                values[name].to_numpy(float), rows["image"].to_numpy(), rows["label"].to_numpy(), resamples
-            )
-            row |= {name: mean} | dict(zip((f"{name}_low", f"{name}_high"), interval(drawn), strict=True))
+            row |= estimate(name, values[name].to_numpy(float), images, labels, resamples)
         row |= {"threshold": threshold, "threshold_chosen": words in chosen, "empty": int((rows["why"] != "").sum())}
         row |= {"pairs": len(rows), "images": rows["image"].nunique()} | constants(rows, by)
         row["protocol"] = (

@@ -9,7 +9,7 @@ import pandas as pd
 from clipsx.evaluation.explain import INSIDE, OUTSIDE
 from clipsx.evaluation.protocols import require_one
 from clipsx.metrics import SIZES, THRESHOLDS, iou_curve
-from clipsx.statistics import METHOD, bootstrap, difference, interval
+from clipsx.statistics import METHOD, bootstrap, difference, estimate
 
 FIXED = 0.6  # the threshold reported beside the chosen one
 ROW = ["reading"]  # what tells the rows of a summary apart, beside model and weights
@@ -51,9 +51,8 @@ def _banded(table: pd.DataFrame, by: Sequence[str], resamples: int) -> pd.DataFr
     for key, rows in table.groupby(list(by), sort=False, dropna=False):
         images, labels, ious = rows["image"].to_numpy(), rows["label"].to_numpy(), iou_at(rows)  # (rows, K)
         for k in range(0, len(THRESHOLDS), 5):
-            mean, draws = bootstrap(ious[:, k], images, labels, resamples)
-            ends = dict(zip(("miou", "miou_low", "miou_high"), (mean, *interval(draws)), strict=True))
-            found.append(dict(zip(by, key, strict=True)) | {"threshold": float(THRESHOLDS[k])} | ends)
+            row = dict(zip(by, key, strict=True)) | {"threshold": float(THRESHOLDS[k])}
+            found.append(row | estimate("miou", ious[:, k], images, labels, resamples))
     return pd.DataFrame(found)
 
 
@@ -67,15 +66,10 @@ def split_by(table: pd.DataFrame, column: str, value: str = "msc", half: bool = 
 
     half: instead of it half the width of its 95 % image-bootstrap interval.
     """
-
-    def width(rows: pd.DataFrame) -> float:
-        low, high = interval(bootstrap(rows[value].to_numpy(float), rows["image"].to_numpy(), resamples=200)[1])
-        return (high - low) / 2
-
     wide = table.pivot_table(value, "reading", column, sort=False)
-    if half:
-        for (reading, at), rows in table.groupby(["reading", column]):
-            wide.loc[reading, at] = width(rows)
+    for (reading, at), rows in table.groupby(["reading", column]) if half else ():
+        ends = estimate(value, rows[value].to_numpy(float), rows["image"].to_numpy(), resamples=200)
+        wide.loc[reading, at] = (ends[f"{value}_high"] - ends[f"{value}_low"]) / 2
     return wide.reindex(columns=[size for size in SIZES if size in wide]) if column == "size" else wide
 
 
@@ -100,9 +94,7 @@ def summarise(
         own = [name for name in MEASURES if name in rows and name not in measured]
         measured |= {name: (rows[name].to_numpy(float), labels) for name in own}
         for name, (values, groups) in measured.items():
-            mean, draws = bootstrap(values, images, groups, resamples)
-            low, high = interval(draws)
-            row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+            row |= estimate(name, values, images, groups, resamples)
         row |= {"threshold": threshold, "threshold_chosen": chosen}
         row |= {f"miou_at_{FIXED}": bootstrap(ious[:, fixed], images, labels, 1)[0]}
         row |= {"pairs": len(rows), "images": len(set(images)), "left_out": int((~np.isfinite(score)).sum())}
@@ -151,9 +143,9 @@ def references(table: pd.DataFrame, resamples: int = 1000) -> pd.DataFrame:
     values = {"lit everywhere": ("area", ["miou", "pointing"]), "best on the patch grid": ("oracle", ["miou"])}
     found = []
     for name, (column, measures) in values.items():
-        mean, draws = bootstrap(pairs[column].to_numpy(float), images, labels, resamples)
-        ends = dict(zip(("", "_low", "_high"), (mean, *interval(draws)), strict=True))
-        row = {"reading": name, "method": name} | {f"{m}{end}": value for m in measures for end, value in ends.items()}
+        row: dict[str, Any] = {"reading": name, "method": name}
+        for measure in measures:
+            row |= estimate(measure, pairs[column].to_numpy(float), images, labels, resamples)
         row |= {"msc": 0.0, "others": 0.0, "absent": 0.0, "auc": 50.0} if column == "area" else {}
         about = constants(pairs, ["reading", "method", "authority", "surgery", "tau", "depth"])
         found.append(row | {"pairs": len(pairs), "images": len(set(images))} | about)

@@ -1,7 +1,6 @@
 """Pictures of maps and tables: axes-level functions, figures of several, sheets."""
 
 from clipsx.plots.axes import (
-    COLOURS,
     PALETTE,
     STYLE,
     distribution,
@@ -11,14 +10,11 @@ from clipsx.plots.axes import (
     leaf_order,
     lines,
     matrix,
-    overlay,
-    points,
-    ring,
-    scale,
     shade,
-)  # fmt: skip
+)
 from clipsx.plots.cells import Cell, closed, sheet
 from clipsx.plots.figures import ablation, blocks, deletion, measures, row, scores, splits, tradeoff
+from clipsx.plots.over import COLOURS, overlay, points, ring, scale
 from clipsx.plots.reduced import reduced
 from clipsx.plots.texts import in_words, plain, short
 

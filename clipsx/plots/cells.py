@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx.plots import styles
-from clipsx.plots.axes import overlay, points, ring, scale
-from clipsx.plots.texts import plain
+from clipsx.plots.over import overlay, points, ring, scale
+from clipsx.plots.texts import LETTER, plain
 
 NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
-LETTER = 0.56  # of the font's size: how wide a letter is, about
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from clipsx.evaluation.summary import curve, exceeded, split_by
 from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
-from clipsx.plots.axes import PALETTE, STYLE, distribution, heatmap, intervals, lines
+from clipsx.plots.axes import PALETTE, distribution, heatmap, intervals, level, lines
 from clipsx.plots.texts import in_words, plain, short
 from clipsx.reading import Reading
 
@@ -113,7 +113,7 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
     ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
     for x, y, text in both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False):
         ax.annotate(short(in_words("reading", text)), (x, y), xytext=(6, 3), textcoords="offset points", fontsize=7)
-    ax.axhline(0, color=STYLE["chance"], linewidth=1, linestyle="--")
+    level(ax.axhline)
     ax.set(xlabel="time beside encode_image", ylabel=name)
     plain(figure)
     return figure
@@ -129,7 +129,7 @@ def ablation(table: pd.DataFrame) -> Figure:
     sns.stripplot(alike, x="value", y="setting", hue="which", jitter=False, dodge=True, palette=PALETTE, ax=axes[1])
     axes[0].set(xlabel="mAP (%)", ylabel="")
     axes[1].set(xlabel="mean off-diagonal cosine after training")
-    axes[1].axvline(float(table["before"].iloc[0]), color=STYLE["chance"], linestyle=":", linewidth=1)
+    level(axes[1].axvline, float(table["before"].iloc[0]), linestyle=":")
     axes[1].legend(title="", fontsize=8)
     for ax in axes:
         ax.grid(axis="y", linewidth=0.4)
@@ -141,7 +141,7 @@ def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
     """Attention of an object's patches inside it, and cosines of sub-modules with the class feature and the texts."""
     figure, axes = row(3)
     lines(shares, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
-    axes[0].axhline(shares["chance"].mean(), color=STYLE["chance"], linestyle=":", label="its share of the picture")
+    level(axes[0].axhline, shares["chance"].mean(), linestyle=":", label="its share of the picture")
     axes[0].legend(fontsize=8)
     lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
     lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")

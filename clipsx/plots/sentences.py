@@ -16,15 +16,15 @@ from clipsx.evaluation.stream import Size
 from clipsx.features import DenseFeatures
 from clipsx.maps import minmax, upsample
 from clipsx.metrics import msc
-from clipsx.plots.axes import STYLE, overlay, ring, scale
+from clipsx.plots.axes import STYLE
+from clipsx.plots.over import overlay, ring, scale
 from clipsx.plots.reduced import reduced
-from clipsx.plots.texts import plain, short
+from clipsx.plots.texts import LETTER, plain, short
 from clipsx.reading import Reading
 from clipsx.sentence import Sentence
 
 # Told apart by colour (with or without colour vision), by line and, in grey as well, by the number beside the word.
 MARKS = (("#e69f00", "-", "①"), ("#56b4e9", "--", "②"), ("#f0e442", ":", "③"))
-LETTER = 0.58  # of the font's size: how wide a letter is, about
 
 
 def sentence(read: Sentence, marked: Sequence[int] = (), ax: Axes | None = None, size: float = 11) -> Axes:

@@ -17,6 +17,7 @@ from clipsx.methods import PAIRS
 from clipsx.reading import Reading
 
 BOX = "□"  # for what no font here has
+LETTER = 0.58  # of the font's size: how wide a letter is, about
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 

@@ -15,6 +15,7 @@ from clipsx.messages import nearest, require
 from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, rows_of, serving
 
 SURGERIES = ("none", *FORMS)
+IN_WORDS = {"none": "no feature surgery", "code": "feature surgery", "paper": "feature surgery (paper)"}
 TAU = 2.0  # of feature surgery, as released
 _FORM = re.compile(
     r"(?P<method>[^@+()]+(?:\([^()]*\))?)(?:@(?P<depth>[^@+]*))?(?:\+(?P<surgery>[^()@]*)(?P<tau>\(.*\))?)?"
@@ -108,7 +109,7 @@ class Reading:
         """What figures and sentences call it."""
         title = METHODS[self.method].title if self.method in METHODS else self.method
         depth = "" if self.depth is None else f", {self.depth} blocks"
-        surgery = {"none": "", "code": " + feature surgery", "paper": " + feature surgery (paper)"}[self.surgery]
+        surgery = "" if self.surgery == "none" else f" + {IN_WORDS[self.surgery]}"
         return f"{title}{depth}{surgery}{'' if self.tau == TAU else f', τ {self.tau:g}'}"
 
     def plan(self, tower: Serves) -> tuple[Recipe, int]:

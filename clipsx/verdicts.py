@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clipsx.evaluation import summary
-from clipsx.reading import Reading
+from clipsx.reading import IN_WORDS, Reading
 from clipsx.statistics import beyond, bootstrap, difference, interval, verdict
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def redundancy(table: pd.DataFrame, chance: Any = None) -> pd.DataFrame:
 def repair(table: pd.DataFrame) -> pd.DataFrame:
     """What feature surgery does to the same maps, by form, with all labels; from `redundancy.sweep`."""
     full = table[(table["varied"] == "labels") & (table["labels"] == table["labels"].max())]
-    parts = {form: (f'form "{form}"', {"no feature surgery": "none"}) for form in ("code", "paper")}
+    parts = {form: (IN_WORDS[form], {IN_WORDS["none"]: "none"}) for form in ("code", "paper")}
     return pd.DataFrame([row for name in ("energy", "msc", "iou") for row in paired(full, name, "form", parts)])
 
 

@@ -120,12 +120,12 @@ def test_repair_gives_every_form_its_change() -> None:
             rows += [row | {"varied": "labels", "labels": 20}, row | {"varied": "labels", "labels": 2, "energy": 0.0}]
     table = pd.DataFrame(rows)
     found = verdicts.repair(table)
-    assert said(found, what='form "code"', measure="energy") == "lower"
-    assert said(found, what='form "paper"', measure="energy") == "higher"
-    assert said(found, what='form "code"', measure="msc") == "not apart"
+    assert said(found, what="feature surgery", measure="energy") == "lower"
+    assert said(found, what="feature surgery (paper)", measure="energy") == "higher"
+    assert said(found, what="feature surgery", measure="msc") == "not apart"
     table.loc[(table["form"] == "code") & (table["image"] == 0), "energy"] = NAN  # both sides over the same pairs
     again = verdicts.repair(table).query("measure == 'energy'").set_index("what")["difference"]
-    assert again['form "code"'] == pytest.approx(-22)
+    assert again["feature surgery"] == pytest.approx(-22)
 
 
 def test_a_table_of_differences_is_markdown_with_the_verdict_first() -> None:

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
 from clipsx.methods import PAIRS
-from clipsx.reading import Reading
+from clipsx.reading import IN_WORDS, Reading
 
 BOX = "□"  # for what no font here has
 LETTER = 0.58  # of the font's size: how wide a letter is, about
@@ -89,13 +89,10 @@ def _family_with(character: str) -> str | None:
     return next((f.name for f in usual if ord(character) in _characters(f.fname)), None)
 
 
-SURGERY = {"none": "no feature surgery", "code": "feature surgery", "paper": "feature surgery (paper)"}
-
-
 def in_words(column: object, value: object) -> str:
     """What figures call a value of a table's column: readings and methods by their titles, surgery in words."""
     if column in ("surgery", "form"):
-        return SURGERY.get(str(value), str(value))
+        return IN_WORDS.get(str(value), str(value))
     if column == "kind" and value in PAIRS:
         return f"{PAIRS[str(value)]} attention"
     if column in ("reading", "method"):

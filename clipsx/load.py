@@ -12,7 +12,7 @@ from clipsx import config, huggingface, paths
 from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
 from clipsx.hub import looking, reaching
-from clipsx.messages import brief, nearest, require_package
+from clipsx.messages import brief, nearest, require_known, require_package
 from clipsx.preprocess import transform
 from clipsx.quiet import making
 from clipsx.towers import require_rule
@@ -53,8 +53,7 @@ def load(
     that are not finite; FileNotFoundError; ConnectionError where a download fails; ImportError naming a package that
     the model needs.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision {precision!r}{nearest(precision, PRECISIONS)}.")
+    require_known("precision", precision, PRECISIONS)
     if positions is not None:
         require_rule(positions)
     given = {"name": str(name), "pretrained": None if pretrained is None else str(pretrained)}

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clipsx.features import DenseFeatures, require_unit
 from clipsx.images import MAX_PIXELS
-from clipsx.messages import nearest, require
+from clipsx.messages import require, require_known
 
 STEEPEST = 1e30  # tau beyond which no weight changes any more
 CONSTANT = 1e-7
@@ -56,8 +56,7 @@ def feature_surgery(
     Errors: ValueError for one label without `redundant`, an unknown form, a tau that is negative or not finite.
     Source: CLIP Surgery, section on feature surgery; released code `clip_feature_surgery`. Memory: B·h·w·N, whatever D.
     """
-    if form not in FORMS:
-        raise ValueError(f"Unknown form of feature surgery {form!r}{nearest(form, FORMS)}.")
+    require_known("form of feature surgery", form, FORMS)
     require("tau", tau, 0)
     text = _labels(dense, text)
     if redundant is not None:

@@ -17,6 +17,12 @@ def nearest(name: str, known: Iterable[str], show: int = 8) -> str:
     return ". " + _among(names, show)
 
 
+def require_known(what: str, value: str, known: Iterable[str]) -> None:
+    """Raise a ValueError that names what is not known, and the nearest that is."""
+    if value not in known:
+        raise ValueError(f"Unknown {what} {value!r}{nearest(value, known)}.")
+
+
 def _among(names: list[str], show: int) -> str:
     if not names:
         return "None is known"

@@ -11,7 +11,7 @@ from torch import Tensor
 from clipsx.combinations import written
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
-from clipsx.messages import nearest, require
+from clipsx.messages import require, require_known
 from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, rows_of, serving
 
 SURGERIES = ("none", *FORMS)
@@ -41,8 +41,7 @@ class Reading:
     def __post_init__(self) -> None:
         rows = rows_of(self.method)
         object.__setattr__(self, "method", rows[0].name)
-        if self.surgery not in SURGERIES:
-            raise ValueError(f"Unknown feature surgery {self.surgery!r}{nearest(self.surgery, SURGERIES)}.")
+        require_known("feature surgery", self.surgery, SURGERIES)
         require("tau", self.tau, 0)
         if self.depth is not None:
             require("depth", self.depth, 1, whole=True)

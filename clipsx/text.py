@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from clipsx import paths
 from clipsx.cache import Entry, entry, trim
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.prompts import Tower, encode_prompts, token_ids
 from clipsx.weights import digest
 
@@ -42,8 +42,7 @@ def templates_of(templates: str | Sequence[str]) -> tuple[str, ...]:
     Errors: ValueError for an unknown name, for no template, for one without {}.
     """
     if isinstance(templates, str):
-        if templates not in ENSEMBLES:
-            raise ValueError(f"Unknown templates {templates!r}{nearest(templates, ENSEMBLES)}.")
+        require_known("templates", templates, ENSEMBLES)
         return _ensembles()[templates]
     own = tuple(templates)
     if not own:

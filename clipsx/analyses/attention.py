@@ -13,7 +13,7 @@ from torch import Tensor
 from clipsx.clip import Clip
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.methods import PAIRS
 from clipsx.metrics import coverage
 from clipsx.reading import Reading
@@ -36,8 +36,7 @@ def require_attention(clip: Clip, kinds: Sequence[str] = ()) -> None:
     if not has_attention(clip):
         raise ValueError(f"{clip.name} has no transformer blocks: attention relations need a vision transformer.")
     for kind in kinds:
-        if kind not in PAIRS:
-            raise ValueError(f"Unknown attention relation {kind!r}{nearest(kind, PAIRS)}.")
+        require_known("attention relation", kind, PAIRS)
 
 
 def relation(clip: Clip, images: Float[Tensor, "B 3 H W"], block: int = -1, kind: str = "qk") -> Float[Tensor, "B L L"]:

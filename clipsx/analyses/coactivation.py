@@ -9,7 +9,7 @@ from clipsx.clip import Clip
 from clipsx.datasets.lines import listed
 from clipsx.evaluation.explain import queries
 from clipsx.evaluation.stream import Look, Measure
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.reading import Reading
 
 REGIONS = ("mask", "map")
@@ -34,8 +34,7 @@ def measure(
     Errors: ValueError for fewer than two labels, an unknown region, and where no picture has a mask of any of them.
     Source: Unmix-CLIP, unrelated objects lighting up for one class; the measure is ours, over exact masks.
     """
-    if region not in REGIONS:
-        raise ValueError(f"Unknown region {region!r}{nearest(region, REGIONS)}.")
+    require_known("region", region, REGIONS)
     names, reading = queries(labels), Reading.parse(asked)
     text = clip.encode_labels(names, templates)  # (N, D)
 

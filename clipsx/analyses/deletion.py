@@ -18,7 +18,7 @@ from clipsx.evaluation.stream import BATCH, Look, Measure
 from clipsx.evaluation.summary import constants
 from clipsx.images import resize
 from clipsx.maps import is_constant, upsample
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.reading import Reading, readings
 from clipsx.statistics import METHOD, difference, estimate
 
@@ -143,8 +143,7 @@ def measure(
     """
     names, shown = queries(labels), readings(asked)
     for fill in fills:
-        if fill not in FILLS:
-            raise ValueError(f"Unknown fill {fill!r}{nearest(fill, FILLS)}.")
+        require_known("fill", fill, FILLS)
     text, raw = clip.encode_labels(names, templates), Reading("clip")  # (N, D)
     columns = {str(reading): reading.columns(clip.tower) for reading in shown}
 

@@ -18,7 +18,7 @@ from clipsx.datasets.sample import Sample
 from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
 from clipsx.datasets.vocabularies import BUILT_IN, VOCABULARIES, Vocabulary, vocabulary
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 
 if TYPE_CHECKING:
     from clipsx.sketchbook.world import Sketchbook
@@ -67,8 +67,7 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
 
 def check(name: str, root: str | PathLike[str] | None = None) -> None:
     """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, another with."""
-    if name not in DATASETS:
-        raise ValueError(f"Unknown data set {name!r}{nearest(name, DATASETS)}.")
+    require_known("data set", name, DATASETS)
     if (_root(name, root) is None) != (name in ROOTLESS):
         lies = f"lies on disk: say where, root=… (or {ENVIRONMENT})"
         need = f"is built in and takes no root ({root})" if root is not None else lies

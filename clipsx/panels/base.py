@@ -22,7 +22,7 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.images import fitting
 from clipsx.maps import minmax, upsample
-from clipsx.panels.elements import Code, line, still
+from clipsx.panels.elements import Code, line, spoken, still
 from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
 from clipsx.reading import Reading
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Shown(Protocol):
-    """What a panel shows at one moment and what can be taken away of it; it knows no widget."""
+    """What a panel shows at one moment and what can be taken away of it; it knows no widget. Most tell a `sentence`."""
 
     def figure(self) -> Figure: ...
     def table(self) -> pd.DataFrame: ...
@@ -45,15 +45,20 @@ class Shown(Protocol):
 class FigurePanel(W.VBox):
     """A panel around a figure.
 
-    Heirs hold a frozen dataclass in `_state` and a `view` of it, name controls after the entries that they move, put
-    their rows in place, check a state (`_checked`) and draw what their view shows (`_draw`).
+    Args, after those of a panel's own:
+        out: where figures, tables and pictures of one's own are written.
+        state: entries of the dataclass that the panel shows; `Panel(…, **panel.state)` shows the same again.
+
+    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+
+    Heirs hold a frozen dataclass in `_state` and a `view` of it, name controls after the entries that they move, check
+    a state (`_checked`), put their rows in place (`_begin`), and draw more than a picture and words in `_draw`.
     """
 
-    view: Shown
+    view: Any  # `Shown`
     _state: Any
     _checked: Callable[[Any], Any]
     _controls: Mapping[str, Any]
-    _draw: Callable[..., None]
     stem: str = "figure"  # of what is saved
     doing: str = "drawing"  # in words
 
@@ -64,7 +69,7 @@ class FigurePanel(W.VBox):
         self._ready: Any = None  # the last state that was shown
         self._worker = Worker(self._on_progress, self._on_failure, self._on_end)
         still = {"flex": "0 0 auto"}
-        self._line = W.HTML()
+        self._line, self._picture, self._words = W.HTML(), image(), W.HTML()
         self._format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout=W.Layout(width="70px", **still))
         self._figure = W.Button(description="Save figure", icon="image", layout=W.Layout(width="116px", **still))
         self._table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
@@ -73,6 +78,12 @@ class FigurePanel(W.VBox):
         self._figure.on_click(lambda _: self.save_figure([str(self._format.value)]))
         self._table.on_click(lambda _: self.save_table())
         self.add_class("clipsx-panel")
+
+    def _begin(self, title: str, *rows: W.Widget) -> None:
+        """Put the rows between a title and the tools, and show the first state."""
+        self.children = [W.HTML(f"<b>{title}</b>"), *rows, self._tools, self._line]
+        self._listen()
+        self._adopt(self._state)
 
     def figure(self) -> Figure:
         """What is on screen, for a page."""
@@ -127,6 +138,11 @@ class FigurePanel(W.VBox):
     def _steps(self) -> list[Step]:
         """What has to be done until the state is shown, in words and as calls."""
         return [(self.doing, self._draw)]
+
+    def _draw(self) -> None:
+        """Show what the view shows, and tell its sentence."""
+        view = self.view
+        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())
 
     def _listen(self) -> None:
         """Hear the controls: each moves the entry of its name."""

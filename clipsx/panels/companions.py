@@ -15,11 +15,12 @@ from clipsx import plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.summary import constants
+from clipsx.messages import require_known
 from clipsx.metrics import msc
-from clipsx.panels.base import FigurePanel, image, label_map, png_of
+from clipsx.panels.base import FigurePanel, label_map
 from clipsx.panels.code import recipe
-from clipsx.panels.elements import Cells, colours, spoken
-from clipsx.panels.state import Entries, require, updated
+from clipsx.panels.elements import Cells, colours
+from clipsx.panels.state import Entries, updated
 from clipsx.text import check_labels
 
 SCENES = 4  # behind a cell
@@ -81,10 +82,7 @@ class CompanionsPanel(FigurePanel):
         rows: the table of `coactivation.measure`, whose `number` is a scene's place in `samples`; masks known.
         matrices: measure → (N, N), rows a, columns b, in the order of `labels`.
         labels: of the matrices.
-        out: where figures and tables are written.
-        state: entries of `Companions`; `CompanionsPanel(…, **panel.state)` shows the same again.
-
-    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `Companions`.
     """
 
     stem, doing = "companions", "reading the scenes"
@@ -111,13 +109,9 @@ class CompanionsPanel(FigurePanel):
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._controls = {"measure": self._measure}
         self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
-        self._picture, self._words = image(), W.HTML()
-        right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))
-        title = W.HTML("<b>Companions: click a cell</b>")
-        self.children = [title, self._measure, W.HBox([self._cells, right]), self._tools, self._line]
-        self._listen()
         self._cells.observe(lambda change: self._heard(**self._named(change["new"])), "chosen")
-        self._adopt(self._state)
+        right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))
+        self._begin("Companions: click a cell", self._measure, W.HBox([self._cells, right]))
 
     @property
     def view(self) -> CellView:
@@ -125,9 +119,9 @@ class CompanionsPanel(FigurePanel):
         return CellView(self.clip, self.samples, self.rows, self.labels, self._state)
 
     def _checked(self, state: Companions) -> Companions:
-        require("measure", state.measure, self.matrices)
+        require_known("measure", state.measure, self.matrices)
         for label in (state.a, state.b):
-            require("label", label, self.labels)
+            require_known("label", label, self.labels)
         return state
 
     def _put(self) -> None:
@@ -135,10 +129,6 @@ class CompanionsPanel(FigurePanel):
         values = np.asarray(self.matrices[self._state.measure], dtype=np.float32)[np.ix_(self._order, self._order)]
         self._cells.name, self._cells.values = self._state.measure, np.ascontiguousarray(values).tobytes()
         self._cells.chosen = [self.labels.index(self._state.a), self.labels.index(self._state.b)]
-
-    def _draw(self) -> None:
-        view = self.view
-        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())
 
     def _named(self, cell: Sequence[int]) -> dict[str, str]:
         return dict(zip("ab", (self.labels[place] for place in cell), strict=True))

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from clipsx import mfi, plots
 from clipsx.clip import Clip
 from clipsx.datasets import VOCABULARIES, vocabulary
-from clipsx.panels.base import FigurePanel, image, png_of
+from clipsx.messages import require_known
+from clipsx.panels.base import FigurePanel
 from clipsx.panels.code import recipe
-from clipsx.panels.elements import spoken
-from clipsx.panels.state import Entries, require, updated
+from clipsx.panels.state import Entries, updated
 from clipsx.panels.worker import Step
 from clipsx.text import ENSEMBLES
 
@@ -87,6 +87,11 @@ class MatrixView:
             about |= {f"{side} {key}": value for key, value in made.items()}
         return about
 
+    def sentence(self) -> str:
+        """The labels that are most alike on the left."""
+        rows = mfi.pairs(self.matrix("left").to_numpy(), list(self.labels), 5)
+        return f"Most alike on the left: {', '.join(f'{r.a}–{r.b} {r.similarity:.3f}' for r in rows.itertuples())}."
+
     def code(self) -> str:
         """Code that makes both matrices and the figure again."""
         matrices = {side: self.matrix(side).to_numpy().astype(float).round(8).tolist() for side in self.sides}
@@ -98,10 +103,7 @@ class MatrixPanel(FigurePanel):
 
     Args:
         models: name → `Clip`.
-        out: where figures and tables are written.
-        state: entries of `Matrices`; `MatrixPanel(models, **panel.state)` shows the same again.
-
-    Errors: ValueError for no model, and for a state that cannot be shown; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `Matrices`.
     """
 
     stem = "matrices"
@@ -126,14 +128,10 @@ class MatrixPanel(FigurePanel):
         left, left_templates, right, right_templates = sides = list(self._controls.values())
         for control in sides:
             control.style.description_width = "110px"
-        self._picture, self._words = image(), W.HTML()
-        rows = [W.HTML("<b>Similarity matrices</b>"), self._set, self._typed]
-        rows += [W.HBox([left, left_templates]), W.HBox([right, right_templates])]
-        self.children = [*rows, self._picture, self._words, self._tools, self._line]
-        self._listen()
         self._set.observe(lambda change: change["new"] == OWN or self._heard(labels=change["new"]), "value")
         self._typed.observe(lambda change: self._heard(labels=change["new"]), "value")
-        self._adopt(self._state)
+        rows = [self._set, self._typed, W.HBox([left, left_templates]), W.HBox([right, right_templates])]
+        self._begin("Similarity matrices", *rows, self._picture, self._words)
 
     @property
     def view(self) -> MatrixView:
@@ -154,8 +152,8 @@ class MatrixPanel(FigurePanel):
         if len(labels) > MOST:
             raise ValueError(f"{len(labels)} labels: at most {MOST} can be read in a matrix.")
         for name, templates in MatrixView(self.models, state, self._known).sides.values():
-            require("model", name, self.models)
-            require("templates", templates, ENSEMBLES)
+            require_known("model", name, self.models)
+            require_known("templates", templates, ENSEMBLES)
         return state
 
     def _put(self) -> None:
@@ -166,13 +164,6 @@ class MatrixPanel(FigurePanel):
     def _steps(self) -> list[Step]:
         sides = [(f"reading labels, {side}", partial(self.view.matrix, side)) for side in self.view.sides]
         return [*sides, *super()._steps()]
-
-    def _draw(self) -> None:
-        view = self.view
-        self._picture.value = png_of(view.figure())
-        rows = mfi.pairs(view.matrix("left").to_numpy(), list(view.labels), 5)
-        alike = ", ".join(f"{row.a}–{row.b} {row.similarity:.3f}" for row in rows.itertuples())
-        self._words.value = spoken(f"Most alike on the left: {alike}.")
 
 
 def draw_matrices(left: pd.DataFrame, right: pd.DataFrame, one: str, other: str) -> Figure:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipsx import images, plots
 from clipsx.datasets import Sample
-from clipsx.messages import brief
+from clipsx.messages import brief, require
 from clipsx.panels.elements import UPLOAD_LIMIT, jpeg, thumb
 from clipsx.paths import write_whole
 
@@ -84,6 +84,7 @@ class Pictures:
     def _opened(self, image: int | str) -> Picture:
         if isinstance(image, str):
             return self._of_own(image, images.decode(image))
+        require("image", image, 0, len(self.samples) - 1, whole=True)
         sample = self.samples[image]
         try:
             _ = sample.image, sample.masks  # opened here, where what is wrong with them can still be told

@@ -12,8 +12,8 @@ from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.messages import require
-from clipsx.panels.base import FigurePanel, image, png_of
-from clipsx.panels.elements import Points, outline, spoken
+from clipsx.panels.base import FigurePanel
+from clipsx.panels.elements import Points, outline
 from clipsx.panels.pictures import Kept, Pictures
 from clipsx.panels.points_view import Pointing, PointsView
 from clipsx.panels.session import Session, usual
@@ -31,10 +31,7 @@ class PointsPanel(FigurePanel):
     Args:
         clip: the model; None for the built-in sketchbook CLIP.
         samples: a sequence of `Sample`; None for scenes of the sketchbook.
-        out: where figures and tables are written.
-        state: entries of `Pointing`; `PointsPanel(clip, samples, **panel.state)` shows the same again.
-
-    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `Pointing`.
     """
 
     stem, doing = "points", "finding the mask"
@@ -65,14 +62,10 @@ class PointsPanel(FigurePanel):
             "cut": W.FloatSlider(description="plain from", max=1, step=0.01, **late),
         }
         self._points = Points(layout=W.Layout(flex="0 0 400px"))
-        self._picture, self._words = image(), W.HTML()
         beside = W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px")
         side = W.VBox([*self._controls.values(), self._words], layout=beside)
-        title = W.HTML("<b>Points to masks: type a text, move its points</b>")
-        self.children = [title, W.HBox([self._points, side]), self._picture, self._tools, self._line]
-        self._listen()
         self._points.observe(lambda change: self._moved(change["new"]), "points")
-        self._adopt(self._state)
+        self._begin("Points to masks: type a text, move its points", W.HBox([self._points, side]), self._picture)
 
     @property
     def view(self) -> PointsView:
@@ -85,7 +78,7 @@ class PointsPanel(FigurePanel):
         return next(iter([*self.pictures.open(place).sample.labels, *datasets.labels_of(self.samples)]), "object")
 
     def _checked(self, state: Pointing) -> Pointing:
-        require("image", state.image, 0, len(self.samples) - 1, whole=True)
+        picture = self.pictures.open(state.image)
         for name in ("threshold", "cut"):
             require(name, getattr(state, name), 0, 1)
         reading = Reading.parse(state.reading)
@@ -94,7 +87,7 @@ class PointsPanel(FigurePanel):
         split(text)
         points = None if state.points is None else tuple((int(x), int(y), int(on)) for x, y, on in state.points)
         if points is not None:
-            placed(self.pictures.open(state.image).shown.image, [p[:2] for p in points], [p[2] for p in points])
+            placed(picture.shown.image, [p[:2] for p in points], [p[2] for p in points])
         return replace(state, text=text, reading=str(reading), points=points)
 
     def _heard(self, **change: Any) -> None:
@@ -130,4 +123,4 @@ class PointsPanel(FigurePanel):
         self._points.mask = outline(found.mask)
         if self._state.points is None:  # those set by hand are on screen, and may have been moved on since
             self._set_points(np.column_stack([found.points, found.labels]).tolist())
-        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())
+        super()._draw()

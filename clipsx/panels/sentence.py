@@ -29,10 +29,7 @@ class WordsPanel(FigurePanel):
     Args:
         clip: the model; one whose text tower is not causal reads every word alone.
         samples: a sequence of `Sample`.
-        out: where figures and tables are written.
-        state: entries of `Spoken`; `WordsPanel(clip, samples, **panel.state)` shows the same again.
-
-    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `Spoken`.
     """
 
     stem, doing = "words", "reading the sentence"
@@ -51,18 +48,15 @@ class WordsPanel(FigurePanel):
         self._typed = W.Text(description="sentence", placeholder="a photo of …", continuous_update=False, **wide)
         self._typed.layout = W.Layout(width="auto", flex="1 1 0")
         self._own = W.Button(description="Its own", tooltip="the picture's caption, or a sentence of its labels")
-        self._words = Words(colours=colours(), marks=[[colour, number] for colour, _, number in sentences.MARKS])
-        self._link = W.jslink((opacity, "value"), (self._words, "opacity"))  # in the browser
-        title = W.HTML("<b>Words on pictures: point at a word, or at the picture</b>")
-        rows = [title, W.HBox([self._image, self._readings, opacity]), W.HBox([self._typed, self._own])]
-        self.children = [*rows, self._words, self._tools, self._line]
-        self._listen()
+        self._sentence = Words(colours=colours(), marks=[[colour, number] for colour, _, number in sentences.MARKS])
+        self._link = W.jslink((opacity, "value"), (self._sentence, "opacity"))  # in the browser
         self._image.observe(lambda change: self._heard(image=change["new"], word=None, patch=None), "value")
         self._typed.observe(lambda change: self._heard(sentence=change["new"], word=None), "value")
         self._own.on_click(lambda _: self._heard(sentence=None, word=None))
-        self._words.observe(lambda change: self._heard(word=change["new"]), "word")
-        self._words.observe(lambda change: self._heard(patch=change["new"]), "patch")
-        self._adopt(self._state)
+        self._sentence.observe(lambda change: self._heard(word=change["new"]), "word")
+        self._sentence.observe(lambda change: self._heard(patch=change["new"]), "patch")
+        rows = [W.HBox([self._image, self._readings, opacity]), W.HBox([self._typed, self._own]), self._sentence]
+        self._begin("Words on pictures: point at a word, or at the picture", *rows)
 
     @property
     def view(self) -> SentenceView:
@@ -74,8 +68,6 @@ class WordsPanel(FigurePanel):
         reading = Reading.parse(state.reading)
         reading.plan(self.session.clip.tower)
         require("opacity", state.opacity, 0, 1)
-        if not 0 <= state.image < len(self.samples):
-            raise ValueError(f"image is {state.image}: there are samples 0 to {len(self.samples) - 1}")
         if state.sentence is not None and not state.sentence.strip():
             raise ValueError("Type a sentence, such as 'a photo of a cat and a boat'.")
         self.pictures.open(state.image)
@@ -87,16 +79,16 @@ class WordsPanel(FigurePanel):
             self._readings.options = [*options, (Reading.parse(s.reading).title, s.reading)]
         super()._put()
         self._image.value, self._typed.value = s.image, self.view.text
-        self._words.word, self._words.patch = -1 if s.word is None else s.word, s.patch and list(s.patch)
+        self._sentence.word, self._sentence.patch = -1 if s.word is None else s.word, s.patch and list(s.patch)
 
     def _draw(self) -> None:
         view = self.view
         maps = minmax(view.sim[None])[0].permute(2, 0, 1).float().cpu().contiguous()  # (W, h, w)
         about = f"{view.session.about['model']} · {Reading.parse(view.state.reading).title} · {view.sentence.how}"
         scene = {"grid": list(view.sim.shape[:2]), "maps": maps.numpy().tobytes(), "words": view.entries()}
-        with self._words.hold_sync():
-            self._words.picture = view.picture.sent
-            self._words.scene = scene | {"cut": list(view.sentence.cut), "about": about}
+        with self._sentence.hold_sync():
+            self._sentence.picture = view.picture.sent
+            self._sentence.scene = scene | {"cut": list(view.sentence.cut), "about": about}
 
     def _shown(self, state: Any, news: str) -> None:
         super()._shown(state, " ".join(part for part in (news, self.view.news()) if part))

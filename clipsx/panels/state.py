@@ -1,12 +1,12 @@
 """What a panel shows, as a small dictionary that can be saved, restored and put in a call."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from clipsx.clip import Clip
-from clipsx.messages import nearest
+from clipsx.messages import nearest, require, require_known
 from clipsx.methods import rows_of
 from clipsx.reading import Reading
 
@@ -43,22 +43,19 @@ class State(Entries):
     attention: str = "vv"
     block: int = -1
 
-    def checked(self, clip: Clip, count: int) -> "State":
-        """This state, its reading in its shortest text, if `clip` and a gallery of `count` samples can show it.
+    def checked(self, clip: Clip) -> "State":
+        """This state, its reading in its shortest text, if `clip` can show it; the picture is for who opens it.
 
         Raises ValueError that names the entry, its value and what would do.
         """
         reading = Reading.parse(self.reading)
         reading.plan(clip.tower)
-        require("attention", self.attention, RELATIONS)
+        require_known("attention", self.attention, RELATIONS)
         for name in ("threshold", "opacity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: give a number from 0 to 1")
+            require(name, getattr(self, name), 0, 1)
         blocks = clip.tower.blocks
         if not -blocks <= self.block < blocks:
             raise ValueError(f"block is {self.block}: {clip.name} has blocks 0 to {blocks - 1}")
-        if isinstance(self.image, int) and not 0 <= self.image < count:
-            raise ValueError(f"image is {self.image}: the gallery has samples 0 to {count - 1}")
         if self.labels is not None and (not self.labels or accepted(self.labels)[1]):
             raise ValueError(" ".join(accepted(self.labels)[1]) or NO_LABEL)
         return replace(self, reading=str(reading))
@@ -69,12 +66,6 @@ def turned(reading: str, part: str, value: Any) -> str:
     now = Reading.parse(reading)
     keeps = part != "method" or any(row.blocks is None for row in rows_of(value))
     return str(replace(now, **{"depth": now.depth if keeps else None, part: value}))
-
-
-def require(what: str, value: str, known: Iterable[str]) -> None:
-    """Raise a ValueError that names what is not known, and the nearest that is."""
-    if value not in known:
-        raise ValueError(f"Unknown {what} {value!r}{nearest(value, known)}.")
 
 
 def updated(state: Held, changes: Mapping[str, Any]) -> Held:

@@ -29,11 +29,7 @@ class SurgeryPanel(FigurePanel):
     Args:
         clip: the model; None for the built-in sketchbook CLIP.
         samples: a sequence of `Sample`; None for scenes of the sketchbook.
-        out: where figures, tables and pictures of one's own are written.
-        state: entries of `State`, such as reading="maskclip+code"; `SurgeryPanel(clip, samples, **panel.state)` shows
-            the same again.
-
-    Errors: ValueError for a state that this model or these samples cannot show; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `State`, such as reading="maskclip+code".
     """
 
     def __init__(
@@ -75,7 +71,7 @@ class SurgeryPanel(FigurePanel):
 
     def _checked(self, state: State) -> State:
         """Labels that are left out are the usual ones."""
-        state, picture = state.checked(self.clip, len(self.samples)), self.pictures.open(state.image)
+        state, picture = state.checked(self.clip), self.pictures.open(state.image)
         labels = self._usual(picture) if state.labels is None else accepted(state.labels)[0]
         return replace(state, labels=labels, shown=state.shown if state.shown in labels else labels[0])
 

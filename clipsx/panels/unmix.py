@@ -1,30 +1,27 @@
 """The live panel of Unmix-CLIP: train the projectors, watch classes come apart, look at maps before and after."""
 
 import asyncio
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import ipywidgets as W
-import numpy as np
-import torch
-from jaxtyping import Float
 
-from clipsx import mfi, paths, progress
+from clipsx import paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.typical import Typical, typical
+from clipsx.messages import require
 from clipsx.panels.base import FigurePanel, image, png_of
 from clipsx.panels.elements import spoken
 from clipsx.panels.state import updated
-from clipsx.panels.unmix_view import Moment, RunView, Unmixing
+from clipsx.panels.training import Training
+from clipsx.panels.unmix_view import RunView, Unmixing
 from clipsx.panels.worker import Step, Worker
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, fit, projected_matrix, same_positions
+from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, same_positions
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
@@ -37,11 +34,9 @@ class UnmixPanel(FigurePanel):
         train, test: features of two splits, from `clipsx.unmix.gather`.
         samples: pictures whose maps are shown.
         images: the pictures that `train` was gathered from, where it does not know them; the code opens them again.
-        out: where figures, tables and projectors are written.
-        state: entries of `Unmixing`; `UnmixPanel(…, **panel.state)` shows the same again, and goes on with its run.
+        out, state: as of every panel (`FigurePanel`); entries of `Unmixing`: the same again goes on with its run.
 
-    Errors: ValueError for splits of other positions, and for a state that cannot be shown; later ones are told in the
-    panel.
+    Errors: also ValueError for splits of other positions.
     """
 
     stem, doing = "unmix", "reading the picture"
@@ -61,17 +56,13 @@ class UnmixPanel(FigurePanel):
         super().__init__(out)
         self.clip, self.train, self.test, self.samples = clip, train, test, samples
         self.images = train.samples if images is None else images
-        self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
-        self._before = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N)
-        content = (np.ascontiguousarray(part) for part in (train.cls, train.present))
-        self._content = [sha256(part.tobytes()).hexdigest() for part in content]  # tells runs apart
         self._trainer = Worker(self._on_progress, self._on_error, lambda: self._lock(False))
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
         self._stale: set[str] = set()  # pictures that have to be drawn anew
         self._state = self._checked(updated(Unmixing(), state))
-        self._now = Moment(self._state.config, self._before)
+        self.training = Training(clip, train, self._state.config)
+        self.text = self.training.text  # (2, N, D)
         self._build()
-        self._adopt(self._state)
 
     def _build(self) -> None:
         wide, style = W.Layout(width="330px"), {"description_width": "96px"}
@@ -86,7 +77,6 @@ class UnmixPanel(FigurePanel):
         }
         for name, control in self._controls.items():
             control.style, control.layout, control.tooltip = style, wide, name
-        self._listen()
         self._go = W.Button(description="Train", icon="play", button_style="primary")
         self._halt = W.Button(description="Stop", icon="stop", disabled=True)
         self._reset = W.Button(description="Reset", icon="undo")
@@ -97,16 +87,13 @@ class UnmixPanel(FigurePanel):
         self._halt.on_click(lambda _: self.stop())
         self._reset.on_click(lambda _: self.reset())
         self._keep.on_click(lambda _: self.save_projectors())
-        self._pictures = {"curves": image(), "maps": image()}
-        self._words = W.HTML()
+        self._pictures = {"curves": image(), "maps": self._picture}
         c = self._controls
         dials = W.HBox([W.VBox([c["weight"], c["alpha"]]), W.VBox([c["lr"], c["epochs"]])])
         buttons = W.HBox([self._go, self._halt, self._reset, self._bar, self._eta], layout={"align_items": "center"})
-        shown = W.HBox([c["image"], c["label"]])
-        tools = W.HBox([*self._tools.children[:3], self._keep, self._code])
-        title = W.HTML("<b>Unmix, live</b>")
-        curves, maps = self._pictures.values()
-        self.children = [title, dials, buttons, curves, shown, maps, self._words, tools, self._line]
+        self._tools.children = [*self._tools.children[:3], self._keep, self._code]
+        shown = [W.HBox([c["image"], c["label"]]), self._picture, self._words]
+        self._begin("Unmix, live", dials, buttons, self._pictures["curves"], *shown)
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -118,12 +105,12 @@ class UnmixPanel(FigurePanel):
     @property
     def run(self) -> Config:
         """What the projectors were trained with: the dials may have moved since."""
-        return self._now.run
+        return self.training.now.run
 
     @property
     def rows(self) -> list[dict[str, float]]:
         """The log of the run, a row per epoch."""
-        return list(self._now.rows)
+        return list(self.training.now.rows)
 
     def choose(self) -> Typical:
         """Show the object that the projectors' change is most typical of, in maps as they learned; why it is that one.
@@ -139,11 +126,10 @@ class UnmixPanel(FigurePanel):
     @property
     def projectors(self) -> Projectors | None:
         """As they stand; None before the first epoch."""
-        return self._now.projectors
+        return self.training.now.projectors
 
     def _checked(self, state: Unmixing) -> Unmixing:
-        if not 0 <= state.image < len(self.samples):
-            raise ValueError(f"There are {len(self.samples)} pictures, counted from 0: not {state.image}.")
+        require("image", state.image, 0, len(self.samples) - 1, whole=True)
         if min(state.epochs, state.batch) < 1 or state.lr <= 0 or min(state.alpha, state.weight) < 0:
             raise ValueError("Epochs, batch and learning rate must be above 0, α and λ not below.")
         shown = [name for name in self.samples[state.image].labels if name in self.train.labels]
@@ -151,9 +137,9 @@ class UnmixPanel(FigurePanel):
         return state if known else replace(state, label=(shown or list(self.train.labels))[0])
 
     def _adopt(self, state: Unmixing, news: str = "") -> None:
-        other = self._now.rows and state.config != self.run
+        other = self.training.now.rows and state.config != self.run
         super()._adopt(state, "These dials make another run: Train starts it." if other else news)
-        self._go.description = "Resume" if self._file.exists() else "Train"
+        self._go.description = "Resume" if self.training.file(state.config).exists() else "Train"
 
     def _steps(self) -> list[Step]:
         self._stale.update(self._pictures)
@@ -164,12 +150,6 @@ class UnmixPanel(FigurePanel):
         super()._heard(**change, **({"label": ""} if "image" in change else {}))
 
     # Training -------------------------------------------------------------------------------------------------------
-
-    @property
-    def _file(self) -> Path:
-        """The checkpoint of the run that the dials describe: of this CLIP, these images, this configuration."""
-        words = repr((self._content, self.train.about, self.train.labels, str(self.train.reading), self._state.config))
-        return paths.cache() / "unmix" / f"{sha256(words.encode()).hexdigest()[:20]}.pt"
 
     def start(self) -> None:
         """Train, or go on where the run of these dials was stopped; `wait` and `finished` wait for it."""
@@ -208,60 +188,23 @@ class UnmixPanel(FigurePanel):
         """Forget the run of these dials."""
         self.stop()
         self._trainer.wait()
-        self._file.unlink(missing_ok=True)
-        self._now, self._bar.value, self._eta.value = Moment(self._state.config, self._before), 0, ""
+        self.training.forget(self._state.config)
+        self._bar.value, self._eta.value = 0, ""
         self._adopt(self._state)
 
     def _train(self) -> None:
-        run, asked = self._state.config, 0
-        self._now = Moment(run, self._before, self._known())
-        start = len(self._now.rows) * self._batches
-
-        def stop() -> bool:
-            nonlocal asked
-            asked += not self._stopped.is_set()
-            return self._stopped.is_set()
-
-        projectors, rows = fit(
-            self.train.positions,
-            self.train.present,
-            self.text,
-            self.train.labels,
-            run,
-            self._on_epoch,
-            stop,
-            self._file,
-        )
-        self._now = Moment(run, self._cosines(projectors), tuple(rows), projectors, start + asked)
-
-    @property
-    def _batches(self) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.train.present) // self._now.run.batch)
-
-    def _known(self) -> tuple[dict[str, float], ...]:
-        """The epochs that the checkpoint knows; what is wrong with one is for `fit` to say."""
-        try:
-            return tuple(progress.read(self._file)["log"])
-        except Exception:
-            return ()
-
-    def _cosines(self, projectors: Projectors) -> Float[np.ndarray, "N N"]:
-        return np.asarray(projected_matrix(projectors, self.text[1]).cpu())
+        self.training.go(self._state.config, lambda: self._on_epoch(), self._stopped.is_set)
 
     def _lock(self, trains: bool) -> None:
         self._go.disabled, self._halt.disabled, self._reset.disabled = trains, not trains, trains
 
-    def _on_epoch(self, row: dict[str, float], projectors: Projectors) -> None:
-        """Training goes on in `projectors`: what is shown of an epoch is a copy."""
-        now, epoch, last = time.monotonic(), int(row["epoch"]), self.run.epochs
+    def _on_epoch(self) -> None:
+        now, epoch, last = time.monotonic(), len(self.rows), self.run.epochs
         if not self._began[0]:
             self._began = (now, epoch)
         self._bar.value = epoch
         pace = (now - self._began[0]) / max(1, epoch - self._began[1])
         self._eta.value = f"epoch {epoch} of {last}, {pace * (last - epoch):.0f} s to go"
-        copied, rows = copy.deepcopy(projectors).eval(), (*self._now.rows, row)
-        self._now = Moment(self.run, self._cosines(copied), rows, copied, epoch * self._batches)
         if now - self._drawn > PAUSE:
             self._stale.add("curves")
             if not self._worker.busy:  # else it draws them before it ends, or the next epoch does
@@ -269,7 +212,7 @@ class UnmixPanel(FigurePanel):
             self._drawn = time.monotonic()
 
     def _finish(self) -> None:
-        rows, last = self._now.rows, self.run.epochs
+        rows, last = self.training.now.rows, self.run.epochs
         self._go.description = "Resume" if 0 < len(rows) < last else "Train"
         self._bar.value, self._eta.value = len(rows), f"{len(rows)} of {last} epochs"
         self._adopt(self._state)
@@ -279,9 +222,8 @@ class UnmixPanel(FigurePanel):
     @property
     def view(self) -> RunView:
         """The run as it stands now, under the present state."""
-        return RunView(
-            self.clip, self.train, self.test, self.samples, self.images, self._state, self._before, self._now
-        )
+        before, now = self.training.before, self.training.now
+        return RunView(self.clip, self.train, self.test, self.samples, self.images, self._state, before, now)
 
     def _draw(self) -> None:
         """Draw what is stale, each from the run and the state of its moment; more may become stale meanwhile."""

@@ -17,7 +17,8 @@ from clipsx.metrics import mean_average_precision, msc
 from clipsx.panels.base import label_map
 from clipsx.panels.code import recipe
 from clipsx.panels.state import Entries
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed
+from clipsx.panels.training import Moment
+from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,6 @@ def draw_maps(
         score = "" if mask is None else f", mSC {msc(map, mask, small.ignore):.1f} %"
         plots.overlay(small.image, map, ax, outline=mask, title=f"{words}{score}")
     plots.scale(axes)
-
-
-@dataclass(frozen=True, eq=False)
-class Moment:
-    """A run at one moment: what it is trained with (the dials may have moved since) and what has come of it."""
-
-    run: Config
-    after: Float[np.ndarray, "N N"]  # the labels' cosines
-    rows: tuple[dict[str, float], ...] = ()  # one per epoch
-    projectors: Projectors | None = None  # None before the first epoch
-    batches: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from copy import copy
 
 from torch import nn
 
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.towers.coca import CoCa
 from clipsx.towers.convnet import ConvNet
 from clipsx.towers.interface import Plan, Tower
@@ -49,8 +49,7 @@ def _name(visual: nn.Module) -> str:
 
 def require_rule(rule: str) -> None:
     """Raise a ValueError for a rule that is not in `POSITIONS`, with the nearest."""
-    if rule not in POSITIONS:
-        raise ValueError(f"Unknown rule for positions {rule!r}{nearest(rule, POSITIONS)}.")
+    require_known("rule for positions", rule, POSITIONS)
 
 
 def placed(tower: Tower, rule: str) -> Tower:

@@ -4,7 +4,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 
 FORMS = ("class", "correlation")
 
@@ -16,8 +16,7 @@ def mfi_loss(features: Float[Tensor, "M D"], weight: float = 0.2, form: str = "c
     form "correlation": the same of the (D, D) correlation of feature dimensions over prompts, as in Barlow Twins.
     Errors: ValueError for an unknown form and fewer than two rows. Source: Unmix-CLIP, MFI loss, λ = 0.2.
     """
-    if form not in FORMS:
-        raise ValueError(f"Unknown form {form!r}{nearest(form, FORMS)}.")
+    require_known("form", form, FORMS)
     if len(features) < 2:
         raise ValueError("One class has nothing to be told apart from: give at least two labels.")
     if form == "class":

@@ -44,7 +44,7 @@ def similarities(clip: clipsx.Clip, sample: Sample, text: str, reading: str):
 
 
 def test_the_browser_gets_every_words_map(panel: WordsPanel, clip: clipsx.Clip) -> None:
-    scene, sentence = panel._words.scene, clip.encode_words(CAPTION)
+    scene, sentence = panel._sentence.scene, clip.encode_words(CAPTION)
     sim = similarities(clip, SAMPLES[0], CAPTION, "clip-surgery")
     maps = np.frombuffer(scene["maps"], np.float32).reshape(len(sentence.words), *scene["grid"])
     np.testing.assert_allclose(maps, clipsx.minmax(sim[None])[0].permute(2, 0, 1).numpy(), atol=1e-6)
@@ -52,12 +52,12 @@ def test_the_browser_gets_every_words_map(panel: WordsPanel, clip: clipsx.Clip) 
     ranks = {entry["rank"]: place for place, entry in enumerate(scene["words"])}
     assert [ranks[rank] for rank in (1, 2, 3)] == words.strongest(sentence, sim)
     assert [("outline" in entry) for entry in scene["words"]] == [word in ("cat", "dog") for word in sentence.words]
-    assert panel._words.picture["size"] == [28, 20] and len(panel._words.marks) == 3
-    assert panel._words.word == -1 and panel.view.place == ranks[1] and scene["cut"] == []
+    assert panel._sentence.picture["size"] == [28, 20] and len(panel._sentence.marks) == 3
+    assert panel._sentence.word == -1 and panel.view.place == ranks[1] and scene["cut"] == []
 
 
 def test_a_word_and_a_patch_are_chosen(panel: WordsPanel, clip: clipsx.Clip) -> None:
-    panel._words.word, panel._words.patch = 2, [1, 3]  # as a click and a key do
+    panel._sentence.word, panel._sentence.patch = 2, [1, 3]  # as a click and a key do
     assert panel.wait(60) and (panel.state["word"], panel.state["patch"]) == (2, [1, 3])
     table = panel.table().set_index("place")
     sim = similarities(clip, SAMPLES[0], CAPTION, "clip-surgery")
@@ -66,14 +66,14 @@ def test_a_word_and_a_patch_are_chosen(panel: WordsPanel, clip: clipsx.Clip) -> 
     map = clipsx.upsample(clipsx.minmax(sim[None]), (20, 28))[0, ..., 2].numpy()
     expected = clipsx.metrics.msc(map, SAMPLES[0].masks["cat"], SAMPLES[0].ignore)
     assert table.loc[2, "msc"] == pytest.approx(expected, abs=1e-3) and table.loc[2, "label"] == "cat"
-    assert f"mSC {expected:.1f} % on its object" in panel._words.scene["words"][2]["about"]
+    assert f"mSC {expected:.1f} % on its object" in panel._sentence.scene["words"][2]["about"]
     assert set(table["sentence"]) == {CAPTION} and set(table["patch"]) == {"1, 3"} and "model" in table
     panel.restore({"patch": [99, -4]})
     assert panel.wait(60) and panel.view.patch == (3, 0)
 
 
 def test_pictures_bring_their_own_sentence_and_any_can_be_typed(panel: WordsPanel) -> None:
-    panel._words.word, panel._words.patch = 1, [0, 0]
+    panel._sentence.word, panel._sentence.patch = 1, [0, 0]
     panel._image.value = 1
     assert panel.wait(60) and panel._typed.value == "a photo of a boat"
     assert panel.state["word"] is None and panel.state["patch"] is None
@@ -89,7 +89,7 @@ def test_pictures_bring_their_own_sentence_and_any_can_be_typed(panel: WordsPane
 
 def test_words_that_are_cut_are_named(panel: WordsPanel) -> None:
     panel._typed.value = "cat " * 38 + "boat"
-    assert panel.wait(60) and panel._words.scene["cut"] == ["boat"]
+    assert panel.wait(60) and panel._sentence.scene["cut"] == ["boat"]
     assert "not read: boat." in panel._line.value and 'role="status"' in panel._line.value
 
 
@@ -103,7 +103,7 @@ def test_readings_errors_and_what_is_taken_away(panel: WordsPanel, clip: clipsx.
     assert again.wait(60) and again.state == panel.state
     kept = panel.state
     for change, said in (
-        ({"image": 3}, "samples 0 to 2"),
+        ({"image": 3}, "image must be a whole number in 0…2"),
         ({"reading": "clip-surgery@9"}, "depth must lie in"),
         ({"opacity": 2}, "opacity must be"),
         ({"sentense": "a"}, "did you mean &#x27;sentence&#x27;"),
@@ -132,7 +132,7 @@ def test_a_tower_that_is_not_causal_reads_words_alone(tmp_path: Path) -> None:
     clip.model.attn_mask = None
     panel = WordsPanel(clip, SAMPLES, out=tmp_path, reading="clip")
     assert panel.wait(60) and "every word is read alone" in panel._line.value
-    assert [entry["word"] for entry in panel._words.scene["words"]] == [
+    assert [entry["word"] for entry in panel._sentence.scene["words"]] == [
         *["a", "cat", "and", "a", "dog"],
         "the whole sentence",
     ]

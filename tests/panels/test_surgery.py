@@ -328,6 +328,8 @@ def test_a_state_that_cannot_be_shown(panel: SurgeryPanel) -> None:
         ({"reading": "clip-surgery-released"}, "its class token has a path of its own"),
         ({"nonsense": 1}, "no 'nonsense'"),
         ({"image": "no.png"}, "does not exist"),
+        ({"image": 20}, "image must be a whole number in 0…19"),
+        ({"image": -1}, "image must be a whole number in 0…19"),
     ):
         panel.restore(state)
         assert words in said(panel)

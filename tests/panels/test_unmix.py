@@ -42,7 +42,7 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     assert log == panel.rows
     assert all(torch.equal(a, b) for a, b in zip(projectors.parameters(), panel.projectors.parameters(), strict=True))
     matrix = unmix.projected_matrix(projectors, panel.text[1])
-    assert np.allclose(panel._now.after, matrix, atol=1e-6)
+    assert np.allclose(panel.training.now.after, matrix, atol=1e-6)
     assert f"{mfi.mean_off_diagonal(matrix):.3f}" in panel._words.value
     assert panel._bar.value == 3 and not panel._go.disabled and panel._halt.disabled
     with monkeypatch.context() as patched:
@@ -97,7 +97,7 @@ def test_stop_and_go_on_ends_in_the_same_weights(panel):
     panel.reset()
     assert panel.projectors is None and panel.rows == []
     on_epoch = panel._on_epoch
-    panel._on_epoch = lambda row, projectors: (on_epoch(row, projectors), panel.stop())
+    panel._on_epoch = lambda: (on_epoch(), panel.stop())
     panel.start()
     assert panel.wait(120) and len(panel.rows) == 1 and panel._go.description == "Resume"
     panel._on_epoch = on_epoch
@@ -125,7 +125,7 @@ def test_an_interrupt_stops_and_nothing_is_lost(panel, monkeypatch):
 def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     kept = panel.state
     panel.restore({"image": 99})
-    assert "There are 16 pictures" in panel._line.value and panel.state == kept
+    assert "image must be a whole number in 0…15" in panel._line.value and panel.state == kept
     panel.restore({"lr": 0.0})
     assert "learning rate must be above 0" in panel._line.value and panel.state == kept
     panel.save_projectors()

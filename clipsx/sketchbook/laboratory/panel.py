@@ -8,8 +8,9 @@ import ipywidgets as W
 import pandas as pd
 from matplotlib.figure import Figure
 
-from clipsx.panels.base import FigurePanel, image, png_of
-from clipsx.panels.state import Entries, plain, require, updated
+from clipsx.messages import require, require_known
+from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.state import Entries, plain, updated
 from clipsx.sketchbook.laboratory import answers
 from clipsx.sketchbook.laboratory.answers import written
 from clipsx.sketchbook.laboratory.measures import SHOWN
@@ -91,10 +92,7 @@ class LaboratoryPanel(FigurePanel):
 
     Args:
         found: the laboratory's results; None for those that are shipped.
-        out: where figures and tables are written.
-        state: entries of `Cell`; `LaboratoryPanel(**panel.state)` shows the same again.
-
-    Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
+        out, state: as of every panel (`FigurePanel`); entries of `Cell`.
     """
 
     stem, doing = "laboratory", "drawing the maps"
@@ -119,16 +117,13 @@ class LaboratoryPanel(FigurePanel):
             "scene": W.IntSlider(description="scene", max=len(next(iter(scenes(runs[0]).values()))) - 1),
             "label": W.Dropdown(description="asked for", options=nouns),
         }
-        self._picture = image()
-        self._words = W.HTML(layout=W.Layout(height="auto", flex="0 0 auto", overflow="auto"))
+        self._words.layout = W.Layout(height="auto", flex="0 0 auto", overflow="auto")
         thirds = W.Layout(grid_template_columns="repeat(3, 1fr)", grid_gap="0 22px")
         dials = W.GridBox([*self._dials.values()], layout=thirds)
-        rows = [W.HTML("<b>The laboratory: turn a dial</b>"), dials, W.HBox([*self._controls.values()])]
-        self.children = [*rows, self._words, self._picture, self._tools, self._line]
         for name, dial in self._dials.items():
             dial.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
-        self._listen()
-        self._adopt(self._state)
+        rows = [dials, W.HBox([*self._controls.values()]), self._words, self._picture]
+        self._begin("The laboratory: turn a dial", *rows)
 
     def nearest(self, dial: str, value: Any) -> str:
         """The trained run with this value of a dial that keeps most of the others, then most of the centre's."""
@@ -144,12 +139,11 @@ class LaboratoryPanel(FigurePanel):
         return SceneView(self.found, self._state)
 
     def _checked(self, state: Cell) -> Cell:
-        require("trained cell", state.run, self._grid.index)
-        require("model", state.beside, self._runs.index)
-        require("noun", state.label, ("", *Sketchbook.NOUNS))
+        require_known("trained cell", state.run, self._grid.index)
+        require_known("model", state.beside, self._runs.index)
+        require_known("noun", state.label, ("", *Sketchbook.NOUNS))
         count = len(next(iter(scenes(state.run).values())))
-        if not 0 <= state.scene < count:
-            raise ValueError(f"scene must lie in 0…{count - 1}, not {state.scene}.")
+        require("scene", state.scene, 0, count - 1, whole=True)
         return state
 
     def _draw(self) -> None:

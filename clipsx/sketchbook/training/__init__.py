@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from clipsx import paths
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 from clipsx.sketchbook.training.grid import cells
 from clipsx.sketchbook.training.grid import recipe as cell_recipe
 from clipsx.sketchbook.training.loop import fit, halved, scores
@@ -77,8 +77,7 @@ def remake(
 
     out: ./NAME by default; work: in the cache; threads: all cores. Errors: ValueError for an unknown name.
     """
-    if name not in [*RECIPES, *cells()]:
-        raise ValueError(f"Unknown recipe {name!r}{nearest(name, [*RECIPES, *cells()])}.")
+    require_known("recipe", name, [*RECIPES, *cells()])
     threads = threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     out, work = out or Path(name), work or paths.cache() / "train" / name

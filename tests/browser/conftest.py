@@ -18,6 +18,37 @@ from typing import Any
 import nbformat
 import pytest
 
+SETUP = """
+import warnings
+import numpy as np
+import clipsx
+from clipsx import unmix
+from clipsx.analyses import coactivation
+from clipsx.datasets import Sketchbook
+from clipsx.evaluation.stream import stream
+from clipsx.panels import CompanionsPanel, MatrixPanel, PointsPanel, SurgeryPanel, UnmixPanel, WordsPanel
+from clipsx.sketchbook.laboratory.panel import LaboratoryPanel
+
+warnings.filterwarnings("ignore")
+clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=3, length=10, size=64, objects=(2, 3))
+trained, scenes = clipsx.load("sketchbook"), Sketchbook(seed=102, length=4, size=192)
+labels = list(world.labels)
+(rows,) = stream(clip, world, [coactivation.measure(clip, labels, "clip-surgery@1+code", templates="photo")], size=64)
+got = unmix.gather(clip, world)
+"""
+PANELS = {  # a cell each: those that one test file turns and types in alone, then one of every kind
+    "live": "SurgeryPanel(trained)",
+    "pointed": "PointsPanel(clip, world)",
+    "worded": "WordsPanel(trained, scenes, image=1)",
+    "surgery": "SurgeryPanel(clip, world)",
+    "matrices": "MatrixPanel({'a': clip}, labels='cat, dog, fish')",
+    "companions": "CompanionsPanel(clip, world, rows, {'map': np.eye(len(labels))}, labels)",
+    "points": "PointsPanel(clip, world)",
+    "unmix": "UnmixPanel(clip, got, got, world, epochs=2)",
+    "words": "WordsPanel(clip, world)",
+    "laboratory": "LaboratoryPanel()",
+}
+
 KERNEL = {"name": "python3", "display_name": "Python 3"}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -127,6 +158,15 @@ def lab(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         server.terminate()
         server.wait(30)
         log.close()
+
+
+@pytest.fixture(scope="session")
+def page(lab: Lab) -> Any:
+    """A notebook with a cell for each of `PANELS`, which ran; `page.panel(name)` is what the cell shows."""
+    page = lab.opened("panels", [SETUP, *PANELS.values()])
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    page.panel = lambda name: cells.nth(1 + list(PANELS).index(name)).locator(".clipsx-panel")
+    return page
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

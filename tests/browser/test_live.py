@@ -1,15 +1,13 @@
-"""A notebook's panel in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
+"""The panel of CLIP Surgery in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
 
 import statistics
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from helpers import noise
 
-NOTEBOOKS = ("01_background_preference", "03_clip_surgery_live")
 # Presses a key on an element and gives the milliseconds until the pictures are drawn anew.
 PRESS = """([element, root, key]) => new Promise((resolve) => {
     const start = performance.now();
@@ -25,27 +23,12 @@ PASTE = """([element, bytes, type]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(repo: Path, lab: Any) -> Any:
-    """The notebook's set-up and its panels, run, in a page of 1280 × 900 (`test_notebooks` runs the rest of it)."""
-    name = next((n for n in NOTEBOOKS if (repo / "notebooks" / f"{n}.ipynb").is_file()), None)
-    if name is None:
-        pytest.skip("no notebook with a panel")
-    notebook = nbformat.read(repo / "notebooks" / f"{name}.ipynb", as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    kept = [*code[:2], *(cell for cell in code[2:] if "SurgeryPanel(" in cell.source)]
-    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell in kept]
-    page = lab.opened("live", notebook)
-    page.locator(".clipsx-strip canvas").first.wait_for()
-    page.locator(".clipsx-panel").first.scroll_into_view_if_needed()
-    return page
-
-
 @pytest.fixture
 def panel(page: Any) -> Any:
-    """The notebook's first panel."""
-    panel = page.locator(".clipsx-panel").first
+    """A panel of the trained built-in model."""
+    panel = page.panel("live")
     panel.scroll_into_view_if_needed()
+    panel.locator(".clipsx-strip canvas").first.wait_for()
     yield panel
     assert panel.locator("[role=alert]").all_inner_texts() == []
     assert page.errors == []

@@ -1,79 +1,72 @@
 """Words on pictures, by pointer and by keys: what is hovered is shown, what is chosen reaches Python."""
 
+import re
 from typing import Any
 
 import pytest
 
-SETUP = """
-import clipsx
-from clipsx.datasets import Sketchbook
-from clipsx.panels import WordsPanel
 
-panel = WordsPanel(clipsx.load("sketchbook"), Sketchbook(seed=102, length=4, size=192), image=1)
-panel"""
-
-
-@pytest.fixture(scope="module")
-def page(lab: Any) -> Any:
-    page = lab.opened("words", [SETUP])
-    page.locator(".clipsx-sentence button").first.wait_for()
-    page.locator("[data-drawn]").first.wait_for()
-    return page
+@pytest.fixture
+def panel(page: Any) -> Any:
+    panel = page.panel("worded")
+    panel.scroll_into_view_if_needed()
+    panel.locator("[data-drawn]").first.wait_for()
+    panel.locator(".clipsx-sentence button").first.wait_for()
+    return panel
 
 
-def checked(page: Any) -> str:
-    return page.locator(".clipsx-sentence [aria-checked=true]").inner_text()
+def checked(panel: Any) -> str:
+    return panel.locator(".clipsx-sentence [aria-checked=true]").inner_text()
 
 
-def shows(page: Any, word: str) -> None:
+def shows(panel: Any, word: str) -> None:
     """Wait until a word's map is drawn."""
-    page.wait_for_function("word => document.querySelectorAll('.clipsx-title')[1].textContent === word", arg=word)
+    panel.locator(".clipsx-title").nth(1).and_(panel.get_by_text(word, exact=True)).wait_for()
 
 
-def says(page: Any, start: str) -> None:
+def says(panel: Any, start: str) -> None:
     """Wait until the line under the pictures begins so."""
-    line = "document.querySelector('.clipsx-sentence ~ .clipsx-words')"
-    page.wait_for_function(f"start => {line}.textContent.startsWith(start)", arg=start)
+    panel.locator(".clipsx-sentence ~ .clipsx-words", has_text=re.compile(f"^{re.escape(start)}")).wait_for()
 
 
-def test_hovering_a_word_shows_its_map_and_a_click_chooses_it(page: Any) -> None:
-    first = checked(page)
+def test_hovering_a_word_shows_its_map_and_a_click_chooses_it(panel: Any) -> None:
+    first = checked(panel)
     assert first.endswith(" ①")
-    boat = page.get_by_role("radio", name="boat")
+    boat = panel.get_by_role("radio", name="boat")
     boat.hover()
-    shows(page, "boat")
-    assert checked(page) == first  # it was only looked at
-    page.locator(".clipsx-panel b").hover()
-    shows(page, first.removesuffix(" ①"))
+    shows(panel, "boat")
+    assert checked(panel) == first  # it was only looked at
+    panel.locator("b").first.hover()
+    shows(panel, first.removesuffix(" ①"))
     boat.click()
-    page.locator("[aria-checked=true]:text-is('boat')").wait_for()
-    assert page.locator(".clipsx-under").nth(1).inner_text().startswith("boat: highest value")
+    panel.locator("[aria-checked=true]:text-is('boat')").wait_for()
+    assert panel.locator(".clipsx-under").nth(1).inner_text().startswith("boat: highest value")
 
 
-def test_words_are_reached_by_keys(page: Any) -> None:
-    page.get_by_role("radio", name="boat").click()
+def test_words_are_reached_by_keys(panel: Any) -> None:
+    panel.get_by_role("radio", name="boat").click()
     for key, word in {"": "boat", "ArrowRight": "on", "End": "the whole sentence", "Home": "start"}.items():
         if key:
-            page.keyboard.press(key)
-        page.locator(f"[aria-checked=true]:text-is('{word}')").wait_for()
-        assert page.evaluate("document.activeElement.textContent") == word
-    page.keyboard.press("ArrowLeft")  # round the end
-    page.locator("[aria-checked=true]:text-is('the whole sentence')").wait_for()
+            panel.page.keyboard.press(key)
+        panel.locator(f"[aria-checked=true]:text-is('{word}')").wait_for()
+        assert panel.page.evaluate("document.activeElement.textContent") == word
+    panel.page.keyboard.press("ArrowLeft")  # round the end
+    panel.locator("[aria-checked=true]:text-is('the whole sentence')").wait_for()
 
 
-def test_pointing_at_the_picture_shows_which_words_fire(page: Any) -> None:
-    says(page, "point at the picture")
-    page.locator(".clipsx-frame").first.hover(position={"x": 3, "y": 3})
-    says(page, "patch 0, 0: ")
+def test_pointing_at_the_picture_shows_which_words_fire(page: Any, panel: Any) -> None:
+    says(panel, "point at the picture")
+    panel.locator(".clipsx-frame").first.hover(position={"x": 3, "y": 3})
+    says(panel, "patch 0, 0: ")
     style = "all => all.map(button => parseFloat(button.style.getPropertyValue('--fires')))"
-    bars = page.locator(".clipsx-sentence button").evaluate_all(style)
+    bars = panel.locator(".clipsx-sentence button").evaluate_all(style)
     assert 0 < max(bars) <= 100 and min(bars) >= 0
-    page.locator(".clipsx-panel b").hover()
-    page.get_by_role("application", name="the picture").focus()
+    panel.locator("b").first.hover()
+    panel.get_by_role("application", name="the picture").focus()
     for key, start in {"ArrowRight": "patch 6, 6", "ArrowUp": "patch 5, 6", "Escape": "point"}.items():
         page.keyboard.press(key)
-        says(page, start)
-    page.locator(".clipsx-frame").nth(1).click(position={"x": 3, "y": 3})
-    page.locator(".clipsx-panel b").hover()
-    says(page, "patch 0, 0: ")
+        says(panel, start)
+    panel.locator(".clipsx-frame").nth(1).click(position={"x": 3, "y": 3})
+    panel.locator("b").first.hover()
+    says(panel, "patch 0, 0: ")
     assert page.errors == []

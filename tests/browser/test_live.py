@@ -1,4 +1,4 @@
-"""The panel of CLIP Surgery in JupyterLab, in a headless Chromium: what a person does with it, and how fast it answers."""
+"""The panel of CLIP Surgery in JupyterLab: what a person does with it, and how fast it answers."""
 
 import statistics
 from pathlib import Path

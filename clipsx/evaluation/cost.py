@@ -19,19 +19,23 @@ LARGEST, PAYS = 64, 1.05  # a batch; how much faster the double has to be
 def cost(
     clip: Clip, asked: str | Reading | Iterable[str | Reading], size: int | None = None, batch: int = 1, pairs: int = 5
 ) -> pd.DataFrame:
-    """A row per reading, and one for all of them in one walk: `ratio` to `encode_image`, the median of `pairs`.
+    """A row per reading, and one for all that need no texts in one walk: `ratio` to `encode_image`, median of `pairs`.
 
     The two alternate, so that a busy machine slows both. Feature surgery is not in it: it costs next to nothing beside
-    a walk. size: what the model reads (its own by default); batch: images at a time, of noise: what they show costs
-    nothing. Errors: those of `Clip.encode_readings`.
+    a walk; one text is asked for. size: what the model reads (its own by default); batch: images at a time, of noise:
+    what they show costs nothing. Errors: those of `Clip.maps`.
     """
     once = clip.prepare(Image.new("RGB", (8, 8)), size=size)  # (1, 3, H, W)
     images = torch.randn(batch, *once.shape[1:], generator=torch.Generator().manual_seed(0)).to(once)
     shown = list(dict.fromkeys(reading.features for reading in readings(asked)))
+    text = torch.ones(1, clip.embed_dim, device=images.device) * clip.embed_dim**-0.5
+    asks = {str(reading): [reading] for reading in shown}
+    if together := [reading for reading in shown if not reading.needs_texts]:
+        asks[TOGETHER] = together
     rows = []
-    for name, some in {**{str(reading): [reading] for reading in shown}, TOGETHER: shown}.items():
+    for name, some in asks.items():
         times = [
-            (_seconds(lambda some=some: clip.encode_readings(images, some), images),
+            (_seconds(lambda some=some: clip.maps(images, some, text), images),
              _seconds(lambda: clip.encode_image(images), images))
             for _ in range(pairs + 1)
         ][1:]  # fmt: skip  # the first warms up

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from clipsx.recipe import Recipe
 from clipsx.towers.interface import Ending, Plan
-from clipsx.towers.shared import Walk, pair, refuse_unknown
+from clipsx.towers.shared import Gridded, Walk, pair, refuse_unknown
 
 TRUNK = ("stem", "stages", "norm_pre", "final_conv", "head")
 HEAD = ("drop", "proj", "mlp")
 
 
-class ConvNet:
+class ConvNet(Gridded):
     """Adapter of a tower of stages of convolutions under open_clip's TimmModel.
 
     Its head, made for the pooled map, is asked of every cell as a map of 1 × 1. Where it is linear (FastViT), the mean
@@ -39,10 +39,6 @@ class ConvNet:
     def fits(visual: Any) -> bool:
         """Whether this adapter is the one for the tower."""
         return all(hasattr(getattr(visual, "trunk", None), part) for part in ("stem", "stages", "forward_head"))
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the last feature map for an image of H × W pixels."""
-        return height // self.patch_size[0], width // self.patch_size[1]
 
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row out: every row but CLIP's own path asks for attention."""

@@ -11,7 +11,19 @@ from torch.nn import functional as F
 from clipsx.recipe import Recipe
 from clipsx.towers.interface import Ending, Plan
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import DEFAULT, Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
+from clipsx.towers.shared import (
+    DEFAULT,
+    Block,
+    Gridded,
+    Heads,
+    Walk,
+    merge,
+    mix,
+    pair,
+    positions,
+    refuse_unknown,
+    split,
+)
 
 PARTS = (
     *(f"{kind}{i}" for kind in ("conv", "bn", "act") for i in (1, 2, 3)),
@@ -20,23 +32,22 @@ PARTS = (
     "attnpool",
 )
 POOL = ("q_proj", "k_proj", "v_proj", "c_proj")
-STRIDE = 32
 
 
-class ResNet:
+class ResNet(Gridded):
     """Adapter of open_clip's ModifiedResNet. Errors: ValueError naming a part that is not understood."""
 
     family = "ModifiedResNet"
     blocks = 1
     prefix = 1
     transformer = False
+    patch_size: tuple[int, int] = (32, 32)
     positions = DEFAULT
 
     def __init__(self, visual: Any) -> None:
         refuse_unknown("The image tower", visual, PARTS)
         refuse_unknown("The attention pool", visual.attnpool, POOL, ("positional_embedding",))
         self.visual = visual
-        self.patch_size: tuple[int, int] = (STRIDE, STRIDE)
         self.image_size = pair(visual.image_size)
         self.native = self.grid(*self.image_size)
         cells = visual.attnpool.positional_embedding.shape[0] - 1
@@ -47,10 +58,6 @@ class ResNet:
     def fits(visual: Any) -> bool:
         """Whether this adapter is the one for the tower."""
         return all(hasattr(visual, part) for part in ("stem", "layer4", "attnpool")) and visual.attnpool is not None
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the last feature map for an image of H × W pixels."""
-        return height // STRIDE, width // STRIDE
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B hw C"]:
         """The cells of the last map of convolutions."""

@@ -67,6 +67,16 @@ class Walk:
     blocks: tuple[Block, ...] = ()
 
 
+class Gridded:
+    """A tower that cuts images into cells of `patch_size` pixels, (rows, columns)."""
+
+    patch_size: tuple[int, int]
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of cells of an image of H × W pixels."""
+        return height // self.patch_size[0], width // self.patch_size[1]
+
+
 def split(x: Float[Tensor, "B L C"], heads: int) -> Heads:
     """Channels into heads."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)

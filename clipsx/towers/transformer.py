@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from clipsx.recipe import Attend, Recipe
 from clipsx.towers.interface import Ending, Plan
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import DEFAULT, Block, Heads, Sides, Walk, mix
+from clipsx.towers.shared import DEFAULT, Block, Gridded, Heads, Sides, Walk, mix
 from clipsx.towers.tails import TAILS
 
 Norm = Callable[[Tensor], Tensor]
 
 
-class Transformer(ABC):
+class Transformer(Gridded, ABC):
     """A tower of attention blocks: a family gives the parts below, and every row of the table follows from them.
 
     pools_first: whether the tower's own feature is read from the first token alone, so that the last block may be cut;
@@ -34,7 +34,6 @@ class Transformer(ABC):
     pools_by_mlp = False
     positions = DEFAULT
     image_size: tuple[int, int]
-    patch_size: tuple[int, int]
     visual: Any
 
     @abstractmethod
@@ -98,10 +97,6 @@ class Transformer(ABC):
         """As the interface says: what the last block's attention reads, its input standing still."""
         index = self.blocks - 1
         return self.norm(index, last), lambda y: self.pool(self._block(index, last, y, grid))
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Patch rows and columns of an image of H × W pixels."""
-        return height // self.patch_size[0], width // self.patch_size[1]
 
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row out: what the row reads that it has not, or a depth beyond it."""

@@ -5,7 +5,7 @@ from helpers import tiny_clip
 
 
 def test_a_row_per_reading_and_one_for_all() -> None:
-    table = cost(tiny_clip(), "clip, clip+code, clip-surgery@2, naclip", pairs=1)
-    assert list(table["reading"]) == ["clip", "clip-surgery@2", "naclip", TOGETHER]  # surgery is no walk of its own
+    table = cost(tiny_clip(), "clip, clip+code, legrad, clip-surgery@2, naclip", pairs=1)
+    assert list(table["reading"]) == ["clip", "legrad", "clip-surgery@2", "naclip", TOGETHER]  # no walk for surgery
     assert (table[["ratio", "milliseconds"]] > 0).all(axis=None)
     assert {"model", "weights", "image_size", "device", "threads"} <= set(table)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # what stands under a figure of `explain`
 MADE = ("model", "weights", "positions", "data", "image_size", "templates", "protocol")
+DIFFERENCES = ["verdict", "what", "measure", "value", "difference", "low", "high", "model"]
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
 
@@ -87,14 +88,23 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from clipsx import datasets
+    from clipsx.evaluation import compare
     from clipsx.evaluation.tasks import evaluate
 
-    clip = _load(options)
     tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
+    pairs = getattr(options, "pairs", None) or [(None, None)]
+    folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
+    tables, asked = [], options.readings or ()
     with _running(options) as how:
         how["segmenter"] = options.segmenter
-        table = evaluate(clip, options.task, tuning, test, options.readings or (), folder=options.out, **how)
-    return 0 if table.empty else _tabled(table, options.out)
+        for pair, folder in zip(pairs, folders, strict=True):
+            clip = _load(options, *pair)
+            tables.append(evaluate(clip, options.task, tuning, test, asked, folder=folder, **how))
+            if len(pairs) > 1:
+                compare.keep_matrix(clip, datasets.labels_of(test), folder)
+    if how["shard"][1] > 1:
+        return 0
+    return _merge(options) if len(pairs) > 1 else _tabled(tables[0], options.out)
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -111,10 +121,17 @@ def _segment(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from clipsx.evaluation import produce
+    from clipsx import save
+    from clipsx.evaluation import compare, produce
     from clipsx.evaluation.parts import Parts
     from clipsx.evaluation.tasks import merged
 
+    if compare.runs(options.out):
+        table, differences, changed = compare.compared(options.out)
+        print(differences[DIFFERENCES].round(3).to_string(index=False, na_rep=""))
+        for name, some in {"table": table, "differences": differences, "changed": changed}.items():
+            print(save.table(some, options.out, name))
+        return 0
     if produce.NAME in Parts.of(Path(options.out)).measures:
         return _produced(produce.write(options.out, options.format), options.out)
     return _tabled(merged(options.out), options.out)
@@ -259,10 +276,11 @@ def _options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _load(options: argparse.Namespace) -> "Clip":
+def _load(options: argparse.Namespace, *pair: str | None) -> "Clip":
     from clipsx.load import load
 
-    return load(options.model or "sketchbook", options.pretrained, **_options(options))
+    model, pretrained = pair or (options.model, options.pretrained)
+    return load(model or "sketchbook", pretrained, **_options(options))
 
 
 def _stated(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,9 +4,21 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from clipsx.messages import require
+
+
+class Model(argparse.Action):
+    """--model and --pretrained, the last of each, and `pairs` of all: a second tag is of the model before it."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values)
+        pairs = namespace.pairs = list(getattr(namespace, "pairs", None) or [])
+        place = ("model", "pretrained").index(self.dest)
+        if not pairs or pairs[-1][place] is not None:
+            pairs.append((pairs[-1][0] if pairs and place else None, None))
+        pairs[-1] = (values, pairs[-1][1]) if not place else (pairs[-1][0], values)
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clipsx.options import Parser, batch, device, positive, shard, share
+from clipsx.options import Model, Parser, batch, device, positive, shard, share
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`, which is dear to import
 FORMATS = ("png", "rle")  # of `evaluation.produce`
@@ -16,8 +16,10 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     from clipsx.towers import POSITIONS
 
     model = Parser(add_help=False)
-    model.add_argument("--model", help="built-in name, open_clip name, directory or file (default: sketchbook)")
-    model.add_argument("--pretrained", help="open_clip tag, such as openai, or a weights file")
+    model.add_argument(
+        "--model", action=Model, help="built-in name, open_clip name, directory or file (default: sketchbook)"
+    )
+    model.add_argument("--pretrained", action=Model, help="open_clip tag, such as openai, or a weights file")
     model.add_argument("--device", type=device, help="cpu, cuda, … (default: cuda when there is one)")
     model.add_argument("--precision", choices=PRECISIONS, metavar="NAME", help="fp32, fp16, bf16 … (default: fp32)")
     model.add_argument("--quickgelu", action=argparse.BooleanOptionalAction, help="state a local file's activation")
@@ -61,7 +63,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--threshold", type=share, default=0.5, help="for the area in the table (default: %(default)s)")
     sub.add_argument("--opacity", type=share, default=0.6, help="of a map over the photo (default: %(default)s)")
 
-    sub = command("evaluate", "readings on a data set: a table, resumable", model, data, running, out)
+    sub = command("evaluate", "readings of models on a data set: tables, resumable", model, data, running, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"

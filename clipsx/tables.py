@@ -33,7 +33,7 @@ def number(value: Any, like: Any = None) -> str:
 
 def worded(table: pd.DataFrame) -> pd.DataFrame:
     """A table as words; `x` with `x_low` and `x_high`, or a value with `low` and `high`, becomes "x [low, high]"."""
-    shown, main = table.map(number), [name for name in ("value", "difference", "auc") if name in table][:1]
+    shown, main = table.map(number), [name for name in ("difference", "value", "auc") if name in table][:1]
     ends = {name: (f"{name}_low", f"{name}_high") for name in table} | dict.fromkeys(main, ("low", "high"))
     for name, (low, high) in ends.items():
         if {name, low, high} <= set(shown):

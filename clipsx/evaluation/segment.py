@@ -141,7 +141,7 @@ def summarise(
             images, labels = there["image"].to_numpy(), there["label"].to_numpy()
             value, drawn = bootstrap(ious.to_numpy(), images, labels, resamples)
         else:
-            weighed = functools.partial(_miou, said_too=mean == MMSEG)
+            weighed = functools.partial(miou, said_too=mean == MMSEG)
             value = float(weighed(counts.sum(axis=0)[None])[0])
             drawn = draws(lambda w, c=counts, f=weighed: f(np.einsum("ri,ipk->rpk", w, c)), len(counts), resamples)
         low, high = interval(drawn)
@@ -151,7 +151,7 @@ def summarise(
     return pd.DataFrame(found)
 
 
-def _miou(counts: Num[np.ndarray, "R 3 K"], said_too: bool = False) -> Num[np.ndarray, " R"]:
+def miou(counts: Num[np.ndarray, "R 3 K"], said_too: bool = False) -> Num[np.ndarray, " R"]:
     """The mean over classes that are there (or were said: those have 0), in %; NaN where none is."""
     hits, said, true = counts[:, 0], counts[:, 1], counts[:, 2]  # (R, K) each
     there = true + said > 0 if said_too else true > 0

@@ -90,7 +90,7 @@ def draw_maps(
     plots.overlay(small.image, blank, axes[0], 0.0, mask, f"photo: {plots.short(label)}")
     shown = {"before": (before, reading)}
     if after is not None:
-        shown |= {"after": (after, reading), "after + surgery": (after, "clip-surgery+code")}
+        shown |= {"after": (after, reading), "after, CLIP Surgery\n+ feature surgery": (after, "clip-surgery+code")}
     for ax in axes[1 + len(shown) :]:
         ax.set_axis_off()
     for ax, (words, (clip, asked)) in zip(axes[1:], shown.items(), strict=False):

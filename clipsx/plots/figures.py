@@ -142,6 +142,7 @@ def blocks(shares: pd.DataFrame, cosines: pd.DataFrame) -> Figure:
     figure, axes = row(3)
     lines(shares, "block", "share_others", "kind", axes[0]).set_ylabel("attention inside the object (%)")
     level(axes[0].axhline, shares["chance"].mean(), linestyle=":", label="its share of the picture")
+    axes[0].set_ylim(bottom=0)
     axes[0].legend(fontsize=8)
     lines(cosines, "block", "cosine", "part", axes[1]).set_ylabel("cosine with the class feature")
     lines(cosines, "block", "cosine_text", "part", axes[2]).set_ylabel("cosine with the labels' text")

@@ -95,6 +95,8 @@ def in_words(column: object, value: object) -> str:
         return IN_WORDS.get(str(value), str(value))
     if column == "kind" and value in PAIRS:
         return f"{PAIRS[str(value)]} attention"
+    if column == "part":
+        return str(value).replace("ffn", "FFN")
     if column in ("reading", "method"):
         with suppress(ValueError):
             return Reading.parse(str(value)).title

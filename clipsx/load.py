@@ -13,8 +13,7 @@ from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
 from clipsx.hub import looking, reaching
 from clipsx.messages import brief, nearest, require_known, require_package
-from clipsx.preprocess import transform
-from clipsx.quiet import making
+from clipsx.openclip import downloaded, made, wrap
 from clipsx.towers import require_rule
 from clipsx.weights import file_digest
 
@@ -124,14 +123,14 @@ def _directory(
     own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
     try:
         place = f"local-dir:{folder}"
-        model, tokenizer = _made(place, device, precision, seed or 0, tokenizer=(name or place, own))
+        model, tokenizer = made(place, device, precision, seed or 0, tokenizer=(name or place, own))
     except (TypeError, ValueError, AssertionError, OSError, RuntimeError) as error:
         raise ValueError(f"{folder / config.NAME} is not understood by open_clip: {brief(error)}") from None
     name = name.removeprefix("hf-hub:") or folder.name
     if seed is not None:
-        return _wrap(model, tokenizer, name, f"random, seed {seed}")
+        return wrap(model, tokenizer, name, f"random, seed {seed}")
     fill(model, file)
-    return _wrap(model, tokenizer, name, f"{name} sha256:{file_digest(file)[:8]}")
+    return wrap(model, tokenizer, name, f"{name} sha256:{file_digest(file)[:8]}")
 
 
 def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
@@ -194,10 +193,10 @@ def _architecture(
             other = name.removesuffix("-quickgelu")
             raise ValueError(f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {other!r}.")
         with reaching(name, str(pretrained), f"give a local file: {_offline(name)}") as answers:
-            file = _downloaded(tag, answers)
-            model, tokenizer = _made(name, device, precision, force_quick_gelu=stated, force_preprocess_cfg=tag)
+            file = downloaded(tag, answers)
+            model, tokenizer = made(name, device, precision, force_quick_gelu=stated, force_preprocess_cfg=tag)
         fill(model, file)
-        return _wrap(model, tokenizer, name, str(pretrained))
+        return wrap(model, tokenizer, name, str(pretrained))
     if pretrained is None:
         raise ValueError(
             f"Which weights of {name}? pretrained= one of its tags ({', '.join(tags) or 'none'}), a local file, "
@@ -216,11 +215,11 @@ def _architecture(
     text_cfg = cfg.get("text_cfg", {})
     downloads = {"hf_model_name", "hf_tokenizer_name"} & text_cfg.keys() or "siglip" in name.lower()
     with reaching(name, "its tokenizer", _offline(name)) if downloads else nullcontext():
-        model, tokenizer = _made(name, device, precision, seed or 0, force_quick_gelu=bool(quickgelu))
+        model, tokenizer = made(name, device, precision, seed or 0, force_quick_gelu=bool(quickgelu))
     if seed is not None:
-        return _wrap(model, tokenizer, name, f"random, seed {seed}")
+        return wrap(model, tokenizer, name, f"random, seed {seed}")
     fill(model, file)
-    return _wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
+    return wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
 
 
 def _require_transformers(cfg: dict[str, Any], name: str) -> None:
@@ -234,47 +233,6 @@ def _offline(name: str = "") -> str:
     return f"{own}. Offline there is: {', '.join(built_in()) or 'nothing built in'}."
 
 
-def _downloaded(tag: dict[str, Any], answers: bool) -> Path:
-    """The file of a tag's weights. Errors: OSError where it cannot be had."""
-    from open_clip import download_pretrained
-
-    file = Path("~/.cache/clip").expanduser() / Path(str(tag.get("url"))).name  # open_clip's place for what has a URL
-    if not answers and tag.get("url") and not tag.get("hf_hub") and not file.is_file():
-        raise OSError("the hub does not answer")
-    return Path(download_pretrained(tag))
-
-
 def _agree(given: bool | None, stated: bool, source: str) -> None:
     if given is not None and given != stated:
         raise ValueError(f"quickgelu={given} contradicts what is known: {source}.")
-
-
-def _made(
-    name: str,
-    device: torch.device,
-    precision: str,
-    seed: int = 0,
-    tokenizer: tuple[str, dict[str, str]] | None = None,
-    **own: Any,
-) -> tuple[Any, Any]:
-    """open_clip's model with seeded random weights (`fill` puts others in and looks at them), and its tokenizer."""
-    import open_clip
-
-    plain = {"device": device, "precision": precision, "load_weights": False, "pretrained_text": False}
-    place, options = tokenizer or (name, {})
-    options = dict[str, Any](options)
-    with making(seed):
-        model = open_clip.create_model(name, **plain, **own)
-        settle(model)
-        return model, open_clip.get_tokenizer(place, **options)
-
-
-def settle(model: Any) -> None:
-    """Seeded values for what open_clip leaves as memory was: the projection of CoCa's text decoder."""
-    projection = getattr(getattr(model, "text_decoder", None), "text_projection", None)
-    if isinstance(projection, torch.Tensor):
-        torch.nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
-
-
-def _wrap(model: Any, tokenizer: Any, name: str, weights: str) -> Clip:
-    return Clip(model.eval(), transform(model.visual), tokenizer, name, weights)

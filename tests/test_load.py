@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import clipsx
 from clipsx import paths
 from clipsx.load import built_in
+from clipsx.openclip import settle
 from helpers import TEXT, VIT, random_images, tiny_model
 
 ARCHITECTURE = {"embed_dim": 32, "vision_cfg": VIT, "text_cfg": TEXT}
@@ -297,5 +298,5 @@ def test_what_open_clip_leaves_as_memory_was_is_seeded() -> None:
 
     model = torch.nn.Module()
     model.text_decoder = Decoder()
-    sys.modules["clipsx.load"].settle(model)  # `clipsx.load` is the function
+    settle(model)
     assert 0.05 < float(model.text_decoder.text_projection.detach().std()) < 0.25

@@ -244,10 +244,10 @@ def test_a_tag_of_an_architecture_that_has_no_sibling_loads(monkeypatch: pytest.
     """Its configuration says QuickGELU, its only tag says nothing: what it was trained with is the configuration's."""
     cfg = open_clip.get_model_config("roberta-ViT-B-32")
     assert cfg["quick_gelu"]
-    monkeypatch.setattr(LOAD, "_downloaded", lambda tag, answers: tmp_path / "file")
+    monkeypatch.setattr(LOAD, "downloaded", lambda tag, answers: tmp_path / "file")
     monkeypatch.setattr(hub, "_answers", lambda url: False)
     asked = {}
-    monkeypatch.setattr(LOAD, "_made", lambda name, *a, **own: asked.update(own) or (tiny_model(), None))
+    monkeypatch.setattr(LOAD, "made", lambda name, *a, **own: asked.update(own) or (tiny_model(), None))
     with pytest.raises(ValueError, match="not a weights file"):  # which is where its weights would be read
         clipsx.load("roberta-ViT-B-32", pretrained="laion2b_s12b_b32k")
     assert asked["force_quick_gelu"] is True

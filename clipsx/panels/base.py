@@ -1,7 +1,6 @@
 """What the panels that show a figure share: a line of news, saving, the code, and the picture for static pages."""
 
 import base64
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,23 +8,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import ipywidgets as W
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import display
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from clipsx import captions, save
-from clipsx.clip import Clip
-from clipsx.datasets import Sample
-from clipsx.images import fitting
-from clipsx.maps import minmax, upsample
-from clipsx.panels.elements import Code, line, spoken, still
+from clipsx.panels.elements import Code, image, line, png_of, spoken, still
 from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
-from clipsx.reading import Reading
 
 FORMATS = save.FORMATS
 Made = TypeVar("Made")
@@ -236,27 +226,3 @@ class FigurePanel(W.VBox):
             self._worker.wait()
             bundle["image/png"] = base64.b64encode(png_of(self.figure())).decode()
         return bundle
-
-
-def image() -> W.Image:
-    """Where a panel shows a figure, as wide as there is room."""
-    return W.Image(format="png", layout=W.Layout(max_width="100%"))
-
-
-def png_of(figure: Figure) -> bytes:
-    """A figure as PNG; it is closed."""
-    buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format="png", dpi=110)
-    finally:
-        plt.close(figure)
-    return buffer.getvalue()
-
-
-def label_map(
-    clip: Clip, sample: Sample, asked: str, text: Float[Tensor, "N D"], place: int, size: tuple[int, int] | None = None
-) -> Float[np.ndarray, "H W"]:
-    """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the (H, W) that is shown."""
-    reading = Reading.parse(asked)
-    sim = clip.maps(clip.prepare(sample.image, size=size), reading, text)[str(reading)][..., [place]]  # (1, h, w, 1)
-    return upsample(minmax(sim), fitting((sample.size[1], sample.size[0])))[0, ..., 0].float().cpu().numpy()

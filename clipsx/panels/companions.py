@@ -17,9 +17,10 @@ from clipsx.datasets import Sample
 from clipsx.evaluation.summary import constants
 from clipsx.messages import require_known
 from clipsx.metrics import msc
-from clipsx.panels.base import FigurePanel, label_map
+from clipsx.panels.base import FigurePanel
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours
+from clipsx.panels.session import label_map
 from clipsx.panels.state import Entries, updated
 from clipsx.text import check_labels
 

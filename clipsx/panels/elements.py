@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import anywidget
 import contourpy
+import ipywidgets as W
+import matplotlib.pyplot as plt
 import numpy as np
 import traitlets as t
 from jaxtyping import Bool
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx.datasets import Sample
@@ -149,3 +152,18 @@ def line(words: str, role: str = "alert") -> str:
 def spoken(words: str) -> str:
     """Words under a picture, read out when they change."""
     return f'<div aria-live="polite" class="clipsx-words">{html.escape(words)}</div>'
+
+
+def image() -> W.Image:
+    """Where a panel shows a figure, as wide as there is room."""
+    return W.Image(format="png", layout=W.Layout(max_width="100%"))
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as PNG; it is closed."""
+    buffer = io.BytesIO()
+    try:
+        figure.savefig(buffer, format="png", dpi=110)
+    finally:
+        plt.close(figure)
+    return buffer.getvalue()

@@ -16,6 +16,7 @@ from clipsx.analyses.attention import RAW
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
+from clipsx.images import fitting
 from clipsx.load import load
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
@@ -162,3 +163,12 @@ def measured(maps: Maps, picture: Picture, labels: Sequence[str]) -> Numbers:
         inside, outside = exceedance(map, mask, ignore, THRESHOLDS)  # (101,) both
         found.msc[i], found.iou[i] = msc(map, mask, ignore), iou_curve(inside, outside, float(mask[~ignore].mean()))
     return found
+
+
+def label_map(
+    clip: Clip, sample: Sample, asked: str, text: Float[Tensor, "N D"], place: int, size: tuple[int, int] | None = None
+) -> Float[np.ndarray, "H W"]:
+    """One label's map by a reading, among the labels of `text`, stretched to 0 … 1 at the (H, W) that is shown."""
+    reading = Reading.parse(asked)
+    sim = clip.maps(clip.prepare(sample.image, size=size), reading, text)[str(reading)][..., [place]]  # (1, h, w, 1)
+    return upsample(minmax(sim), fitting((sample.size[1], sample.size[0])))[0, ..., 0].float().cpu().numpy()

@@ -15,8 +15,8 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.typical import Typical, typical
 from clipsx.messages import require
-from clipsx.panels.base import FigurePanel, image, png_of
-from clipsx.panels.elements import spoken
+from clipsx.panels.base import FigurePanel
+from clipsx.panels.elements import image, png_of, spoken
 from clipsx.panels.state import updated
 from clipsx.panels.training import Training
 from clipsx.panels.unmix_view import RunView, Unmixing

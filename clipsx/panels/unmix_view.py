@@ -14,8 +14,8 @@ from clipsx import mfi, plots
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.metrics import mean_average_precision, msc
-from clipsx.panels.base import label_map
 from clipsx.panels.code import recipe
+from clipsx.panels.session import label_map
 from clipsx.panels.state import Entries
 from clipsx.panels.training import Moment
 from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed

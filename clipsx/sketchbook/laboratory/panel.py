@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from clipsx.messages import require, require_known
-from clipsx.panels.base import FigurePanel, png_of
+from clipsx.panels.base import FigurePanel
+from clipsx.panels.elements import png_of
 from clipsx.panels.state import Entries, plain, updated
 from clipsx.sketchbook.laboratory import answers
 from clipsx.sketchbook.laboratory.answers import written

@@ -168,6 +168,26 @@ def _tabled(table: "pd.DataFrame", out: str) -> int:
     return 0
 
 
+def _unmix(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from clipsx import datasets, save
+    from clipsx.unmix import run, study
+    from clipsx.unmix.training import Config
+
+    name = options.dataset or "sketchbook"
+    stated = {key: value for key in ("epochs", "lr") if (value := getattr(options, key)) is not None}
+    config = replace(study.RUN if name == "sketchbook" else Config(), **stated)
+    train, test = datasets.tuning_and_test(name, options.root, options.count or 200)
+    how = {"reading": options.reading, "size": options.size, "words": "unmix"}
+    tables = run.run(_load(options), train, test, options.out, seeds=range(options.seeds), config=config, **how)
+    for table, title in zip(tables, ("recognition", "segmentation"), strict=True):
+        if len(table):
+            print(table.iloc[:, :6].round(3).to_string(index=False, na_rep=""))
+            print(save.table(table, options.out, title))
+    return 0
+
+
 def _reproduce(options: argparse.Namespace) -> int:
     from clipsx.reproduce import reproduce
 
@@ -294,6 +314,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "segment": _segment,
     "merge": _merge,
+    "unmix": _unmix,
     "reproduce": _reproduce,
     "lab": _lab,
     "train": _train,

@@ -34,6 +34,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def above_zero(text: str) -> float:
+    try:
+        require("it", value := float(text), 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on") from None
+    return value
+
+
 def batch(text: str) -> int | str:
     return text if text == "auto" else positive(text)
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clipsx.options import Model, Parser, batch, device, positive, shard, share
+from clipsx.options import Model, Parser, above_zero, batch, device, positive, shard, share
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`, which is dear to import
 FORMATS = ("png", "rle")  # of `evaluation.produce`
@@ -81,6 +81,14 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub = command("merge", "what shards have made, as one: nothing missing, doubled or of another run")
     sub.add_argument("out", metavar="OUT", help="the folder that they were given")
     sub.add_argument("--format", choices=FORMATS, default="png", help="of segments (default: %(default)s)")
+
+    words = "projectors trained on one part of a data set and tested on another: weights, tables over seeds"
+    sub = command("unmix", words, model, data, out)
+    sub.add_argument("--reading", help="which positions, a reading without surgery (default: the paper's)")
+    sub.add_argument("--size", type=positive, help="side in pixels the model reads (default: its own)")
+    sub.add_argument("--seeds", type=positive, default=5, help="trainings (default: %(default)s)")
+    sub.add_argument("--epochs", type=positive, help="(default: 20 on the sketchbook, else 10)")
+    sub.add_argument("--lr", type=above_zero, help="(default: 5e-4 on the sketchbook, else 0.002 as published)")
 
     sub = command("reproduce", "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")

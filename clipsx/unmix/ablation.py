@@ -1,7 +1,7 @@
 """What each part of Unmix-CLIP does: the same training with one thing changed, as one table."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from clipsx.mfi import mean_off_diagonal, similarity_matrix
 from clipsx.reading import Reading, crossed
 from clipsx.unmix.gather import Gathered, same_positions
 from clipsx.unmix.heads import probabilities
+from clipsx.unmix.projectors import Projectors
 from clipsx.unmix.training import Config, fit, projected_matrix
 
 
@@ -59,12 +60,14 @@ def ablate(
     seeds: Sequence[int] = (0,),
     held: Float[Tensor, "M D"] | None = None,
     words: str | None = None,
+    keep: Callable[[int, Projectors], None] = lambda seed, projectors: None,
 ) -> tuple[pd.DataFrame, dict[tuple[str, int], Float[np.ndarray, "n N"]]]:
     """A row per setting and seed, and every run's probabilities on the test images.
 
     text: features of the negative and positive prompts; held: features of labels that were not trained on; words: of a
-    line of progress. Columns: mAP, CF1, OF1 at 0.5 (%), mean off-diagonal before and after, of the held labels too;
-    trained parameters, processor seconds of training, threads, which positions were read.
+    line of progress; keep: takes every run's projectors, with their seed. Columns: mAP, CF1, OF1 at 0.5 (%), mean
+    off-diagonal before and after, of the held labels too; trained parameters, processor seconds of training, threads,
+    which positions were read.
     Errors: those of `fit`; ValueError where the two splits hold other positions.
     """
     same_positions(train, test)
@@ -80,6 +83,7 @@ def ablate(
         began = time.process_time()  # other work on the machine does not count
         projectors, _ = fit(read, train.present, text, names, changed)
         seconds = time.process_time() - began
+        keep(seed, projectors)
         p = probabilities(projectors, asked, text, changed).numpy()  # (n, N)
         row = {"setting": name, "seed": seed, "alpha": changed.alpha, "alpha·lambda": changed.alpha * changed.weight}
         row |= {"mAP": mean_average_precision(p, test.present), **f1_scores(p >= 0.5, test.present)}

@@ -158,13 +158,11 @@ def _produced(table: "pd.DataFrame", out: str) -> int:
 
 
 def _tabled(table: "pd.DataFrame", out: str) -> int:
-    from clipsx import save
-    from clipsx.evaluation import published
+    from clipsx.evaluation import results
 
     print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
-    print(save.table(table, out, "table"))
-    if len(others := published.beside(table)):
-        print(save.table(others, out, "published"))
+    for file in results.write(table, out):
+        print(file)
     return 0
 
 

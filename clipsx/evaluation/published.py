@@ -48,6 +48,12 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     return both.rename(columns=names)[SHOWN].reset_index(drop=True)
 
 
+def short(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:
+    """The columns of `beside` that one reads first, at most so many rows."""
+    names = ["reading", "measure", "value", "published", "difference", "differs", "paper", "published_data"]
+    return table[names].head(most).round(2)
+
+
 def _differs(row: Any) -> str:
     """What is not the same in a measured row and a published one, in words; "nothing" where all that is stated is."""
     pairs = {name: (row[f"{name}_theirs"], row[name]) for name in ("dataset", "model", "weights")}

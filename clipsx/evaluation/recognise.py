@@ -84,6 +84,14 @@ def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Target
     return table[value].to_numpy().reshape(shape), arrays.binary(table["present"].to_numpy().reshape(shape))
 
 
+def by_rule(table: pd.DataFrame) -> tuple[dict[str, Scores], Targets]:
+    """Scores by every rule, and targets, from rows of `measure`: of CLIP's cosines, and of readings with surgery."""
+    own = {str(name): as_arrays(rows) for name, rows in table.groupby("reading", sort=False)}
+    cosines, targets = own.pop("clip")
+    found = {name: rule(torch.tensor(cosines)).numpy() for name, rule in OF_COSINES.items()}
+    return found | {name: scores for name, (scores, _) in own.items()}, targets
+
+
 def summarise(
     scores: Mapping[str, Scores],
     targets: Targets,

@@ -103,6 +103,25 @@ def splits(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def bars(table: pd.DataFrame, name: str, most: int = 20) -> Figure:
+    """What every class is worth by every reading (columns reading, label, value), the best by their mean first.
+
+    Of more than `most` classes those at both ends are shown.
+    """
+    order = table.groupby("label")["value"].mean().sort_values(ascending=False).index.tolist()
+    ends = order if len(order) <= most else order[: most // 2] + order[-most // 2 :]
+    figure, ax = row(1, height=1 + 0.3 * len(ends), width=8)
+    titles = table.reset_index(drop=True).assign(
+        reading=[short(in_words("reading", text)) for text in table["reading"]]
+    )
+    sns.barplot(titles, x="value", y="label", hue="reading", order=ends, palette="colorblind", ax=ax)
+    shown = "" if ends is order else f", the {most // 2} best and worst of {len(order)} classes"
+    ax.set(xlabel=f"{name}{shown}", ylabel="")
+    ax.legend(title="", fontsize=8)
+    plain(figure)
+    return figure
+
+
 def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", name: str = "mSC (%)") -> Figure:
     """A measure of every reading, with its interval, against what it costs beside `encode_image`; readings by name."""
     both = summary.assign(plain=[str(Reading.parse(text).features) for text in summary["reading"]]).merge(

@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any
 
 import numpy as np
+import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,7 +19,10 @@ from clipsx.analyses.attention import RAW, require_attention
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.datasets.lines import listed
+from clipsx.evaluation import segment
 from clipsx.evaluation.explain import queries
+from clipsx.evaluation.protocols import Protocol
+from clipsx.evaluation.stream import Measure, looks
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS, rows_of
 from clipsx.metrics import coverage, iou, msc
@@ -84,6 +88,35 @@ def methods(
                 sim = seen.maps(reading, text)[..., [names.index(label)]]  # (1, h, w, 1)
                 row.append(_tile(sample, _pixels(minmax(sim), sample.image)[0], label, reading.title))
             rows.append(row)
+    return rows
+
+
+def class_maps(
+    clip: Clip,
+    samples: Sequence[Sample],
+    labels: Sequence[str],
+    asked: str | Sequence[str | Reading] = CHOICES,
+    rules: Protocol = segment.OWN,
+) -> list[list[Cell]]:
+    """A row per sample: the true classes, then the class that each reading gives every pixel, by a colour a class.
+
+    What is no class (or is not seen) stays grey; the outline is that of all true regions. rules: of `segment.measure`.
+    Source: CLIP Surgery, figure of open-vocabulary segmentation.
+    """
+    names, rows = queries(labels), []
+    said, needs, _ = segment.predictor(clip, names, asked, rules.background, rules.templates, None, rules)
+    colours = np.array(sns.color_palette("husl", len(names)))  # (N, 3)
+    size = clip.patch_size if rules.windows else rules.size
+    for look in looks(clip, [reduced(sample) for sample in samples], [Measure("", lambda _: (), needs)], size=size):
+        image, truth = look.sample.image, look.sample.index_map(names)  # (H, W)
+        photo, row = np.asarray(image.convert("L"))[..., None] / 255, []  # (H, W, 1)
+        found = {Reading.parse(columns["reading"]).title: places for columns, places, _ in said(look)}
+        for title, places in {", ".join(look.sample.masks): truth, **found}.items():
+            known = (places >= 0) & (places < len(names))  # (H, W)
+            blend = np.where(known[..., None], 0.35 * photo + 0.65 * colours[places.clip(0, len(names) - 1)], photo)
+            image = Image.fromarray((255 * blend).round().astype(np.uint8))
+            row.append(Cell(image, None, (truth >= 0) & (truth < len(names)), title))
+        rows.append(row)
     return rows
 
 

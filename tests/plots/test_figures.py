@@ -1,5 +1,7 @@
 """Figures of several axes: what stands on which."""
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from clipsx import plots
@@ -9,6 +11,7 @@ from clipsx.evaluation.stream import stream
 from helpers import masked, tiny_clip
 
 LABELS = ("cat", "dog", "boat")
+READINGS = ("clip", "maskclip")
 
 
 def test_deletion_has_a_line_for_every_region_and_a_mark_for_every_model() -> None:
@@ -30,3 +33,15 @@ def test_scores_and_splits() -> None:
     means, halves = (summary.split_by(rows, "label", half=half).to_numpy().ravel() for half in (False, True))
     written = {text.get_text() for text in plots.splits(rows).axes[0].texts}
     assert {f"{mean:.0f}\n±{half:.0f}" for mean, half in zip(means, halves, strict=True)} <= written
+
+
+def test_bars_show_every_class_or_both_ends() -> None:
+    names = [f"c{n}" for n in range(30)]
+    each = [pd.DataFrame({"reading": r, "label": names, "value": np.arange(30) + n}) for n, r in enumerate(READINGS)]
+    table = pd.concat(each)
+    (ax,) = plots.bars(table, "IoU (%)").axes
+    shown = [label.get_text() for label in ax.get_yticklabels()]
+    assert shown == [f"c{n}" for n in [*range(29, 19, -1), *range(9, -1, -1)]] and "of 30 classes" in ax.get_xlabel()
+    (ax,) = plots.bars(table[table["value"] < 5], "IoU (%)").axes
+    assert ax.get_xlabel() == "IoU (%)" and len(ax.patches) >= 9
+    plt.close("all")

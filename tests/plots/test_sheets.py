@@ -1,5 +1,7 @@
 """The picture sheets: which cells they hold, and that the maps in them are those of the formulas."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -8,6 +10,10 @@ import clipsx
 from clipsx import feature_surgery, minmax, plots, similarity, upsample
 from clipsx.analyses import attention, deletion
 from clipsx.datasets import Sample
+from clipsx.evaluation import segment
+from clipsx.evaluation.protocols import PROTOCOLS
+from clipsx.evaluation.stream import Measure, looks
+from clipsx.evaluation.windows import Windows
 from clipsx.metrics import coverage
 from clipsx.plots import sheets
 from clipsx.segmenters import RandomWalker
@@ -116,3 +122,25 @@ def test_deleted_shows_what_is_gone_and_the_score_without_it(clip: clipsx.Clip) 
         clip.encode_image(clip.prepare(SAMPLES[2].image)), clip.encode_labels(LABELS), LABELS.index("cat")
     )
     assert row[0].title == f"cat\nscore {whole[0]:.1f}"
+
+
+@pytest.mark.parametrize("name", ["segment", "sclip-voc21"])
+def test_class_maps_colour_the_winners(clip: clipsx.Clip, name: str) -> None:
+    rules = PROTOCOLS[name]
+    if rules.windows:
+        rules = replace(rules, windows=Windows(40, 32, 16), area=0.0, least=0.04)
+    (row,) = sheets.class_maps(clip, [SAMPLES[2]], ("cat", "dog", "sky"), "clip, maskclip+code", rules)
+    assert [cell.title for cell in row] == ["cat, dog", "CLIP", "MaskCLIP + feature surgery"]
+    asked = ("clip", "maskclip+code")
+    said, needs, _ = segment.predictor(clip, LABELS, asked, rules.background, rules.templates, None, rules)
+    (look,) = looks(
+        clip, [SAMPLES[2]], [Measure("", lambda _: (), needs)], size=clip.patch_size if rules.windows else None
+    )
+    grey = np.asarray(SAMPLES[2].image.convert("L"))
+    for cell, (_, places, _) in zip(row[1:], said(look), strict=True):
+        pixels = np.asarray(cell.image).astype(float)
+        assert (pixels[places == 3] == grey[places == 3][:, None]).all(), "the background stays grey"
+        tint = pixels - 0.35 * grey[..., None]
+        for k in np.unique(places[places < 3]):
+            assert np.ptp(tint[places == k], axis=0).max() <= 1.01, "one colour a class"
+        assert cell.outline is not None and (cell.outline == np.any(list(SAMPLES[2].masks.values()), axis=0)).all()

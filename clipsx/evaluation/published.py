@@ -10,7 +10,7 @@ from clipsx.evaluation.protocols import named, require_one
 
 DEFAULT_DEPTH = "@6"  # of CLIP Surgery as published: what a reading without a depth means
 SHOWN = [
-    "reading", "measure", "value", "low", "high", "n", "published", "difference", "differs", "paper", "published_model",
+    "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper", "published_model",
     "published_data", "published_protocol", "source", "model", "weights", "data", "protocol",
 ]  # fmt: skip
 
@@ -45,6 +45,7 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     theirs = both["model_theirs"].fillna("not stated") + " " + both["weights_theirs"].fillna("")
     both = both.assign(published_model=theirs.str.strip())
     names = {"dataset_theirs": "published_data", "protocol_theirs": "published_protocol"}
+    names |= {end: f"value_{end}" for end in ("low", "high")}  # the difference has no interval
     return both.rename(columns=names)[SHOWN].reset_index(drop=True)
 
 

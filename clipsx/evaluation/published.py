@@ -10,8 +10,8 @@ from clipsx.evaluation.protocols import named, require_one
 
 DEFAULT_DEPTH = "@6"  # of CLIP Surgery as published: what a reading without a depth means
 SHOWN = [
-    "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper", "published_model",
-    "published_data", "published_protocol", "source", "model", "weights", "data", "protocol",
+    "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper",
+    "published_model", "published_data", "published_protocol", "source", "model", "weights", "data", "protocol",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import signal
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
@@ -56,7 +57,10 @@ def make(
     if not rows:
         return
     if own:
+        before = signal.getsignal(signal.SIGTERM)
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+        if callable(before):  # Ray puts its own in its place, which would end the run within a part
+            signal.signal(signal.SIGTERM, before)
     try:
         context = data.DataContext.get_current()
         context.enable_progress_bars, failed = False, []

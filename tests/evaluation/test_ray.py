@@ -63,7 +63,13 @@ def compare(folder: Path) -> None:
     streams.PART, clip, samples = PART, tiny(), Killing(folder)
     scores, pixels = stream(clip, samples, measures(clip), batch=2)
     how: dict[str, Any] = {"batch": 2, "engine": "ray", "folder": folder / "out"}
-    found = stream(clip, samples, measures(clip), workers=1, **how)
+    before = signal.signal(signal.SIGTERM, told := lambda *_: None)
+    heard: list[Any] = []
+    found = stream(
+        clip, samples, measures(clip), workers=1, between=lambda: heard.append(signal.getsignal(signal.SIGTERM)), **how
+    )
+    assert set(heard) == {told} and len(heard) == 4
+    signal.signal(signal.SIGTERM, before)
     assert samples.token.exists() and not ray.is_initialized()
     pd.testing.assert_frame_equal(found[0], scores, atol=1e-6)
     pd.testing.assert_frame_equal(found[1], pixels, check_exact=True)

@@ -107,5 +107,5 @@ def test_without_ray_it_says_what_to_install(clip: clipsx.Clip, monkeypatch: pyt
     samples = [masked(20, 24, LABELS, n) for n in range(2)]
     with pytest.raises(ImportError, match=r"needs Ray: pip install 'clipsx\[scale\]'"):
         stream(clip, samples, measures(clip), engine="ray")
-    with pytest.raises(ValueError, match=r"Unknown engine 'rai', did you mean 'ray'"):
+    with pytest.raises(ValueError, match=r"Unknown engine 'rai'; did you mean 'ray'"):
         stream(clip, samples, measures(clip), engine="rai")

@@ -35,6 +35,13 @@ def brief(error: BaseException, length: int = 300) -> str:
     return words if len(words) <= length else words[: length - 1] + "…"
 
 
+def one_of(value: str, known: Iterable[str], what: str) -> str:
+    """A value that must be one of a few. Errors: ValueError for another, with the nearest; what: begins its words."""
+    if value not in (few := list(known)):
+        raise ValueError(f"{what} cannot be {value!r}{nearest(value, few)}.")
+    return value
+
+
 def require(name: str, value: Any, low: float, high: float = float("inf"), whole: bool = False) -> None:
     """Raise a ValueError unless an option is a number (a whole one) in low…high; NaN and infinity never are."""
     try:

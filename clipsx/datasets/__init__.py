@@ -6,12 +6,10 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from clipsx.datasets import coco
-from clipsx.datasets.concepts import Concepts
+from clipsx.datasets import coco, objects
 from clipsx.datasets.folder import Folder
 from clipsx.datasets.indexed import Indexed
 from clipsx.datasets.layouts import ENVIRONMENT, LAYOUTS, status
-from clipsx.datasets.objects import Objects
 from clipsx.datasets.photographs import Photographs
 from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, has, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from clipsx.sketchbook.world import Sketchbook
 
 __all__ = [  # without `open`: a star import would hide Python's own
-    "BUILT_IN", "LAYOUTS", "VOC", "VOCABULARIES", "Concepts", "Dataset", "Folder", "Indexed", "Objects", "Photographs",
+    "BUILT_IN", "LAYOUTS", "VOC", "VOCABULARIES", "Dataset", "Folder", "Indexed", "Photographs",
     "Sample", "Sketchbook", "Subset", "Vocabulary", "code_of", "described", "fingerprint_of", "has", "labels_of",
     "load", "recipe_of", "status", "tuning_and_test", "vocabulary",
 ]  # fmt: skip
@@ -39,7 +37,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-KINDS = {"indexed": Indexed, "instances": coco.official, "objects": Objects, "concepts": Concepts}
+KINDS = {"indexed": Indexed, "instances": coco.official, "objects": objects.voc, "concepts": objects.concepts}
 DATASETS: dict[str, Callable[..., Any]] = {
     "sketchbook": lambda **options: __getattr__("Sketchbook")(**options),
     "photographs": Photographs,

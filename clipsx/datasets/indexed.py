@@ -1,6 +1,6 @@
 """Data sets with one indexed mask a picture: VOC, COCO-Stuff, Context, Cityscapes, ADE20K, ImageNet-S."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,8 @@ from clipsx.datasets.listed import Listed
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import Given
 from clipsx.images import PictureError, decode
+
+Values = Int[np.ndarray, "..."]
 
 
 class Indexed(Listed):
@@ -38,18 +40,26 @@ class Indexed(Listed):
         return (self.place.path(part, name) for name in self.names for part in ("pictures", "masks"))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        name = self.names[index]
-        regions, image = cache(partial(self._regions, name)), partial(decode, self.place.path("pictures", name))
-        return Sample(image, lambda: tuple(regions()), regions, name=name, size=lambda: regions().index.shape[::-1])
-
-    def _regions(self, name: str) -> places.Places:
-        picture, file = self.place.path("pictures", name), self.place.path("masks", name)
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing: {name} is in {self.place.split!r} but has no mask.")
-        row = self.place.layout
+        name, row = self.names[index], self.place.layout
+        picture, file = (self.place.path(part, name) for part in ("pictures", "masks"))
         mat = file.suffix == ".mat"
-        values = matlab(file, numbers(row.mat)) if mat else places.read(file, picture, row.coded)
-        return places.placed(values, self._table, self.labels, file)
+        read = partial(matlab, file, numbers(row.mat)) if mat else partial(places.read, file, picture, row.coded)
+        return masked(name, picture, file, read, self._table, self.labels)
+
+
+def masked(
+    name: str, picture: Path, file: Path, read: Callable[[], Values], table: Values, labels: Sequence[str]
+) -> Sample:
+    """A picture with the mask that `read` gives of a file: its values are places in `labels` by a table (`places`)."""
+
+    @cache
+    def regions() -> places.Places:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is missing: {name} is in the list, but has no mask.")
+        return places.placed(read(), table, labels, file)
+
+    size = lambda: regions().index.shape[::-1]  # noqa: E731
+    return Sample(partial(decode, picture), lambda: tuple(regions()), regions, name=name, size=size)
 
 
 def matlab(file: Path, ids: list[int]) -> Int[np.ndarray, "H W"]:

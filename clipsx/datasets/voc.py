@@ -1,16 +1,16 @@
 """PASCAL VOC 2012 segmentation, or any folder in its layout."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from clipsx.datasets import places
 from clipsx.datasets.folder import SUFFIXES, pictures
+from clipsx.datasets.indexed import masked
 from clipsx.datasets.layouts import LAYOUTS, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
-from clipsx.datasets.places import Places, placed
 from clipsx.datasets.protocol import digest, digests, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES
@@ -87,23 +87,15 @@ class VOC(Sequence[Sample]):
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         name = self.names[index]
-        image = partial(decode, self._files(name)[0])
+        picture, file = self._files(name)
         if not self._masks:
-            return Sample(image, name=name)
-        regions = cache(partial(self._regions, name))
-        return Sample(image, lambda: tuple(regions()), regions, name=name, size=lambda: regions().index.shape[::-1])
+            return Sample(partial(decode, picture), name=name)
+        return masked(name, picture, file, partial(places.read, file, picture), self._places, self.labels)
 
     def _files(self, name: str) -> tuple[Path, Path]:
         """The picture and its mask, as they would be called where they are missing."""
         picture, mask = self.root / PICTURES / f"{name}.jpg", self.root / MASKS / f"{name}.png"
         return self._pictures.get(name, picture), self._masks.get(name, mask)
-
-    def _regions(self, name: str) -> Places:
-        """The masks of the values that are there, and the pixels that count nowhere."""
-        picture, file = self._files(name)
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing: {name} is in the list {self.split!r} but has no mask.")
-        return placed(places.read(file, picture), self._places, self.labels, file)
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -11,8 +11,7 @@ from pycocotools.coco import COCO
 
 import official
 from clipsx import datasets
-from clipsx.datasets import BUILT_IN, coco
-from clipsx.datasets.unclear import treated
+from clipsx.datasets import BUILT_IN, annotated
 
 SQUARE = [[0, 0, 4, 0, 4, 4, 0, 4]]
 
@@ -80,7 +79,7 @@ def test_a_box_is_the_pixels_whose_centres_it_holds(box, count):
     x, y, width, height = box
     centres = [(a + 0.5, b + 0.5) for b in range(4) for a in range(6)]
     inside = [x <= a < x + width and y <= b < y + height for a, b in centres]
-    assert coco.boxed(box, (6, 4)).ravel().tolist() == inside and sum(inside) == count
+    assert annotated.boxed(box, (6, 4)).ravel().tolist() == inside and sum(inside) == count
 
 
 CROWDS = {"positive": (("cup", "tea pot"), (), 8, 0), "negative": (("tea pot",), (), 0, 0),
@@ -170,7 +169,7 @@ def test_a_mask_that_cannot_be_drawn_is_named(own, wrong, words):
 
 
 def test_other_errors(own):
-    with pytest.raises(ValueError, match="crowd cannot be 'positiv'; did you mean 'positive'"):
+    with pytest.raises(ValueError, match="How unclear objects count cannot be 'positiv'; did you mean 'positive'"):
         opened(own, crowd="positiv")
     with pytest.raises(ValueError, match="regions cannot be 'box'; did you mean 'boxes'"):
         opened(own, regions="box")
@@ -227,7 +226,7 @@ def test_objects_of_voc(tmp_path):
     for (image, found), ours in zip(pairs, datasets.load("voc2007", root, vocabulary="voc20.mmseg"), strict=True):
         clear = {one["name"] for one in found["annotation"]["object"] if one["difficult"] == "0"}
         assert set(ours.labels) == clear and ours.image.tobytes() == image.convert("RGB").tobytes()
-    with pytest.raises(ValueError, match="difficult cannot be 'no'"):
+    with pytest.raises(ValueError, match="How unclear objects count cannot be 'no'"):
         datasets.load("voc2007", root, difficult="no")
     xml = root / "VOCdevkit/VOC2007/Annotations/000001.xml"
     whole = xml.read_text()
@@ -236,11 +235,6 @@ def test_objects_of_voc(tmp_path):
         xml.write_text(text)
         with pytest.raises(ValueError, match=f"000001.xml .*{words}"):
             datasets.load("voc2007", root)[0].labels  # noqa: B018
-
-
-def test_treated():
-    objects = [("a", False), ("a", True), ("b", True)]
-    assert treated(objects, "positive") == ({"a", "b"}, set()) and treated(objects, "excluded") == ({"a"}, {"b"})
 
 
 def test_concepts(tmp_path):

@@ -91,7 +91,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from clipsx.evaluation import compare
     from clipsx.evaluation.tasks import evaluate
 
-    tuning, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200)
+    given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
+    given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
+    data = options.dataset or "sketchbook", options.root, options.count or 200
+    tuning, test = datasets.tuning_and_test(*data, **given)
     pairs = getattr(options, "pairs", None) or [(None, None)]
     folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
     tables, asked = [], options.readings or ()
@@ -254,6 +257,15 @@ def _chance(options: argparse.Namespace) -> int:
     return 0
 
 
+def _datasets(options: argparse.Namespace) -> int:
+    from clipsx import datasets
+
+    print("sketchbook, photographs: built in\nfolder, coco-json: pictures of your own, under --root")
+    for name, (title, words) in datasets.status(options.root).items():
+        print(f"\n{name}: {title}\n    {words}")
+    return 0
+
+
 def _cache(options: argparse.Namespace) -> int:
     from clipsx import cache, paths
 
@@ -318,6 +330,7 @@ COMMANDS = {
     "train": _train,
     "lab-measure": _lab_measure,
     "chance": _chance,
+    "datasets": _datasets,
     "cache": _cache,
     "models": _models,
     "lab-report": _lab_report,

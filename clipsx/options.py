@@ -86,6 +86,13 @@ def share(text: str) -> float:
     return value
 
 
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
 def device(text: str) -> str:
     import torch
 

@@ -26,11 +26,21 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     words = f"how they meet another size: {', '.join(POSITIONS)} (default: the first, or the model's own rule)"
     model.add_argument("--positions", choices=POSITIONS, metavar="RULE", help=words)
     data = Parser(add_help=False)
-    data.add_argument("--dataset", help="sketchbook, photographs, voc2012, folder (default: sketchbook)")
-    data.add_argument("--root", help="where the data set lies")
+    data.add_argument("--dataset", help="by name, as `clipsx datasets` lists them (default: sketchbook)")
+    data.add_argument(
+        "--root", help="where the data set lies: its folder, or one that holds it (default: $CLIPSX_DATA)"
+    )
     data.add_argument(
         "--images", "--limit", dest="count", metavar="N", type=positive, help="how many samples to read (default: 200)"
     )
+    read = Parser(add_help=False)
+    read.add_argument("--split", help="of the data set, such as val (default: its own)")
+    read.add_argument("--others", metavar="SPLIT", help="choose thresholds on this split (default: every other image)")
+    read.add_argument("--annotations", metavar="FILE", help="of coco-json: a file of your own in COCO's format")
+    words = "the wording of its classes: a name such as voc21.sclip, or a file, a class a line"
+    read.add_argument("--vocabulary", metavar="NAME|FILE", help=words)
+    words = "another option of it, such as difficult=excluded, crowd=excluded, regions=boxes, images=all"
+    read.add_argument("--with", dest="having", action="append", default=[], type=pair, metavar="NAME=VALUE", help=words)
     out = Parser(add_help=False)
     out.add_argument("--out", default="out", help="folder to write (default: %(default)s)")
 
@@ -63,7 +73,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--threshold", type=share, default=0.5, help="for the area in the table (default: %(default)s)")
     sub.add_argument("--opacity", type=share, default=0.6, help="of a map over the photo (default: %(default)s)")
 
-    sub = command("evaluate", "readings of models on a data set: tables, resumable", model, data, running, out)
+    sub = command("evaluate", "readings of models on a data set: tables, resumable", model, data, read, running, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
@@ -119,6 +129,9 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     words = "random starts of a model's architecture as bands; without --model the shipped ones again (chance.csv)"
     sub = command("chance", words, model, data, out)
     sub.add_argument("--starts", type=positive, default=20, help="seeds, at least two (default: %(default)s)")
+
+    sub = command("datasets", "which data sets are there: what is missing, where to get it, where it belongs")
+    sub.add_argument("--root", help="a folder that holds them (default: $CLIPSX_DATA, else this one)")
 
     sub = command("cache", "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
     sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")

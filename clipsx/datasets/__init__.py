@@ -90,14 +90,19 @@ def open(recipe: Mapping[str, Any]) -> Any:
 
 
 def tuning_and_test(
-    name: str, root: str | PathLike[str] | None = None, images: int = 200, **options: Any
+    name: str, root: str | PathLike[str] | None = None, images: int = 200, others: str | None = None, **options: Any
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
 
-    The sketchbook gives two worlds of different seeds; any other data set its even and its odd samples, with a word
-    where they are fewer.
+    others: a split to choose on, where the data set has splits. Without it, the sketchbook gives two worlds of
+    different seeds, any other data set its even and its odd samples, with a word where they are fewer.
     Errors: those of `load`; ValueError for fewer than two samples.
     """
+    if others is not None:
+        if others == options.get("split", LAYOUTS[name].split if name in LAYOUTS else None):
+            raise ValueError(f"Thresholds cannot be chosen on the split {others!r} that is reported on.")
+        tuning, test = load(name, root, **options | {"split": others}), load(name, root, **options)
+        return _first(tuning, images), _first(test, images)
     if name == "sketchbook":
         tuning, test = (load(name, root, **{"seed": seed, "length": images} | options) for seed in (101, 102))
         return tuning, test
@@ -109,3 +114,7 @@ def tuning_and_test(
         parts = f"{(count + 1) // 2} to tune or train on, {count // 2} to report on"
         print(f"{name!r} has fewer samples than 2 × {images}: {parts}.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")
+
+
+def _first(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
+    return samples if len(samples) <= count else Subset(samples, range(count), "the first")

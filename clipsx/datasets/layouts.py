@@ -131,7 +131,7 @@ def lacking(layout: Layout, base: Path, words: Sequence[str]) -> list[str]:
     for part in PARTS:
         needed = [_needed(place, word) for word in words for place in getattr(layout, part)]
         if needed and not any(any(base.glob(path)) for path in needed):
-            missing.append(needed[0])
+            missing.append(" or ".join(_needed(place, words[0]) for place in getattr(layout, part)))
     return missing
 
 

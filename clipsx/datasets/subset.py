@@ -12,7 +12,7 @@ class Subset(Sequence[Sample]):
 
     def __init__(self, samples: Sequence[Sample], indices: Sequence[int], part: str) -> None:
         self.samples, self.indices, self.part = samples, tuple(map(int, indices)), part
-        self.labels = labels_of(samples)
+        self.labels, self.vocabulary = labels_of(samples), getattr(samples, "vocabulary", None)
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""

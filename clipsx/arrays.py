@@ -57,6 +57,14 @@ def binary(values: Any, what: str = "targets") -> Bool[np.ndarray, "n N"]:
     return numbers.astype(bool)
 
 
+def known(targets: Any) -> tuple[Bool[np.ndarray, "n N"], Bool[np.ndarray, "n N"]]:
+    """Targets as `binary` takes them, and which of them count: all but the masked ones of a numpy masked array."""
+    counts = (
+        ~np.ma.getmaskarray(targets) if isinstance(targets, np.ma.MaskedArray) else np.ones_like(array(targets), bool)
+    )
+    return binary(targets) & counts, counts
+
+
 def numeric(values: Any, what: str = "scores") -> Float[np.ndarray, "n N"]:
     """A score per image and label, (images, labels), as floats, in which whatever can be ranked keeps its order.
 

@@ -137,18 +137,19 @@ def average_precision(scores: Table, targets: Table, weights: Any = None) -> Flo
     """Average precision per class, 0 … 1, as scikit-learn defines it; NaN for a class without a positive image.
 
     scores, targets: (images, labels). Images of one score share one threshold. weights: how often each image counts,
-    (n,), or R draws of that at once, which scikit-learn can only be asked one by one.
+    (n,), or R draws of that at once, which scikit-learn can only be asked one by one. Of targets that are a masked
+    array, a masked one is not known: its image is left out of its class.
     Errors: ValueError for unlike shapes, targets that are not 0 or 1, and scores that are not finite.
     """
     arrays.alike(scores, targets, ("scores", "targets"))
-    scores, targets = arrays.numeric(scores), arrays.binary(targets)
+    scores, (targets, known) = arrays.numeric(scores), arrays.known(targets)
     weights = np.ones(len(scores)) if weights is None else arrays.array(weights)
     if weights.shape[-1:] != scores.shape[:1] or not (weights >= 0).all():
         raise ValueError(f"weights must be at least 0, one for each of {len(scores)} images, not {weights.shape}.")
     result = np.full((*weights.shape[:-1], scores.shape[1]), np.nan)
     for c in np.flatnonzero(targets.any(axis=0)):
         order = np.argsort(-scores[:, c], kind="stable")
-        falling, weight = -scores[order, c], weights[..., order]  # (n,), (*R, n)
+        falling, weight = -scores[order, c], weights[..., order] * known[order, c]  # (n,), (*R, n)
         positive = weight * targets[order, c]
         last = np.searchsorted(falling, falling, side="right") - 1  # place of the last image of each tie
         reached, seen = positive.cumsum(axis=-1)[..., last], weight.cumsum(axis=-1)[..., last]
@@ -176,12 +177,13 @@ def f1_scores(predicted: Table, targets: Table, absent: str = "masked") -> dict[
     (over all pairs), 0 … 100.
 
     absent: classes without a positive image are "masked", or count "as 0"; a class that is never predicted has
-    precision 0. NaN without a class that is there.
+    precision 0. NaN without a class that is there. Targets that are masked count nowhere (`average_precision`).
     Errors: ValueError for unlike shapes, and for predictions or targets that are not 0 or 1.
     Source: the multi-label protocol of Unmix-CLIP (CF1); released code of DualCoOp and ASL (CF1_per_class).
     """
     arrays.alike(predicted, targets, ("predictions", "targets"))
-    predicted, targets = arrays.binary(predicted, "predictions"), arrays.binary(targets)
+    targets, known = arrays.known(targets)
+    predicted = arrays.binary(predicted, "predictions") & known
     if not targets.any():
         return dict.fromkeys(("CF1", "CF1_per_class", "OF1"), float("nan"))
     there = targets.any(axis=0) | (absent != "masked")

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import official
 from clipsx import cli, parser
 from clipsx.cli import main
 from clipsx.clip import Clip
-from clipsx.datasets import labels_of, tuning_and_test
+from clipsx.datasets import LAYOUTS, labels_of, tuning_and_test
 from clipsx.evaluation.tasks import TASKS, evaluate
 from clipsx.load import built_in
 from clipsx.reproduce import parameters
@@ -170,7 +171,35 @@ def test_mistakes(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not (tmp_path / "out").exists()
 
 
-USAGES = ["", "explain", "paint", "evaluate --images 0", "evaluate --task x", "lab --precision x", "train"]
+@pytest.mark.slow
+def test_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are listed; one is evaluated in another wording, by an option of its own, as the table then says."""
+    monkeypatch.setenv("CLIPSX_DATA", str(official.voc2007(tmp_path)))
+    assert main(["datasets"]) == 0
+    shown = capsys.readouterr().out
+    assert f"found in {tmp_path / 'VOCdevkit' / 'VOC2007'}" in shown and shown.count("Get ") == len(LAYOUTS) - 1
+    call = ["evaluate", "--dataset", "voc2007", "--task", "recognise", "--readings", "clip", "--out", tmp_path / "out"]
+    call += ["--vocabulary", "voc20.sclip", "--with", "difficult=excluded", "--limit", "1"]
+    assert main([str(word) for word in call]) == 0
+    made = pd.read_csv(tmp_path / "out" / "table.csv")["data"].iloc[0]
+    assert made == "voc2007 test n=2, words: voc20.sclip, difficult excluded, odd samples: 1"
+    capsys.readouterr()
+    assert "did you mean 'voc20.sclip'" in refused(capsys, *call, "--vocabulary", "voc20.slip")
+    assert "cannot be 'gone'" in refused(capsys, *call, "--with", "difficult=gone")
+    assert "that is reported on" in refused(capsys, *call, "--others", "test")
+    assert "no split 'train'" in refused(capsys, *call, "--others", "train")
+
+
+USAGES = [
+    "",
+    "explain",
+    "paint",
+    "evaluate --images 0",
+    "evaluate --task x",
+    "evaluate --with x",
+    "lab --precision x",
+    "train",
+]
 
 
 @pytest.mark.parametrize("call", USAGES)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, f1_score
 
 from clipsx import metrics
 from helpers import unchecked
@@ -156,6 +156,20 @@ def test_an_image_that_counts_twice_is_that_image_twice(case):
     repeated = np.repeat(np.arange(len(scores)), weights[0])
     expected = metrics.average_precision(scores[repeated], targets[repeated])
     np.testing.assert_allclose(metrics.average_precision(scores, targets, weights[0]), expected, atol=1e-12)
+
+
+def test_what_is_not_known_of_a_class_is_left_out_of_it():
+    """A masked target is as if its image were not there for its class, in every score."""
+    rng = np.random.default_rng(3)
+    scores, targets, hidden = rng.random((30, 4)), rng.random((30, 4)) < 0.4, rng.random((30, 4)) < 0.3
+    masked = np.ma.masked_array(targets, hidden)
+    each = [average_precision_score(targets[k, c], scores[k, c]) for c in range(4) for k in [~hidden[:, c]]]
+    assert metrics.average_precision(scores, masked) == pytest.approx(each)
+    assert metrics.mean_average_precision(scores, masked) == pytest.approx(100 * np.mean(each))
+    f1 = metrics.f1_scores(scores > 0.5, masked)
+    kept = [f1_score(targets[k, c], scores[k, c] > 0.5) for c in range(4) for k in [~hidden[:, c]]]
+    assert f1["CF1_per_class"] == pytest.approx(100 * np.mean(kept))
+    assert f1["OF1"] == pytest.approx(100 * f1_score(targets[~hidden], scores[~hidden] > 0.5))
 
 
 def test_sizes():

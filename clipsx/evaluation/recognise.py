@@ -57,7 +57,8 @@ def measure(
     asked: str | Sequence[str | Reading] = "clip",
     templates: str | Sequence[str] = "clip-surgery",
 ) -> Measure:
-    """A row per image, reading and label: `score` of the reading's class feature, and whether the label is `present`.
+    """A row per image, reading and label: `score` of the reading's class feature, and whether the label is `present`
+    (None where its sample is unsure).
 
     The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`). Where
     the tower is not understood, its class feature alone is read.
@@ -70,18 +71,24 @@ def measure(
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         for reading in shown:
             cls = look.seen.cls if alone else look.dense(reading).cls  # (1, D)
+            there, unsure = look.sample.labels, look.sample.unsure
             for label, score in zip(names, scored(reading, cls, text)[0].tolist(), strict=True):
-                row = {"image": look.name, "label": label, "score": score, "present": label in look.sample.labels}
-                yield columns[reading] | row
+                present = None if label in unsure else label in there
+                yield columns[reading] | {"image": look.name, "label": label, "score": score, "present": present}
 
     about = {"templates": str(templates), "labels": len(names)}
     return Measure("recognition", rows, () if alone else shown, about=about, asks={"names": names})
 
 
 def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:
-    """Scores and targets (images, labels) from rows of one reading of `measure`, both in the order of the rows."""
-    shape = (-1, table["label"].nunique())
-    return table[value].to_numpy().reshape(shape), arrays.binary(table["present"].to_numpy().reshape(shape))
+    """Scores and targets (images, labels) from rows of one reading of `measure`, both in the order of the rows.
+
+    Where samples are unsure, targets are a masked array.
+    """
+    shape, unsure = (-1, table["label"].nunique()), table["present"].isna().to_numpy()
+    present = table["present"].eq(True).to_numpy(bool).reshape(shape)
+    targets = np.ma.masked_array(present, unsure.reshape(shape)) if unsure.any() else present
+    return table[value].to_numpy().reshape(shape), targets
 
 
 def by_rule(table: pd.DataFrame) -> tuple[dict[str, Scores], Targets]:
@@ -103,19 +110,19 @@ def summarise(
 ) -> pd.DataFrame:
     """A row per rule: mAP with its 95 % image-bootstrap interval, CF1, OF1, and how both were decided; all in %.
 
-    scores: rule → (n, N); targets: 0 / 1. The interval's draws are centred on the mAP, as drawing an image twice lifts
-    them. CF1 and OF1 need yes or no: for a rule in `tuning` (other images) at the one threshold with the best OF1
-    there, else at `yes`. absent: classes without a positive image are "masked" or count "as 0"; their number is
-    printed, and that of images without any label.
+    scores: rule → (n, N); targets: 0 / 1, masked where not known. The interval's draws are centred on the mAP, as
+    drawing an image twice lifts them. CF1 and OF1 need yes or no: for a rule in `tuning` (other images) at the one
+    threshold with the best OF1 there, else at `yes`. absent: classes without a positive image are "masked" or count
+    "as 0"; their number is printed, and that of images without any label.
     Errors: ValueError for no image, unlike shapes, scores that are not finite, targets that are not 0 or 1, no positive
     at all.
     """
     for score in scores.values():
         arrays.alike(score, targets, ("scores", "targets"))
-    targets = arrays.binary(targets)
-    if not targets.any():
+    present, _ = arrays.known(targets)
+    if not present.any():
         raise ValueError("There is no image with any of the labels: nothing to recognise.")
-    found, there = [], targets.any(axis=0)
+    found, there = [], present.any(axis=0)
     share = 1.0 if absent == "masked" else there.mean()
     for name, given in scores.items():
         score = arrays.numeric(given, f"scores of {name!r}")
@@ -128,8 +135,8 @@ def summarise(
         row = {"rule": name, "mAP": point, "mAP_low": low, "mAP_high": high}
         row |= f1_scores(score >= threshold, targets, absent) | {"threshold": threshold}
         how = "threshold of the best OF1 on other images" if chosen else f"threshold {yes}"
-        row |= {"images": len(targets), "labels": targets.shape[1], "absent": int((~there).sum())}
-        row |= {"without_labels": int((~targets.any(axis=1)).sum())}
+        row |= {"images": len(targets), "labels": present.shape[1], "absent": int((~there).sum())}
+        row |= {"without_labels": int((~present.any(axis=1)).sum())}
         found.append(row | {"protocol": f"absent classes {absent}; {how}; {METHOD}, centred"})
     return pd.DataFrame(found)
 
@@ -137,9 +144,10 @@ def summarise(
 def best_threshold(scores: Scores, targets: Targets) -> float:
     """The one score at or above which saying yes gives the best OF1."""
     arrays.alike(scores, targets, ("scores", "targets"))
-    scores, targets = arrays.numeric(scores), arrays.binary(targets)
-    order = np.argsort(-scores, axis=None, kind="stable")
-    falling, hit = scores.ravel()[order], targets.ravel()[order]
+    targets, known = arrays.known(targets)
+    scores, targets = arrays.numeric(scores)[known], targets[known]  # (pairs,) each
+    order = np.argsort(-scores, kind="stable")
+    falling, hit = scores[order], targets[order]
     f1 = 2 * hit.cumsum() / (np.arange(1, len(hit) + 1) + hit.sum())
     last = np.append(falling[1:] != falling[:-1], True)  # equal scores are said together
     return float(falling[np.argmax(np.where(last, f1, -1))])

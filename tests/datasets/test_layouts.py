@@ -11,6 +11,9 @@ import official
 from clipsx import datasets
 from clipsx.datasets import BUILT_IN, LAYOUTS, Vocabulary, layouts
 from clipsx.datasets.places import decoded
+from clipsx.evaluation import segment
+from clipsx.evaluation.stream import stream
+from helpers import noise, tiny_clip
 
 NUS = BUILT_IN["nus-wide"].names
 MAKERS = {
@@ -193,3 +196,41 @@ def test_a_vocabulary_of_another_size(tmp_path):
     assert listed.vocabulary.background == ("background",) and listed.labels == BUILT_IN["voc-20"].names
     with pytest.raises(ValueError, match="The class 'a' is there twice"):
         Vocabulary.of(["a", "b", "a"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_counts_and_names_what_it_cannot_read(tmp_path, workers):
+    """Seven photographs, of which three cannot be used; CMYK, 16 bits and a mask without objects can."""
+    root, base = tmp_path, tmp_path / "ADEChallengeData2016"
+    picture, mask = "images/validation/{}.jpg", "annotations/validation/{}.png"
+    for name in ("a_cut", "b_cmyk", "c_wide", "d_none", "e_size", "f_no_mask", "g_no_picture"):
+        official.picture(base / picture.format(name))
+        official.mask(base / mask.format(name), official.values(0, 1, 255, 2))
+    cut = base / picture.format("a_cut")
+    cut.write_bytes(cut.read_bytes()[:200])
+    noise(official.H, official.W).convert("CMYK").save(base / picture.format("b_cmyk"))
+    official.mask(base / mask.format("c_wide"), official.values(0, 1, 255, 2, dtype=np.uint16))
+    official.mask(base / mask.format("d_none"), official.values(0))
+    official.mask(base / mask.format("e_size"), np.ones((9, 9), np.uint8))
+    (base / mask.format("f_no_mask")).unlink()
+    (base / picture.format("g_no_picture")).unlink()
+    samples, clip = datasets.load("ade20k", root), tiny_clip(layers=1)
+    measure = segment.measure(clip, samples.labels[:3], "clip", templates="photo")
+    words = "4 of 7 pictures cannot be read and are left out: a_cut .*; e_size .*; f_no_mask .*; and 1 more"
+    with pytest.warns(UserWarning, match=words):
+        (table,) = stream(clip, samples, [measure], workers=workers)
+    assert table["data"].iloc[0] == "ade20k val n=7, words: ade20k, 4 of 7 left out (cannot be read)"
+    assert set(table["image"]) == {"b_cmyk", "c_wide"}  # the one without objects has nothing to segment
+
+
+def test_the_real_photographs(voc):
+    """Labels from masks where there is no XML, by three wordings of one set of masks."""
+    samples = {name: datasets.load(name, voc) for name in ("voc2012", "voc20", "voc21")}
+    assert {len(some) for some in samples.values()} == {16}
+    for one, other, third in zip(*samples.values(), strict=True):
+        assert set(one.labels) == set(other.labels) and len(third.labels) == len(one.labels) > 0
+        assert (third.index_map(samples["voc21"].labels) == one.index_map(samples["voc2012"].labels)).all()
+        places = one.index_map(samples["voc2012"].labels)  # (H, W), 20 for the background
+        assert (other.ignore == ((places == 20) | one.ignore)).all()
+    with pytest.raises(FileNotFoundError, match="no ImageSets/Main"):
+        datasets.load("voc2012-objects", voc)

@@ -75,6 +75,22 @@ def test_rows_are_cosines_of_the_class_feature() -> None:
     pd.testing.assert_frame_equal(again, table)  # each label once
 
 
+def test_what_a_sample_is_unsure_of_counts_neither_way(tmp_path) -> None:
+    clip, labels = tiny_clip(layers=1), ("dog", "cat")
+    samples = [
+        Sample(noise(8, 8, n), ("dog",) * (n % 2), name=str(n), unsure=("cat",) if n < 3 else ()) for n in range(6)
+    ]
+    samples.append(Sample(noise(8, 8, 9), ("cat",), name="cat"))
+    (table,) = stream(clip, samples, [recognise.measure(clip, labels)], folder=tmp_path)
+    scores, targets = recognise.as_arrays(table)
+    assert targets.mask[:, 1].tolist() == [True] * 3 + [False] * 4 and not targets.mask[:, 0].any()
+    (again,) = stream(clip, samples, [recognise.measure(clip, labels)], folder=tmp_path)  # as it was kept
+    assert (recognise.as_arrays(again)[1].mask == targets.mask).all()
+    found = recognise.summarise({"r": scores}, targets, ({"r": scores}, targets), resamples=5).loc[0]
+    parts = [metrics.average_precision(scores[n:, [c]], targets[n:, [c]].data)[0] for c, n in ((0, 0), (1, 3))]
+    assert found["mAP"] == pytest.approx(100 * np.mean(parts)) and found["without_labels"] == 3
+
+
 def test_recognition_masks_absent_classes_and_tells_its_protocol() -> None:
     rng = np.random.default_rng(1)
     targets = (rng.random((60, 4)) < 0.4).astype(int)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clipsx.options import Model, Parser, above_zero, batch, device, positive, shard, share
+from clipsx.options import Model, Parser, above_zero, batch, device, pair, positive, shard, share
 
 TASKS = ("explain", "segment", "recognise", "points")  # of `evaluation.tasks`, which is dear to import
 FORMATS = ("png", "rle")  # of `evaluation.produce`

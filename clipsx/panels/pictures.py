@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from clipsx import images, plots
-from clipsx.datasets import Sample
+from clipsx.datasets import Sample, described
 from clipsx.messages import brief, require
 from clipsx.panels.elements import UPLOAD_LIMIT, jpeg, thumb
 from clipsx.paths import write_whole
@@ -38,6 +38,10 @@ class Picture:
     def shown(self) -> Sample:
         """The sample at the size at which it is shown and measured."""
         return plots.reduced(self.sample)
+
+    def data(self, samples: Sequence[Sample]) -> dict[str, str]:
+        """What tables say of where it is from, the samples or one's own."""
+        return {"data": "own picture"} if self.code else described(samples)
 
     @property
     def size(self) -> tuple[int, int]:

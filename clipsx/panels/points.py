@@ -12,8 +12,8 @@ from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.messages import require
-from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import Points, outline
+from clipsx.panels.elements import Gallery, Points, outline
+from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept, Pictures
 from clipsx.panels.points_view import Pointing, PointsView
 from clipsx.panels.session import Session, usual
@@ -25,7 +25,7 @@ from clipsx.segmenters import NAMES, placed, split
 AGAIN = ("image", "text", "reading", "threshold")  # entries that choose the points anew
 
 
-class PointsPanel(FigurePanel):
+class PointsPanel(PicturePanel):
     """Points of a text's map on a picture, and the mask that a segmenter makes of them.
 
     Args:
@@ -54,18 +54,18 @@ class PointsPanel(FigurePanel):
         late = {"continuous_update": False, **wide}
         readings = [str(reading) for reading in crossed(self.session.clip.methods)]
         self._controls = {
-            "image": W.BoundedIntText(description="picture", max=len(self.samples) - 1, **late),
             "text": W.Text(description="text", placeholder="cat, or cat+dog", **late),
             "reading": W.Combobox(description="reading", options=readings, **late),
             "threshold": W.FloatSlider(description="points from", max=1, step=0.01, **late),
             "segmenter": W.Combobox(description="segmenter", options=list(NAMES), **late),
             "cut": W.FloatSlider(description="plain from", max=1, step=0.01, **late),
         }
-        self._points = Points(layout=W.Layout(flex="0 0 400px"))
+        self._gallery, self._points = Gallery(), Points(layout=W.Layout(flex="0 0 400px"))
         beside = W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px")
         side = W.VBox([*self._controls.values(), self._words], layout=beside)
         self._points.observe(lambda change: self._moved(change["new"]), "points")
-        self._begin("Points to masks: type a text, move its points", W.HBox([self._points, side]), self._picture)
+        rows = [self._gallery, W.HBox([self._points, side]), self._picture]
+        self._begin("Points to masks: type a text, move its points", *rows)
 
     @property
     def view(self) -> PointsView:
@@ -73,7 +73,7 @@ class PointsPanel(FigurePanel):
         s = self._state
         return PointsView(self.session, self.samples, self.pictures.open(s.image), s, self._segmenters, self._known)
 
-    def _usual(self, place: int) -> str:
+    def _usual(self, place: int | str) -> str:
         """The text that a picture starts with."""
         return next(iter([*self.pictures.open(place).sample.labels, *datasets.labels_of(self.samples)]), "object")
 

@@ -28,12 +28,13 @@ from clipsx.segmenters import NAMES, Segmented, Segmenter, load, segmented, spli
 class Pointing(Entries):
     """What the panel shows.
 
-    `image`: a place in the samples; `text`: one, or several joined by "+" ("": the sample's first label); `threshold`:
-    of the points; `cut`: of the plain mask beside; `segmenter`: a name as `segmenters.load` takes it; `points`: those
-    set by hand, (x, y, 1 or 0) each, in pixels of the picture as it is shown; None for the map's.
+    `image`: a place in the samples, or the path of a picture; `text`: one, or several joined by "+" ("": the sample's
+    first label); `threshold`: of the points; `cut`: of the plain mask beside; `segmenter`: a name as `segmenters.load`
+    takes it; `points`: those set by hand, (x, y, 1 or 0) each, in pixels of the picture as it is shown; None for the
+    map's.
     """
 
-    image: int = 0
+    image: int | str = 0
     text: str = ""
     reading: str = "clip-surgery+code"
     threshold: float = 0.8
@@ -115,7 +116,7 @@ class PointsView:
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
         clip, shown = self.session.clip, self.picture.shown
-        about = self.session.about | datasets.described(self.samples) | {"image": shown.name}
+        about = self.session.about | self.picture.data(self.samples) | {"image": shown.name}
         about |= self.reading.columns(clip.tower) | {"segmenter": self.segmenter.name, "templates": "clip-surgery"}
         height, width = self.picture.size
         return about | {"protocol": f"points of the halved map, or by hand; masks at {height}×{width} pixels"}

@@ -11,8 +11,8 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.maps import minmax
 from clipsx.messages import require
-from clipsx.panels.base import FigurePanel
-from clipsx.panels.elements import Words, colours
+from clipsx.panels.elements import Gallery, Words, colours
+from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept, Pictures
 from clipsx.panels.sentence_view import SentenceView, Spoken
 from clipsx.panels.session import Session
@@ -21,7 +21,7 @@ from clipsx.plots import sentences
 from clipsx.reading import Reading, crossed
 
 
-class WordsPanel(FigurePanel):
+class WordsPanel(PicturePanel):
     """A sentence over a picture: go to a word and see its map, to a place in the picture and see what fires there.
 
     By the pointer, or by arrow keys in the sentence and on the picture. The three strongest words are marked.
@@ -41,7 +41,7 @@ class WordsPanel(FigurePanel):
         self._state = self._checked(updated(Spoken(), state))
         wide: dict[str, Any] = {"style": {"description_width": "64px"}}
         options = [(reading.title, str(reading)) for reading in crossed(clip.methods)]
-        self._image = W.IntSlider(description="picture", max=len(samples) - 1, continuous_update=False, **wide)
+        self._gallery = Gallery()
         self._readings = W.Dropdown(description="reading", options=options, **wide)
         opacity = W.FloatSlider(description="opacity", max=1, step=0.01, **wide)
         self._controls = {"reading": self._readings, "opacity": opacity}
@@ -50,12 +50,12 @@ class WordsPanel(FigurePanel):
         self._own = W.Button(description="Its own", tooltip="the picture's caption, or a sentence of its labels")
         self._sentence = Words(colours=colours(), marks=[[colour, number] for colour, _, number in sentences.MARKS])
         self._link = W.jslink((opacity, "value"), (self._sentence, "opacity"))  # in the browser
-        self._image.observe(lambda change: self._heard(image=change["new"], word=None, patch=None), "value")
         self._typed.observe(lambda change: self._heard(sentence=change["new"], word=None), "value")
         self._own.on_click(lambda _: self._heard(sentence=None, word=None))
         self._sentence.observe(lambda change: self._heard(word=change["new"]), "word")
         self._sentence.observe(lambda change: self._heard(patch=change["new"]), "patch")
-        rows = [W.HBox([self._image, self._readings, opacity]), W.HBox([self._typed, self._own]), self._sentence]
+        controls = W.HBox([self._readings, opacity]), W.HBox([self._typed, self._own])
+        rows = [self._gallery, *controls, self._sentence]
         self._begin("Words on pictures: point at a word, or at the picture", *rows)
 
     @property
@@ -73,12 +73,15 @@ class WordsPanel(FigurePanel):
         self.pictures.open(state.image)
         return replace(state, reading=str(reading))
 
+    def _choose(self, image: int | str) -> None:
+        self._heard(image=image, word=None, patch=None)
+
     def _put(self) -> None:
         s, options = self._state, list(self._readings.options)
         if s.reading not in dict(options).values():
             self._readings.options = [*options, (Reading.parse(s.reading).title, s.reading)]
         super()._put()
-        self._image.value, self._typed.value = s.image, self.view.text
+        self._typed.value = self.view.text
         self._sentence.word, self._sentence.patch = -1 if s.word is None else s.word, s.patch and list(s.patch)
 
     def _draw(self) -> None:

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from clipsx import datasets
 from clipsx.analyses import words
 from clipsx.datasets import Sample
 from clipsx.maps import is_constant, minmax
@@ -33,12 +32,12 @@ WHOLE = "the whole sentence"  # the end token's map
 class Spoken(Entries):
     """What the panel shows. JSON holds it: `patch` may come as a list.
 
-    image: a place in the samples; sentence: None for the sample's caption, or one of its labels; word: the place of the
-    word whose map is shown, None for the strongest; patch: (row, column), None for none; reading: the text of a
-    `Reading`; size: the side that the picture is read at, None for the model's own.
+    image: a place in the samples, or the path of a picture; sentence: None for the sample's caption, or one of its
+    labels; word: the place of the word whose map is shown, None for the strongest; patch: (row, column), None for none;
+    reading: the text of a `Reading`; size: the side that the picture is read at, None for the model's own.
     """
 
-    image: int = 0
+    image: int | str = 0
     sentence: str | None = None
     word: int | None = None
     patch: tuple[int, int] | None = None
@@ -115,8 +114,8 @@ class SentenceView:
         height, width = (n * side for n, side in zip(self.sim.shape, tower.patch_size, strict=False))
         about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "sentence": self.text}
         protocol = f"min-max per map; {self.sentence.how}"
-        data = datasets.described(self.samples)
-        return self.session.about | data | about | Reading.parse(s.reading).columns(tower) | {"protocol": protocol}
+        about = self.session.about | self.picture.data(self.samples) | about
+        return about | Reading.parse(s.reading).columns(tower) | {"protocol": protocol}
 
     def figure(self) -> Figure:
         """The sentence, its strongest words marked, over their maps and the chosen word's (`sentences.draw`)."""

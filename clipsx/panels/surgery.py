@@ -9,8 +9,8 @@ from typing import Any
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import line, outline
+from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.layout import PARTS, Layout
 from clipsx.panels.pictures import Picture, Pictures
 from clipsx.panels.session import Session, usual
@@ -18,12 +18,11 @@ from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
 from clipsx.panels.view import View
 from clipsx.panels.worker import Step
 
-PAGE = 8  # thumbnails at a time
 LABELS = 6  # labels that a panel starts with, the sample's own first
 STOPPED = "Stopped: the pictures show the last state that was ready."
 
 
-class SurgeryPanel(FigurePanel):
+class SurgeryPanel(PicturePanel):
     """A picture, labels, and their maps before and after CLIP Surgery, live.
 
     Args:
@@ -47,13 +46,12 @@ class SurgeryPanel(FigurePanel):
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
         self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
-        self._controls = self._ui.controls
+        self._controls, self._gallery = self._ui.controls, self._ui.gallery
         self.children = self._ui.rows
         start = State() if "image" in state else State(image=self.pictures.first())
         self._state = self._checked(updated(start, state))
         self._listen()
         self._adopt(self._state)
-        self._turn()
 
     # State ----------------------------------------------------------------------------------------------------------
 
@@ -89,31 +87,12 @@ class SurgeryPanel(FigurePanel):
 
     # Pictures -------------------------------------------------------------------------------------------------------
 
-    def take(self, data: bytes) -> None:
-        """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.
-
-        The file is kept under `out` as it is, so that state and code can name it.
-        """
-        with self._told():
-            path = self.pictures.take(data, self.out / "pictures")
-            self._choose(path)
-            self._turn()
-
     def _choose(self, image: int | str) -> None:
         """Another picture, with the labels that it was left with; a new one takes edited labels over, else its own."""
         s, untouched = self._state, self._state.labels == self._usual(self.view.picture)
         new = {"labels": None, "shown": None} if untouched else {}
         self._left[s.image] = {"labels": s.labels, "shown": s.shown}
         self.restore({"image": image, "patch": None, **self._left.get(image, new)})
-
-    def _turn(self, _: Any = None) -> None:
-        """The gallery's page: pictures of one's own first."""
-        gallery, count = self._ui.gallery, len(self.samples)
-        start = gallery.page * PAGE
-        gallery.pages = max(1, -(-count // PAGE))
-        gallery.thumbs, bad = self.pictures.thumbs(range(start, min(start + PAGE, count)))
-        if bad:
-            self._tell(f"Left out of the gallery, {len(bad)} of its pictures here: {' '.join(bad)}")
 
     # Showing --------------------------------------------------------------------------------------------------------
 
@@ -143,9 +122,6 @@ class SurgeryPanel(FigurePanel):
         super()._listen()
         ui.pictures.observe(lambda change: self._heard(patch=change["new"]), "patch")
         ui.chips.observe(self._on_chips, ["labels", "shown"])
-        ui.gallery.observe(self._on_chosen, "chosen")
-        ui.gallery.observe(self._turn, "page")
-        ui.gallery.on_msg(self._on_message)
         ui.stop.on_click(self._on_stop)
 
     def _heard(self, **change: Any) -> None:
@@ -155,10 +131,6 @@ class SurgeryPanel(FigurePanel):
                 reading = turned(self._state.reading, part, change.pop(part))
                 change["reading"] = turned(reading, "tau", self._ui.tau.value) if part == "surgery" else reading
         super()._heard(**change)
-
-    def _on_chosen(self, change: dict[str, Any]) -> None:
-        if not self._quiet:
-            self._choose(change["new"])
 
     def _on_chips(self, _: dict[str, Any]) -> None:
         """Labels were added, removed or edited, or another is shown. What is refused is told, and taken off again."""
@@ -174,12 +146,6 @@ class SurgeryPanel(FigurePanel):
         self.restore({"labels": labels, "shown": wanted if wanted in labels else self._state.shown})
         if refused:
             self._tell(" ".join(refused))
-
-    def _on_message(self, _: Any, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
-        if content.get("kind") == "refused":
-            self._tell(str(content.get("words")))
-        elif content.get("kind") == "picture" and buffers:
-            self.take(bytes(buffers[0]))
 
     def _on_stop(self, _: Any = None) -> None:
         self._worker.stop()

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from clipsx import datasets, plots
+from clipsx import plots
 from clipsx.analyses.attention import RAW
 from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
@@ -137,14 +137,13 @@ class View:
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
-        tower, s = self.session.clip.tower, self.state
+        tower, about = self.session.clip.tower, self.session.about | self.picture.data(self.samples)
         height, width = (n * side for n, side in zip(self.raw.values.shape[1:], tower.patch_size, strict=True))
-        data = {"data": "own picture"} if isinstance(s.image, str) else datasets.described(self.samples)
-        about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "templates": "clip-surgery"}
+        about |= {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "templates": "clip-surgery"}
         height, width = self.picture.size
         reduced = "" if self.picture.shown is self.picture.sample else f", reduced to {height}×{width}"
         protocol = f"min-max per map; mSC and IoU over the picture's pixels{reduced}"
-        return self.session.about | data | about | self.reading.columns(tower) | {"protocol": protocol}
+        return about | self.reading.columns(tower) | {"protocol": protocol}
 
     def table(self) -> pd.DataFrame:
         """A row per label and map (raw, repaired): softmax score, mSC, IoU at the threshold, with provenance."""

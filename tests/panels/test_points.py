@@ -10,6 +10,7 @@ import clipsx
 from clipsx import segmenters
 from clipsx.datasets import Sample, Sketchbook
 from clipsx.panels import PointsPanel
+from clipsx.panels.elements import jpeg
 from helpers import noise, tiny_clip, unchecked
 
 WORLD = Sketchbook(seed=5, length=6, size=64, objects=(2, 3))
@@ -86,10 +87,10 @@ def test_points_that_cannot_be_are_told(panel, points, words):
 
 def test_another_picture_brings_its_own_text_unless_one_was_typed(panel):
     assert panel.state["text"] == WORLD[1].labels[0]
-    panel._controls["image"].value = 2
+    panel._gallery.chosen = 2
     assert panel.wait(60) and panel.state["text"] == WORLD[2].labels[0]
     panel._controls["text"].value = "cat+dog"
-    panel._controls["image"].value = 3
+    panel._gallery.chosen = 3
     assert panel.wait(60) and panel.state["text"] == "cat+dog" and panel.state["image"] == 3
 
 
@@ -126,6 +127,23 @@ def test_state_saving_and_a_static_picture(panel, clip):
     assert "image/png" in panel._repr_mimebundle_()
     about = panel.provenance()
     assert about["segmenter"].startswith("random walker") and "64×64" in about["protocol"]
+
+
+def test_a_picture_of_ones_own(panel, tmp_path):
+    panel._points.points = [[10, 12, 1]]
+    assert panel.wait(60)
+    panel._on_message(panel._gallery, {"kind": "picture", "name": "x"}, [memoryview(jpeg(noise(30, 44), 640))])
+    path = panel._gallery.chosen
+    assert (
+        panel.wait(60) and panel._line.value == "" and panel.state["image"] == path == panel._gallery.thumbs[0]["key"]
+    )
+    assert panel.state["points"] is None and panel.state["text"] == WORLD.labels[0]
+    assert panel._points.picture["size"] == [44, 30] and "true region is not known" in panel._words.value
+    assert panel.provenance()["data"] == "own picture" and f"clipsx.images.decode({path!r})" in panel.code()
+    panel._gallery.chosen = 1
+    assert panel.wait(60) and panel.state["text"] == WORLD[1].labels[0]
+    panel._on_message(panel._gallery, {"kind": "picture", "name": "x"}, [memoryview(b"none")])
+    assert 'role="alert"' in panel._line.value and panel.state["image"] == 1
 
 
 def test_maps_that_say_nothing_and_regions_that_are_not_known(tmp_path):

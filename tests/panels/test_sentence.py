@@ -13,6 +13,7 @@ import clipsx
 from clipsx.analyses import words
 from clipsx.datasets import Sample
 from clipsx.panels import WordsPanel
+from clipsx.panels.elements import jpeg
 from helpers import masked, noise, tiny_clip
 
 CAPTION = "a cat, and a dog"
@@ -74,17 +75,31 @@ def test_a_word_and_a_patch_are_chosen(panel: WordsPanel, clip: clipsx.Clip) -> 
 
 def test_pictures_bring_their_own_sentence_and_any_can_be_typed(panel: WordsPanel) -> None:
     panel._sentence.word, panel._sentence.patch = 1, [0, 0]
-    panel._image.value = 1
+    panel._gallery.chosen = 1
     assert panel.wait(60) and panel._typed.value == "a photo of a boat"
     assert panel.state["word"] is None and panel.state["patch"] is None
     panel._typed.value = "one red boat"
     assert panel.wait(60) and panel.view.sentence.words[1:-1] == ("one", "red", "boat")
-    panel._image.value = 2
+    panel._gallery.chosen = 2
     assert panel.wait(60) and panel._typed.value == "one red boat"
     panel._own.click()
     assert panel.wait(60) and panel._typed.value == words.EXAMPLE and panel._line.value == ""
     panel._typed.value = "  "
     assert "Type a sentence" in panel._line.value and panel._typed.value == words.EXAMPLE
+
+
+def test_a_picture_of_ones_own(panel: WordsPanel) -> None:
+    panel._sentence.patch = [0, 0]
+    panel._on_message(panel._gallery, {"kind": "picture", "name": "x"}, [memoryview(jpeg(noise(30, 44), 640))])
+    path = panel._gallery.chosen
+    assert (
+        panel.wait(60) and panel._line.value == "" and panel.state["image"] == path == panel._gallery.thumbs[0]["key"]
+    )
+    assert panel.state["patch"] is None and panel._sentence.picture["size"] == [44, 30]
+    assert panel._typed.value == words.EXAMPLE and panel.provenance()["data"] == "own picture"
+    assert f"clipsx.images.decode({path!r})" in panel.code()
+    again = WordsPanel(panel.session.clip, SAMPLES, out=panel.out, **panel.state)
+    assert again.wait(60) and again.state == panel.state
 
 
 def test_words_that_are_cut_are_named(panel: WordsPanel) -> None:
@@ -123,8 +138,8 @@ def test_a_picture_that_cannot_be_opened_is_told(clip: clipsx.Clip, tmp_path: Pa
 
     panel = WordsPanel(clip, [SAMPLES[0], Sample(gone, name="lost")], out=tmp_path)
     assert panel.wait(60)
-    panel._image.value = 1
-    assert "lost cannot be shown: the disk is gone" in panel._line.value and panel._image.value == 0
+    panel._gallery.chosen = 1
+    assert "lost cannot be shown: the disk is gone" in panel._line.value and panel._gallery.chosen == 0
 
 
 def test_a_tower_that_is_not_causal_reads_words_alone(tmp_path: Path) -> None:

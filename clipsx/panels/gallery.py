@@ -1,0 +1,56 @@
+"""Panels over pictures: samples, and pictures of one's own, that a gallery chooses among."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clipsx.panels.base import FigurePanel
+from clipsx.panels.elements import Gallery
+from clipsx.panels.pictures import Pictures
+
+PAGE = 8  # thumbnails at a time
+
+
+class PicturePanel(FigurePanel):
+    """A panel whose state has an `image`: a place in the samples, or the path of a picture that was taken."""
+
+    pictures: Pictures
+    _gallery: Gallery
+
+    def take(self, data: bytes) -> None:
+        """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.
+
+        The file is kept under `out` as it is, so that state and code can name it.
+        """
+        with self._told():
+            path = self.pictures.take(data, self.out / "pictures")
+            self._choose(path)
+            self._turn()
+
+    def _choose(self, image: int | str) -> None:
+        self._heard(image=image)
+
+    def _turn(self, _: Any = None) -> None:
+        """The gallery's page: pictures of one's own first."""
+        gallery, count = self._gallery, len(self.pictures.samples)
+        start = gallery.page * PAGE
+        gallery.pages = max(1, -(-count // PAGE))
+        gallery.thumbs, bad = self.pictures.thumbs(range(start, min(start + PAGE, count)))
+        if bad:
+            self._tell(f"Left out of the gallery, {len(bad)} of its pictures here: {' '.join(bad)}")
+
+    def _listen(self) -> None:
+        super()._listen()
+        self._gallery.observe(lambda change: self._quiet or self._choose(change["new"]), "chosen")
+        self._gallery.observe(self._turn, "page")
+        self._gallery.on_msg(self._on_message)
+        self._turn()
+
+    def _put(self) -> None:
+        super()._put()
+        self._gallery.chosen = self._state.image
+
+    def _on_message(self, _: Any, content: dict[str, Any], buffers: Sequence[memoryview]) -> None:
+        if content.get("kind") == "refused":
+            self._tell(str(content.get("words")))
+        elif content.get("kind") == "picture" and buffers:
+            self.take(bytes(buffers[0]))

@@ -194,7 +194,7 @@ class FigurePanel(W.VBox):
         self._tell(f"{words} ({done + 1} of {total})" if total > 1 else f"{words} …", "status")
 
     def _on_error(self, error: Exception) -> None:
-        expected = isinstance(error, ValueError | OSError)
+        expected = isinstance(error, ValueError | OSError | ImportError)
         if not expected:
             _log.error("in a panel", exc_info=error)
         self._tell(str(error) if expected else f"{type(error).__name__}: {error}")

@@ -38,6 +38,5 @@ class CoCa(ViT):
         return self._head(self.visual.ln_post(attention.out_proj(values)))
 
     def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:
-        """The tower's own image feature (B, D) from the last block's tokens: what `encode_image` gives."""
         x = self.visual.ln_post(self.visual.attn_pool(x))  # (B, queries, D)
         return self._head(x[:, 0] if self.visual.pool_type == "tok" else x[:, 1:].mean(1))

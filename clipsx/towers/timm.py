@@ -110,7 +110,6 @@ class Timm(Transformer):
         return rope.get_embed()
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
-        """Tokens that enter the first block; at another size, positions are interpolated for this call."""
         x, grid = self._tokens(images)
         first = [token.expand(len(x), -1, -1).to(x.dtype) for token in self._first()]  # (B, n, C) each
         x = torch.cat([*first, x], dim=1)  # (B, prefix + h·w, C)
@@ -129,7 +128,6 @@ class Timm(Transformer):
         return x if self._post_norm else self._blocks[index].norm1(x)
 
     def norms(self, index: int) -> tuple[Norm, Norm]:
-        """Those of queries and of keys."""
         attention = self._blocks[index].attn
         return attention.q_norm, attention.k_norm
 
@@ -185,7 +183,6 @@ class Timm(Transformer):
         return self.visual.head(trunk.head(trunk.fc_norm(x)))  # (…, D)
 
     def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:
-        """The tower's own image feature (B, D) from the last block's tokens: what `encode_image` gives."""
         return self.visual.head(self.trunk.forward_head(self.trunk.norm(x)))
 
 

@@ -91,7 +91,6 @@ class ViT(Transformer):
         raise ValueError(f"Block {index} ({type(block).__name__}) does not compute what its parts say; it is refused.")
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
-        """Tokens that enter the first block; at another size, positions are interpolated for this call."""
         visual = self.visual
         x = visual.conv1(images)  # (B, C, h, w)
         grid = (x.shape[2], x.shape[3])
@@ -106,7 +105,6 @@ class ViT(Transformer):
         return self._blocks[index].ln_1(x)
 
     def norms(self, index: int) -> tuple[Norm, Norm]:
-        """Those of queries and of keys."""
         return self._attention[index].norms
 
     def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
@@ -133,7 +131,6 @@ class ViT(Transformer):
         return x if self.visual.proj is None else x @ self.visual.proj  # (…, C) → (…, D)
 
     def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:
-        """The tower's own image feature (B, D) from the last block's tokens: what `encode_image` gives."""
         if self.pools_first:
             return self.project(x[:, 0])
         if self.visual.final_ln_after_pool:

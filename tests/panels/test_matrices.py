@@ -11,9 +11,13 @@ from clipsx.panels import MatrixPanel
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def models():
+    return {name: clipsx.load(name) for name in ("sketchbook-random", "sketchbook")}
+
+
 @pytest.fixture
-def panel(tmp_path):
-    models = {name: clipsx.load(name) for name in ("sketchbook-random", "sketchbook")}
+def panel(models, tmp_path):
     panel = MatrixPanel(models, out=tmp_path, labels="cat, red boat, fish, house", right_templates="plain")
     assert panel.wait(60)
     yield panel

@@ -9,10 +9,22 @@ from clipsx.sketchbook.laboratory.panel import DIALS, LaboratoryPanel
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def panel(tmp_path):
-    panel = LaboratoryPanel(out=tmp_path)
+@pytest.fixture(scope="module")
+def first():
+    panel = LaboratoryPanel()
     assert panel.wait(60)
+    return panel, panel.state
+
+
+@pytest.fixture
+def panel(first, tmp_path):
+    """The one panel, as it was at first."""
+    panel, start = first
+    panel.out = tmp_path
+    panel._tell("")
+    if panel.state != start:
+        panel.restore(start)
+        assert panel.wait(60)
     yield panel
     plt.close("all")
 

@@ -20,7 +20,7 @@ from clipsx.datasets import tuning_and_test
 from clipsx.evaluation import cost
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.tasks import evaluate, merged
-from helpers import tiny_clip
+from helpers import full_disk, tiny_clip
 
 COUNT, PART = 5, 2  # scenes: three parts
 TASK = "recognise"  # which costs least
@@ -193,6 +193,18 @@ def test_a_signal_ends_the_run_after_a_whole_part(
 def test_a_folder_that_is_a_file_is_told(call: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rows").touch()
     assert main(call) == 2 and len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_full_disk_is_told_and_what_was_made_is_kept(
+    call: list[str], expected: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*call, "--shard", "1/3"]) == 0
+    with full_disk(3000):
+        assert main(call) == 2
+    assert "is full: recognition-00000002.parquet was not written" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.joinpath("rows").iterdir()) == ["made.json", _first(tmp_path).name]
+    assert main(call) == 0
+    assert written(tmp_path) == pytest.approx(expected["value"].tolist(), rel=1e-14)
 
 
 ARRAY = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_COUNT": "5"}

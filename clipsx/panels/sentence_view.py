@@ -119,7 +119,7 @@ class SentenceView:
 
     def figure(self) -> Figure:
         """The sentence, its strongest words marked, over their maps and the chosen word's (`sentences.draw`)."""
-        figure = Figure(figsize=(11, 3.3), layout="constrained")
+        figure = Figure(figsize=sentences.canvas(), layout="constrained")
         dense = self.session.dense(self.picture, Reading.parse(self.state.reading), self.state.size)
         shown, also = self.picture.shown, [self.place]
         sentences.draw(figure, shown, self.sentence, dense, self.state.reading, also, self.patch)

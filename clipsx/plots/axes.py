@@ -14,7 +14,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 
 from clipsx.plots import styles
 from clipsx.plots.over import COLOURS
-from clipsx.plots.texts import in_words, plain, short
+from clipsx.plots.texts import in_words, narrow, plain, short
 from clipsx.statistics import estimate
 
 PALETTE = "colorblind"  # of lines and bars
@@ -54,12 +54,14 @@ def intervals(
         y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
         x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
         label = None if shade is None else short(in_words(hue, shade))
-        style: Any = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3, "label": label}
+        thin = styles.current().thin
+        style: Any = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3 * thin, "markersize": 6 * thin}
+        style["label"] = label
         if chance:
             named = None if n else "95 % of random starts"
-            style = {"fmt": "none", "ecolor": STYLE["chance"], "elinewidth": 7, "alpha": 0.3, "label": named}
+            style = {"fmt": "none", "ecolor": STYLE["chance"], "elinewidth": 7 * thin, "alpha": 0.3, "label": named}
         ax.errorbar(x, y, xerr=np.clip([x - low, high - x], 0, None), **style)
-    ax.set_yticks(range(len(names)), [short(in_words(by, name)) for name in names])
+    ax.set_yticks(range(len(names)), [narrow(short(in_words(by, name))) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     if zero:
         level(ax.axvline)
@@ -118,7 +120,8 @@ def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **optio
         options |= {"cmap": COLOURS if centre is None else "PuOr_r", "center": centre, "ax": ax or plt.gca()}
         ax = sns.heatmap(table, **options)
     ax.set_xticks(np.arange(table.shape[1]) + 0.5, [short(name) for name in table.columns], rotation=90)
-    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [short(in_words(table.index.name, name)) for name in table.index])
+    names = [narrow(short(in_words(table.index.name, name))) for name in table.index]
+    ax.set_yticks(np.arange(table.shape[0]) + 0.5, names)
     plain(ax, *(drawn.colorbar.ax for drawn in ax.collections if drawn.colorbar))
     return ax
 
@@ -140,8 +143,6 @@ def heatmap(
     below = styles.current().width is not None  # in print the scale stands below: sideways there is no room
     bar = {"cbar_kws": {"location": "bottom", "aspect": 40}} if below else {}
     ax = _colours(matrix, ax, centre, annot=words, fmt="", annot_kws={"size": 7}, **bar)
-    if below:
-        ax.set_yticklabels([label.get_text().replace(" + ", "\n+ ") for label in ax.get_yticklabels()])
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="x", labelrotation=0)
     styles.current().dress(ax)

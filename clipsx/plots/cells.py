@@ -1,6 +1,5 @@
 """Sheets of pictures: a photo, a map over it, the true region, a patch ringed, in rows."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -13,7 +12,7 @@ from PIL import Image
 
 from clipsx.plots import styles
 from clipsx.plots.over import overlay, points, ring, scale
-from clipsx.plots.texts import LETTER, plain
+from clipsx.plots.texts import LETTER, broken, plain
 
 NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
 
@@ -48,7 +47,7 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     wide, shape = max(map(len, rows)), max(cell.image.height / cell.image.width for row in rows for cell in row)
     side = side if style.width is None else style.width / wide
     size = style.points(min(4 * side, 10))
-    titles = [[_broken(cell.title, 72 * side / (LETTER * size)) for cell in row] for row in rows]
+    titles = [[broken(cell.title, 72 * side / (LETTER * size)) for cell in row] for row in rows]
     lines = [max(title.count("\n") + 1 for title in row) for row in titles]  # that the titles of a row take
     heights = [side * min(1, shape) + (1.25 * size * count + 4) / 72 for count in lines]
     shown = any(cell.map is not None for row in rows for cell in row)
@@ -79,8 +78,3 @@ def closed(figure: Figure) -> Figure:
     """The figure, no longer among those that pyplot keeps open and a notebook shows by itself."""
     plt.close(figure)
     return figure
-
-
-def _broken(words: str, letters: float) -> str:
-    """Words in lines of at most so many letters."""
-    return "\n".join("\n".join(textwrap.wrap(line, max(4, int(letters)))) for line in words.split("\n"))

@@ -18,18 +18,25 @@ from clipsx.reading import Reading
 
 
 def row(
-    columns: int, rows: int = 1, height: float = 3.2, width: float = 13, least: float = 2.2, **options: Any
+    columns: int,
+    rows: int = 1,
+    height: float = 3.2,
+    width: float = 13,
+    least: float = 2.2,
+    flat: float | None = None,
+    **options: Any,
 ) -> tuple[Figure, Any]:
     """A figure with its axes side by side, `width` × `height` inches on a screen; axes as `plt.subplots` gives them.
 
-    In print it is as wide as the style says, and a row whose axes would not have `least` inches each goes on below.
+    In print it is as wide as the style says, and a row whose axes would not have `least` inches each goes on below;
+    flat: how high they are there, to their width.
     """
     style = styles.current()
     if style.width is None:
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
     lines = -(-columns // style.fits(columns, least))  # that a row takes
     wide = -(-columns // lines)
-    shape = max(height / rows / (width / columns), 0.66)  # of axes, high to wide
+    shape = flat or max(height / rows / (width / columns), 0.66)  # of axes, high to wide
     if lines > 1:
         options.pop("width_ratios", None)
     size = (style.width, shape * style.width / wide * lines * rows)
@@ -42,6 +49,16 @@ def row(
     return figure, each if not squeezed else each.item() if each.size == 1 else each.squeeze()
 
 
+def _legend(figure: Figure, title: str | None = None) -> None:
+    """One legend for all axes, below them: that of the last axes that have one."""
+    named = next(ax.get_legend_handles_labels() for ax in reversed(figure.axes) if ax.get_legend())
+    for ax in figure.axes:
+        if (legend := ax.get_legend()) and ax.get_legend_handles_labels()[1] == named[1]:
+            legend.remove()
+    columns = styles.current().fits(3, 2.2)
+    figure.legend(*named, title=title, loc="outside lower center", ncols=columns, fontsize=8)
+
+
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
     """A summary's measures side by side, four in a row: a line per method, or of several models a line per reading.
 
@@ -51,8 +68,9 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
     several = "model" in summary and len(summary["model"].unique()) > 1
     by, hue = ("reading", "model") if several else ("method", "surgery")
     shown = {value: name for value, name in names.items() if value in summary}
-    rows = -(-len(shown) // 4)
-    figure, axes = row(min(len(shown), 4), rows, height=3.2 * rows, sharey=True, squeeze=False)
+    across = min(len(shown), 4) if styles.current().width is None else len(shown)
+    rows = -(-len(shown) // across)
+    figure, axes = row(across, rows, height=3.2 * rows, flat=0.55, sharey=True, squeeze=False)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     about = list(dict.fromkeys(["reading", by, hue]))
@@ -62,19 +80,18 @@ def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFram
             intervals(alike, value, by, ax, hue, chance=True)
         signed = value in ("msc", "gain", "others", "absent")
         intervals(summary, value, by, ax, hue=hue, zero=signed).set_xlabel(name)
-        ax.get_legend().remove()
-    named = axes.flat[0].get_legend_handles_labels()
-    figure.legend(*named, title="model" if several else "feature surgery", loc="outside right upper", fontsize=8)
+    _legend(figure, "model" if several else "feature surgery")
     plain(figure)
     return figure
 
 
 def deletion(summary: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """What scores lose without a region, and gain by it alone: a line per region, coloured by model."""
-    figure, axes = row(len(names), sharey=True)
+    figure, axes = row(len(names), flat=0.55, sharey=True)
     for ax, (value, name) in zip(axes, names.items(), strict=True):
         regions = summary.rename(columns={"region": "reading"})
         intervals(regions, value, "reading", ax, hue="model", zero=True).set_xlabel(name)
+    _legend(figure, "model")
     plain(figure)
     return figure
 
@@ -82,19 +99,18 @@ def deletion(summary: pd.DataFrame, names: Mapping[str, str]) -> Figure:
 def scores(table: pd.DataFrame) -> Figure:
     """Scores on objects and beside them for every method without feature surgery, and mIoU against the threshold."""
     names = table["method"].unique()
-    figure, axes = row(len(names) + 1)
+    figure, axes = row(len(names) + 1, flat=0.6)
     for ax, method in zip(axes, names, strict=False):
         some = table[(table["method"] == method) & (table["surgery"] == "none")]
         distribution(THRESHOLDS, *exceeded(some), ax).set_title(in_words("method", method))
     lines(curve(table, resamples=200), "threshold", "miou", "reading", axes[-1]).set_ylabel("mIoU (%)")
-    axes[-1].get_legend().remove()
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower right", ncols=3, fontsize=8)
+    _legend(figure)
     return figure
 
 
 def splits(table: pd.DataFrame) -> Figure:
     """mSC of every reading by class and by size of the object."""
-    figure, ax = row(1, height=3.6)
+    figure, ax = row(1, height=3.6, flat=1.0)
     means, halves = (
         split_by(table, "label", half=half).join(split_by(table, "size", half=half).add_prefix("size: "))
         for half in (False, True)

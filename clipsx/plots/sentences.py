@@ -16,13 +16,15 @@ from clipsx.evaluation.stream import Size
 from clipsx.features import DenseFeatures
 from clipsx.maps import minmax, upsample
 from clipsx.metrics import msc
+from clipsx.plots import styles
 from clipsx.plots.axes import STYLE
 from clipsx.plots.over import overlay, ring, scale
 from clipsx.plots.reduced import reduced
-from clipsx.plots.texts import LETTER, plain, short
+from clipsx.plots.texts import LETTER, broken, plain, short
 from clipsx.reading import Reading
 from clipsx.sentence import Sentence
 
+PICTURES = 6  # of a sentence: photo, the whole sentence, its three strongest words, one more
 # Told apart by colour (with or without colour vision), by line and, in grey as well, by the number beside the word.
 MARKS = (("#e69f00", "-", "①"), ("#56b4e9", "--", "②"), ("#f0e442", ":", "③"))
 
@@ -58,6 +60,15 @@ def sentence(read: Sentence, marked: Sequence[int] = (), ax: Axes | None = None,
     return ax
 
 
+def canvas(bar: bool = True) -> tuple[float, float]:
+    """Width and height, in inches, of a sentence over its pictures, with or without the scale of colours."""
+    style = styles.current()
+    if style.width is None:
+        return 11, 2.9 + 0.4 * bar
+    across = style.fits(PICTURES, 1.0)
+    return style.width, 0.5 + -(-PICTURES // across) * (style.width / across + 0.35) + 0.4 * bar
+
+
 def draw(
     target: Figure | SubFigure,
     sample: Sample,
@@ -81,12 +92,16 @@ def draw(
     shown = list(dict.fromkeys([end, *found, *also]))
     values = upsample(minmax(sim[..., shown]), (sample.size[1], sample.size[0]))[0].float().cpu().numpy()  # (H, W, n)
     high = sim[0].amax((0, 1)).tolist()
-    layout = [["sentence"] * (len(shown) + 1), ["photo", *map(str, shown)]]
-    axes = target.subplot_mosaic(layout, height_ratios=[0.3, 1])  # type: ignore[arg-type]
-    sentence(read, found, axes["sentence"])
+    style, names = styles.current(), ["photo", *map(str, shown)]
+    wide = style.fits(len(names), 1.0)  # in print pictures that have no room go on below
+    names += ["."] * (-len(names) % wide)
+    lines = [names[n : n + wide] for n in range(0, len(names), wide)]
+    axes = target.subplot_mosaic([["sentence"] * wide, *lines], height_ratios=[0.3, *[1] * len(lines)])  # type: ignore[arg-type]
+    letters = 72 * (style.width or 99) / wide / (LETTER * style.points(9))
+    sentence(read, found, axes["sentence"], style.points(11))
     axes["photo"].imshow(sample.image)
     axes["photo"].set(xticks=[], yticks=[])
-    axes["photo"].set_title(short(sample.name), fontsize=9)
+    axes["photo"].set_title(broken(short(sample.name), letters), fontsize=style.points(9))
     if patch is not None:
         ring(patch, (sim.shape[1], sim.shape[2]), (sample.size[1], sample.size[0]), axes["photo"])
         here = words.firing(read, sim[0], patch).query("kind == 'word'").head(len(MARKS))
@@ -98,9 +113,9 @@ def draw(
         title = "the whole sentence" if place == end else short(read.words[place])
         colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
         score = f", mSC {msc(values[..., n], named[0], sample.ignore):.0f} %" if named else ""
-        ax.set_title(f"{title} {number}\n{high[place]:.2f}{score}", fontsize=9)
+        ax.set_title(broken(f"{title} {number}\n{high[place]:.2f}{score}", letters), fontsize=style.points(9))
         for side in ax.spines.values():
-            side.set(edgecolor=colour, linestyle=line, linewidth=3)
+            side.set(edgecolor=colour, linestyle=line, linewidth=3 * style.thin)
     if bar:
         scale([ax for name, ax in axes.items() if name != "sentence"])
     plain(*axes.values())
@@ -111,8 +126,8 @@ def sheet(
 ) -> Figure:
     """`draw` for every sample, below each other; text: one sentence for all, else each one's own (`sentence_of`)."""
     reading, features = Reading.parse(asked), Reading.parse(asked).features
-    heights = [2.9] * (len(samples) - 1) + [3.3]  # the last one has the scale of colours
-    figure = plt.figure(figsize=(11, sum(heights)), layout="constrained")
+    heights = [canvas(sample is samples[-1])[1] for sample in samples]  # the last one has the scale of colours
+    figure = plt.figure(figsize=(canvas()[0], sum(heights)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False, height_ratios=heights)[:, 0]
     for target, sample in zip(rows, samples, strict=True):
         last = sample is samples[-1]

@@ -1,6 +1,7 @@
 """Words in figures: a user's own, whatever they hold, as they stand and in a font that has them."""
 
 import logging
+import textwrap
 import unicodedata
 from contextlib import suppress
 from functools import cache
@@ -14,6 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
 from clipsx.methods import PAIRS
+from clipsx.plots import styles
 from clipsx.reading import IN_WORDS, Reading
 
 BOX = "□"  # for what no font here has
@@ -101,6 +103,16 @@ def in_words(column: object, value: object) -> str:
         with suppress(ValueError):
             return Reading.parse(str(value)).title
     return str(value)
+
+
+def narrow(words: str) -> str:
+    """In print, a sum in two lines, for the side of an axes."""
+    return words if styles.current().width is None else words.replace(" + ", "\n+ ")
+
+
+def broken(words: str, letters: float) -> str:
+    """Words in lines of at most so many letters."""
+    return "\n".join("\n".join(textwrap.wrap(line, max(4, int(letters)))) for line in words.split("\n"))
 
 
 def short(words: object, most: int = 40) -> str:

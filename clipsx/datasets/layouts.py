@@ -72,7 +72,7 @@ class Place:
         if self.split not in splits and self.split != self.layout.split:
             raise ValueError(f"{name} in {self.root} has no split {self.split!r}{nearest(self.split, splits)}.")
         self._word = splits.get(self.split, self.split)
-        if missing := lacking(self.layout, self.root, [self._word]):
+        if missing := absent(self.layout, self.root, [self._word]):
             raise FileNotFoundError(told(name, self.root, missing))
         self._at = {part: _first(self.root, getattr(self.layout, part), self._word) for part in PARTS}
         self.recipe = {"dataset": name, "root": str(self.root.absolute()), "split": self.split}
@@ -125,7 +125,7 @@ def _first(base: Path, places: Sequence[str], word: str) -> str:
     return next(there, next(iter(places), ""))
 
 
-def lacking(layout: Layout, base: Path, words: Sequence[str]) -> list[str]:
+def absent(layout: Layout, base: Path, words: Sequence[str]) -> list[str]:
     """The parts of a layout that a folder has for none of the splits (their words in paths; "*" for any)."""
     missing = []
     for part in PARTS:
@@ -139,7 +139,7 @@ def located(name: str, root: str | PathLike[str]) -> Path:
     """The folder of a data set: root itself, or where it usually lies under it. Errors: FileNotFoundError, in words."""
     layout, base = LAYOUTS[name], Path(root).expanduser()
     words = [layout.splits.get(layout.split, "*"), *layout.splits.values()]  # what is told is of the usual split
-    lacks = {folder: lacking(layout, folder, words) for folder in (base, *(base / at for at in layout.at))}
+    lacks = {folder: absent(layout, folder, words) for folder in (base, *(base / at for at in layout.at))}
     best = min(lacks, key=lambda folder: len(lacks[folder]))
     if lacks[best]:
         nothing = len(lacks[best]) == sum(bool(getattr(layout, part)) for part in PARTS)

@@ -80,7 +80,8 @@ def test_one_message_says_what_is_missing_and_where_to_get_it(name, tmp_path):
     assert name == "voc2012" or words.partition(": ")[2] == layouts.status(tmp_path)[name][1]
 
 
-def test_a_part_that_is_missing_is_named(tmp_path):
+def test_a_part_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("CLIPSX_DATA", raising=False)
     root = official.ade20k(tmp_path)
     shutil.rmtree(root / "ADEChallengeData2016" / "annotations")
     with pytest.raises(FileNotFoundError, match=r"ADEChallengeData2016 has no annotations/validation\. Get ADE"):

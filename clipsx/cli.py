@@ -91,10 +91,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from clipsx.evaluation import compare
     from clipsx.evaluation.tasks import evaluate
 
-    given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
-    given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
-    data = options.dataset or "sketchbook", options.root, options.count or 200
-    tuning, test = datasets.tuning_and_test(*data, **given)
+    tuning, test = _data(options)
     pairs = getattr(options, "pairs", None) or [(None, None)]
     folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
     tables, asked = [], options.readings or ()
@@ -172,14 +169,13 @@ def _tabled(table: "pd.DataFrame", out: str) -> int:
 def _unmix(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from clipsx import datasets, save
+    from clipsx import save
     from clipsx.unmix import run, study
     from clipsx.unmix.training import Config
 
-    name = options.dataset or "sketchbook"
     stated = {key: value for key in ("epochs", "lr") if (value := getattr(options, key)) is not None}
-    config = replace(study.RUN if name == "sketchbook" else Config(), **stated)
-    train, test = datasets.tuning_and_test(name, options.root, options.count or 200)
+    config = replace(study.RUN if options.dataset in (None, "sketchbook") else Config(), **stated)
+    train, test = _data(options)
     how = {"reading": options.reading, "size": options.size, "words": "unmix"}
     tables = run.run(_load(options), train, test, options.out, seeds=range(options.seeds), config=config, **how)
     for table, title in zip(tables, ("recognition", "segmentation"), strict=True):
@@ -311,6 +307,15 @@ def _load(options: argparse.Namespace, *pair: str | None) -> "Clip":
 
     model, pretrained = pair or (options.model, options.pretrained)
     return load(model or "sketchbook", pretrained, **_options(options))
+
+
+def _data(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The images to choose or train on, and those to report on."""
+    from clipsx import datasets
+
+    given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
+    given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
+    return datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200, **given)
 
 
 def _stated(options: argparse.Namespace) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     )
     read = Parser(add_help=False)
     read.add_argument("--split", help="of the data set, such as val (default: its own)")
-    read.add_argument("--others", metavar="SPLIT", help="choose thresholds on this split (default: every other image)")
+    read.add_argument("--others", metavar="SPLIT", help="choose or train on this split (default: every other image)")
     read.add_argument("--annotations", metavar="FILE", help="of coco-json: a file of your own in COCO's format")
     words = "the wording of its classes: a name such as voc21.sclip, or a file, a class a line"
     read.add_argument("--vocabulary", metavar="NAME|FILE", help=words)
@@ -93,7 +93,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--format", choices=FORMATS, default="png", help="of segments (default: %(default)s)")
 
     words = "projectors trained on one part of a data set and tested on another: weights, tables over seeds"
-    sub = command("unmix", words, model, data, out)
+    sub = command("unmix", words, model, data, read, out)
     sub.add_argument("--reading", help="which positions, a reading without surgery (default: the paper's)")
     sub.add_argument("--size", type=positive, help="side in pixels the model reads (default: its own)")
     sub.add_argument("--seeds", type=positive, default=5, help="trainings (default: %(default)s)")

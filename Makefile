@@ -2,7 +2,7 @@
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
 #   DEVICE=cuda PRECISION=bf16 QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
 #   make reproduce STYLE=column   figures as wide as a paper's column (3.3 inches), or STYLE=text (6.9)
-#   make reproduce FULL=1   trains with five seeds where one serves otherwise
+#   make reproduce FULL=1   computes anew what is shipped: bands of random starts, five seeds of Unmix
 PYTHON ?= python3
 OUT ?= out
 BIN := .venv/bin

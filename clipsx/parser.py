@@ -102,7 +102,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
 
     sub = command("reproduce", "run the notebooks: figures, tables, pages", model, data, out)
     sub.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names or numbers, such as 01 (default: all)")
-    sub.add_argument("--full", action="store_true", help="five seeds where one serves otherwise (slow)")
+    sub.add_argument("--full", action="store_true", help="compute anew what is shipped: chance, five seeds (slow)")
     sub.add_argument("--style", help="of figures: screen, column (3.3 inches), text (6.9) (default: $CLIPSX_STYLE)")
     sub.add_argument("--timeout", type=positive, help="seconds for each cell (default: none)")
 

@@ -166,7 +166,7 @@ def reproduce(
     """Run the notebooks, each with the given model and data, and write ``out/index.html`` over all that they made.
 
     stated: as in `parameters`: model, pretrained, options (of `clipsx.load`: device, precision, quickgelu, positions),
-    dataset, root; images, the number of samples that the analyses read; full, five seeds where something is trained.
+    dataset, root; images, the number of samples that the analyses read; full, compute anew what is shipped.
     style: of the figures, "screen", "column" or "text".
     What is not stated, or None, keeps the notebook's own value. All notebooks run, also after one has failed; look at
     ``Run.errors``. Raises ValueError or OSError before the first one starts when the model, the data set or a

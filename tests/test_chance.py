@@ -48,12 +48,15 @@ def test_shipped_bands_are_found_by_architecture_size_and_world() -> None:
     for name in ("sketchbook", "sketchbook-home", "sketchbook-random"):
         found = chance.chance(clipsx.load(name), test)
         assert set(found["model"]) == {"sketchbook"} and (found["n"] >= 20).all() and found["torch"].all()
+    first, floor = chance.beside([clipsx.load("sketchbook"), clipsx.load("sketchbook-rn")], test)
+    assert first.equals(found) and set(floor["model"]) == {"sketchbook", "sketchbook-rn"}
+    assert {"clip", "clip-surgery+code"} <= set(floor.loc[floor["model"] == "sketchbook-rn", "reading"])
     msc = found.set_index(["reading", "measure"]).loc[("clip", "msc")]
     assert msc["low"] < msc["mean"] - msc["sd"] < 0 < msc["mean"] + msc["sd"] < msc["high"]
 
 
 def test_a_model_whose_starts_are_not_known_has_no_band(capsys: pytest.CaptureFixture[str]) -> None:
-    assert chance.chance(make(0), WORLD).empty
+    assert chance.beside([make(0)], WORLD)[1] is None
     assert "tiny was not made by clipsx.load" in capsys.readouterr().out
     assert main(["chance", "--model", "sketchbook", "--starts", "1"]) == 2
 

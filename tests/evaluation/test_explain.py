@@ -108,6 +108,14 @@ def test_the_default_is_three_methods_plain_and_repaired(clip: clipsx.Clip) -> N
     assert list(dict.fromkeys(table["reading"])) == names
 
 
+def test_both_halves_in_one_call(clip: clipsx.Clip) -> None:
+    world = Sketchbook(seed=3, length=3)
+    halves = Subset(world, range(1), "tuning"), Subset(world, range(1, 3), "test")
+    rows, tuned, again = explain.halves(clip, *halves, "clip", [explain.measure(clip, world.labels, "clip")])
+    names = [{sample.name for sample in half if sample.masks} for half in halves]
+    assert [set(tuned["image"]), set(rows["image"])] == names and rows["msc"].equals(again["msc"])
+
+
 def test_another_size_is_told_and_changes_the_map(clip: clipsx.Clip, table: pd.DataFrame) -> None:
     wide = run(clip, size=(16, 40))
     assert set(wide["image_size"]) == {"16×40"} and (wide["msc"] - table["msc"]).abs().max() > 0.01

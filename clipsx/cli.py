@@ -285,16 +285,6 @@ def _models(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lab_report(options: argparse.Namespace) -> int:
-    from clipsx.sketchbook.laboratory import answers, results
-    from clipsx.sketchbook.laboratory.report import report
-
-    for file in report(options.out):
-        print(file)
-    print("\n".join(["", *answers.sentences(results())]))
-    return 0
-
-
 def _options(options: argparse.Namespace) -> dict[str, Any]:
     """What `clipsx.load` is told beside the model, where it was stated."""
     given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu", "positions")}
@@ -338,7 +328,6 @@ COMMANDS = {
     "datasets": _datasets,
     "cache": _cache,
     "models": _models,
-    "lab-report": _lab_report,
 }
 
 

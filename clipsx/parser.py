@@ -136,5 +136,4 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub = command("cache", "what is kept on disk, and its budget ($CLIPSX_CACHE_BUDGET, in bytes)")
     sub.add_argument("--clear", nargs="?", const="", metavar="KIND", help="delete it: one kind, or all")
 
-    command("lab-report", "the laboratory's tables and figures again", out)
     return whole

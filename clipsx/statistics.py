@@ -1,6 +1,6 @@
 """How sure a number is: one bootstrap over images, paired differences, bands of random starts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -120,18 +120,27 @@ def band(values: Iterable[float]) -> dict[str, float]:
     }
 
 
-def spread(sd: Any, n: Any) -> Any:
-    """Half the width of the 95 % interval in which one more start lies: Student's t · sd · √(1 + 1/n); columns too."""
+def student(freedom: Any) -> Any:
+    """Half the width of a 95 % interval in standard errors: Student's t by degrees of freedom; NaN below one."""
     from scipy.stats import t
 
-    return t.ppf(0.975, np.maximum(n, 2) - 1) * sd * np.sqrt(1 + 1 / np.maximum(n, 1))
+    return t.ppf(0.975, freedom)
 
 
-def beyond(value: float, low: float, high: float, chance: dict[str, Any]) -> dict[str, Any]:
+def spread(sd: Any, n: Any) -> Any:
+    """Half the width of the 95 % interval in which one more start lies: Student's t · sd · √(1 + 1/n); columns too."""
+    return student(np.maximum(n, 2) - 1) * sd * np.sqrt(1 + 1 / np.maximum(n, 1))
+
+
+def apart(gap: float, half: float) -> dict[str, Any]:
+    """A difference with half its interval's width: verdict, difference, low, high."""
+    return {"verdict": verdict(gap - half, gap + half), "difference": gap, "low": gap - half, "high": gap + half}
+
+
+def beyond(value: float, low: float, high: float, chance: Mapping[str, Any]) -> dict[str, Any]:
     """A value with its image interval against a `band`: verdict, difference from its mean, low, high.
 
     The interval is that of the value minus one more random start: both spreads as of independent normal errors.
     """
     half = float(np.hypot(spread(chance["sd"], chance["n"]), (high - low) / 2))
-    gap = value - chance["mean"]
-    return {"verdict": verdict(gap - half, gap + half), "difference": gap, "low": gap - half, "high": gap + half}
+    return apart(value - chance["mean"], half)

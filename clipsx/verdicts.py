@@ -25,6 +25,7 @@ TITLES = summary.MEASURES | {
     "iou": "IoU (%)",
     "accuracy": "points on the object (%)",
     "miou_points": "mIoU of masks from points (%)",
+    "drop": "what the score loses without it (points)",
     "top": "noun among the three words that fire most on its object (%)",
     "after": "mean cosine of labels that were trained on",
     "held after": "mean cosine of labels that were not trained on",
@@ -49,7 +50,7 @@ def differences(*tables: pd.DataFrame) -> "Markdown":
         return Markdown("Nothing could be compared.")
     table = pd.concat(known, ignore_index=True)
     titles = [TITLES.get(str(name), str(name)) for name in table["measure"]]
-    forms = [".1f" if title.endswith("(%)") else ".2f" for title in titles]
+    forms = [".1f" if title.endswith(("(%)", "(points)")) else ".2f" for title in titles]
 
     def numbers(name: str, sign: str = "+") -> list[str]:
         return [format(x, sign + form) if x == x else "–" for x, form in zip(table[name], forms, strict=True)]

@@ -213,8 +213,8 @@ def ending(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "lab-report", fail)
-    return main(["lab-report"])
+    monkeypatch.setitem(cli.COMMANDS, "cache", fail)
+    return main(["cache"])
 
 
 MISTAKES = [ValueError("two\nlines"), FileNotFoundError("x"), ConnectionError("x"), ImportError("x needs y"), OSError()]
@@ -242,7 +242,7 @@ def test_a_programming_error_keeps_its_traceback(error: Exception, monkeypatch: 
 
 @pytest.mark.slow
 def test_a_programming_error_exits_1() -> None:
-    script = "import sys, clipsx.cli as c; c.COMMANDS['lab-report'] = lambda _: {}[0]; sys.exit(c.main(['lab-report']))"
+    script = "import sys, clipsx.cli as c; c.COMMANDS['cache'] = lambda _: {}[0]; sys.exit(c.main(['cache']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "KeyError: 0" in done.stderr

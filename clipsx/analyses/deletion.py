@@ -212,7 +212,7 @@ def against(table: pd.DataFrame, base: str = RANDOM, value: str = "drop", fill: 
     found = []
     for region in wide.columns.drop(base):
         row = difference((wide[region] - wide[base]).to_numpy(), wide.index.get_level_values("image").to_numpy())
-        row |= {"reading": region, "against": base, "measure": value, "fill": fill}
+        row |= {"reading": region, "against": base, "measure": value, "value": wide[region].mean(), "fill": fill}
         found.append(row | constants(rows, ["reading"]))
     return pd.DataFrame(found)
 

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from clipsx.evaluation.summary import curve, exceeded, split_by
 from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
-from clipsx.plots.axes import PALETTE, distribution, heatmap, intervals, level, lines
+from clipsx.plots.axes import distribution, heatmap, intervals, level, lines
 from clipsx.plots.texts import in_words, plain, short
 from clipsx.reading import Reading
+from clipsx.statistics import student
 
 
 def row(
@@ -155,17 +156,23 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
 
 
 def ablation(table: pd.DataFrame) -> Figure:
-    """Settings of `unmix.ablate`, a point per seed: mAP, and the mean off-diagonal of labels trained and not."""
+    """Settings of `unmix.ablate`: mAP, and the mean off-diagonal of labels trained and not; means over seeds.
+
+    With their 95 % interval over seeds (Student's t); a single seed has none.
+    """
+    names = {"mAP": "", "after": "labels trained on", "held after": "labels not trained on"}
+    parts = []
+    for name in (name for name in names if name in table):
+        seeds = table.groupby("setting", sort=False)[name]
+        mean, half = seeds.mean(), student(seeds.size() - 1) * seeds.std() / seeds.size() ** 0.5
+        part = {"value": mean, "value_low": mean - half, "value_high": mean + half, "which": names[name]}
+        parts.append(pd.DataFrame(part).reset_index())
     figure, axes = row(2, sharey=True)
-    names = {"after": "labels trained on", "held after": "labels not trained on"}
-    shown = [name for name in names if name in table]
-    alike = table.melt(["setting"], shown, "which", "value").replace({"which": names})
-    sns.stripplot(table, x="mAP", y="setting", jitter=False, color="#0173b2", ax=axes[0])
-    sns.stripplot(alike, x="value", y="setting", hue="which", jitter=False, dodge=True, palette=PALETTE, ax=axes[1])
-    axes[0].set(xlabel="mAP (%)", ylabel="")
-    axes[1].set(xlabel="mean off-diagonal cosine after training")
+    intervals(parts[0], "value", "setting", axes[0]).set_xlabel("mAP (%)")
+    intervals(pd.concat(parts[1:]), "value", "setting", axes[1], hue="which")
+    axes[1].set_xlabel("mean off-diagonal cosine after training")
     level(axes[1].axvline, float(table["before"].iloc[0]), linestyle=":")
-    axes[1].legend(title="", fontsize=8)
+    axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8, frameon=False)
     for ax in axes:
         ax.grid(axis="y", linewidth=0.4)
     plain(figure)

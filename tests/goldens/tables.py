@@ -28,7 +28,7 @@ from clipsx.evaluation.stream import stream
 from clipsx.methods import able, serving
 from clipsx.panels import MatrixPanel, SurgeryPanel, likeness, sentence
 from clipsx.sketchbook import laboratory
-from clipsx.sketchbook.laboratory import answers, measures
+from clipsx.sketchbook.laboratory import answers, measures, runs
 
 IMAGES, TRAIN = 20, 40  # scenes that are measured, and that projectors learn from
 FEW = 3  # scenes that every method is asked of
@@ -527,28 +527,33 @@ def shipped() -> Any:
 
 @table("run column", exact="shown")
 def laboratory_wide() -> pd.DataFrame:
-    wide = answers.wide(shipped()).set_index("run")
+    wide = runs.wide(shipped()).set_index("run")
     shown = wide.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     return long(shown, "run", "column", "shown")
 
 
 @table("run measure", relative="value low high")
 def laboratory_tidy() -> pd.DataFrame:
-    return answers.tidy(shipped())
+    return runs.tidy(shipped())
 
 
-@table(
-    "number seed",
-    relative="value low high other seed_low seed_high between_seeds",
-    exact="says cell measure than expect seen verdict",
-)
+@table("number seed", relative="value low high other", exact="says cell measure than expect seen verdict")
 def laboratory_hypotheses() -> pd.DataFrame:
-    return answers.hypotheses(shipped()).rename(columns={"other_low": "seed_low", "other_high": "seed_high"})
+    return answers.hypotheses(shipped())
 
 
-@table("run", relative="top-1 mAP patches raw repaired gain", exact="place passes shows")
-def laboratory_candidates() -> pd.DataFrame:
-    return answers.candidates(shipped()).rename_axis("place").reset_index()
+DIFFERENCE = {"relative": "value difference low high", "exact": "verdict measure against"}
+
+
+@table("run what", **DIFFERENCE)
+def laboratory_models() -> pd.DataFrame:
+    return answers.by_model(shipped())
+
+
+@table("what", **DIFFERENCE)
+def laboratory_answers() -> pd.DataFrame:
+    """Over all models of the grid, and every cell against the centre."""
+    return pd.concat([answers.over_models(answers.by_model(shipped())), answers.by_cell(shipped())])
 
 
 @table("method depth surgery label_set", slow=True, **SUMMARY)
@@ -608,12 +613,6 @@ def sentences() -> pd.DataFrame:
         parts = table[["verdict", "what", "measure", "against"]].astype(str).agg(" ".join, axis=1)
         found[name] = "; ".join(parts)
     return pd.DataFrame({"about": list(found), "said": list(found.values())})
-
-
-@table("number", exact="said")
-def laboratory_sentences() -> pd.DataFrame:
-    """What notebook 13 says of the shipped results, numbers and all."""
-    return pd.DataFrame({"said": answers.sentences(shipped())}).rename_axis("number").reset_index()
 
 
 # Raw features ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import pytest
 
 from clipsx import plots
 from clipsx.analyses import deletion
@@ -45,3 +46,18 @@ def test_bars_show_every_class_or_both_ends() -> None:
     (ax,) = plots.bars(table[table["value"] < 5], "IoU (%)").axes
     assert ax.get_xlabel() == "IoU (%)" and len(ax.patches) >= 9
     plt.close("all")
+
+
+def test_an_ablation_shows_means_over_seeds_with_their_interval() -> None:
+    rows = [
+        {"setting": name, "seed": seed, "mAP": 90.0 + n + seed, "after": 0.3, "held after": 0.4, "before": 0.7}
+        for n, name in enumerate(("unmix", "pooling kept"))
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows)
+    left, right = plots.ablation(table).axes
+    (bar,) = left.containers[0].lines[2]
+    half = 4.302653 * 1 / 3**0.5  # Student's t with two degrees of freedom, sd 1
+    assert [list(end) for end in bar.get_segments()[0][:, 0:1].T] == [pytest.approx([91 - half, 91 + half])]
+    assert len(right.containers) == 2 and right.get_legend().get_bbox_to_anchor() != left.bbox
+    assert plots.ablation(table[table["seed"] == 0]).axes[0].containers  # a point without an interval

@@ -12,11 +12,10 @@ from clipsx.messages import require, require_known
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import png_of
 from clipsx.panels.state import Entries, plain, updated
-from clipsx.sketchbook.laboratory import answers
-from clipsx.sketchbook.laboratory.answers import written
 from clipsx.sketchbook.laboratory.measures import SHOWN
-from clipsx.sketchbook.laboratory.plots import MAPS, TITLES, scene, side_by_side
-from clipsx.sketchbook.laboratory.runs import Results, results, scenes
+from clipsx.sketchbook.laboratory.plots import MAPS, TITLES, written
+from clipsx.sketchbook.laboratory.runs import Results, results, scenes, tidy, wide
+from clipsx.sketchbook.laboratory.sheets import scene, side_by_side
 from clipsx.sketchbook.world import Sketchbook
 
 DIALS = {
@@ -33,7 +32,7 @@ class Cell(Entries):
 
     run: str = "lab-centre-s7"
     beside: str = "sketchbook"
-    scene: int = 4  # with its first noun the most typical of those shipped: `plots.typical`
+    scene: int = 4  # with its first noun the most typical of those shipped: `sheets.typical`
     label: str = ""
 
 
@@ -55,9 +54,7 @@ class SceneView:
 
     def table(self) -> pd.DataFrame:
         """Every measure of both models, with intervals and settings."""
-        return (
-            answers.tidy(self.found).query("run in @runs", local_dict={"runs": self.runs}).assign(**self.provenance())
-        )
+        return tidy(self.found).query("run in @runs", local_dict={"runs": self.runs}).assign(**self.provenance())
 
     def provenance(self) -> dict[str, Any]:
         """The runs, the scene and the measures' protocol."""
@@ -70,10 +67,10 @@ class SceneView:
         s = self.state
         return f"""\
 from clipsx.sketchbook import laboratory
-from clipsx.sketchbook.laboratory import answers, plots
+from clipsx.sketchbook.laboratory import runs, sheets
 
-plots.side_by_side({self.runs!r}, {s.scene}, {s.label or None!r}, side=1.9)
-answers.tidy(laboratory.results()).query("run in {self.runs!r}")
+sheets.side_by_side({self.runs!r}, {s.scene}, {s.label or None!r}, side=1.9)
+runs.tidy(laboratory.results()).query("run in {self.runs!r}")
 
 # The live panel in this state:
 # from clipsx.sketchbook.laboratory.panel import LaboratoryPanel
@@ -82,8 +79,8 @@ answers.tidy(laboratory.results()).query("run in {self.runs!r}")
 
     def words(self) -> str:
         """What both score, as HTML."""
-        table = answers.wide(self.found, tuple(TOLD.values())).set_index("run").loc[self.runs, list(TOLD.values())]
-        words = "in %, [95 % image bootstrap]; FS: feature surgery"
+        table = wide(self.found, tuple(TOLD.values())).set_index("run").loc[self.runs, list(TOLD.values())]
+        words = "in %, [95 % image bootstrap]"
         html = table.set_axis(list(TOLD), axis=1).rename_axis(None).to_html(border=0) + words
         return f'<div aria-live="polite" class="clipsx-words">{html}</div>'
 

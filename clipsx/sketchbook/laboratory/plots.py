@@ -3,58 +3,124 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from torch import Tensor
 
-from clipsx import plots
-from clipsx.datasets import Sample
-from clipsx.maps import upsample
-from clipsx.metrics import msc
+from clipsx import chance, plots
 from clipsx.plots.axes import MARKERS
-from clipsx.sketchbook.laboratory.answers import FACTORS, RAW, REPAIRS, finished, of_factor, tidy
-from clipsx.sketchbook.laboratory.measures import CHOICES, SHOWN, world
-from clipsx.sketchbook.laboratory.runs import Results, scenes
-from clipsx.sketchbook.world import Sketchbook
+from clipsx.sketchbook.laboratory.answers import CENTRE, RANDOM, RAW, REPAIRS
+from clipsx.sketchbook.laboratory.floors import tower_of
+from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, TUNING
+from clipsx.sketchbook.laboratory.runs import Results, finished, tidy
+from clipsx.statistics import spread
 
-MAPS = {"raw": RAW, **REPAIRS}
-TITLES = dict(zip(MAPS, ("raw", "MaskCLIP", "Surgery", "Surgery + FS", "Surgery + FS, grounds"), strict=True))
+RAWS = {"CLIP": RAW}
+MAPS = RAWS | REPAIRS
+TITLES = dict(zip(MAPS, (*(reading.title for reading in CHOICES), "the same, grounds asked as well"), strict=True))
+LINES = ("-", "--", "-.", ":")
+FACTORS = {  # the grid's name: the setting that it changes, or two that it crosses, and what it is called
+    "background_bias": ("background_bias", "background bias"),
+    "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
+    "co_occurrence": ("co_occurrence", "co-occurrence"),
+    "blocks": ("blocks", "blocks"),
+    "patch_dropout": ("lifted", "dropout, last stretch"),
+    "pooling": ("pooling", "pooling"),
+    "largest_scale": ("largest_scale", "logit scale at most"),
+    "length": ("images", "images seen"),
+    "tower": ("tower", "tower"),
+}
+
+
+def of_factor(table: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Rows of `answers.tidy` along one factor, the centre's among them; `at` is the setting's value, in words.
+
+    Two factors are crossed: each at the centre's value and at that of the cell that changes both.
+    """
+    settings, alike = FACTORS[factor][0].split(", "), table["factor"].isin([factor, *factor.split(" and "), CENTRE])
+    if factor == "length":  # one run, looked into: checkpoints, of the seeds that were trained longer
+        rows = table[alike & table["seed"].isin(table["seed"][table["cell"] == "long"])]
+    else:
+        ends = table[table["factor"].isin([factor, CENTRE])]
+        rows = finished(table[alike & table[settings].isin(ends[settings].to_dict("list")).all(axis=1)])
+    at = rows[settings].map(written).agg(" / ".join, axis=1) if len(rows) else pd.Series(dtype=str)
+    return rows.assign(at=at).sort_values(settings)
+
+
+def written(value: Any) -> str:
+    """A setting's value as a figure or a dial shows it."""
+    if isinstance(value, str):
+        return {"tok": "class token", "avg": "mean of patches"}.get(value, value)
+    return f"{value / 1000:.0f}k" if value >= 1000 else f"{value:g}"
+
+
+def _points(ax: Any, x: Any, rows: pd.DataFrame, n: int, name: str) -> None:
+    """Points at x with their intervals in the n-th colour and mark."""
+    low, high = (rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)
+    style = {"fmt": MARKERS[n % 5], "color": plots.shade(n), "capsize": 2, "markersize": 4, "linewidth": 1}
+    ax.errorbar(x, rows["value"], [low, high], label=name, **style)
+
+
+def _starts(runs: Sequence[str]) -> pd.DataFrame:
+    """Where 95 % of random starts of every run's tower lie, in raw mSC: a row per run."""
+    bands = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model")
+    found = bands.loc[[tower_of(run) for run in runs]].assign(run=list(runs))
+    half = spread(found["sd"], found["n"])
+    return found.assign(value=found["mean"], value_low=found["mean"] - half, value_high=found["mean"] + half)
 
 
 def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool = False) -> Any:
-    """Measures (name: measure) of `of_factor`'s rows against the setting: points with intervals, means joined."""
-    ticks = list(dict.fromkeys(table["at"]))
-    for n, (name, measure) in enumerate(measures.items()):
-        rows, colour = table[table["measure"] == measure], plots.shade(n)
-        place = {at: k for k, at in enumerate(ticks)}
-        # Models of two seeds stand side by side; points of several measures do not hide one another.
-        x = rows["at"].map(place) + 0.06 * (n - (len(measures) - 1) / 2) + 0.02 * (rows["seed"] - 7)
-        low, high = (rows["value"] - rows["low"]).clip(lower=0), (rows["high"] - rows["value"]).clip(lower=0)
-        style = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 2, "markersize": 4, "label": name}
-        ax.errorbar(x, rows["value"], [low, high], **style)
-        means = rows.groupby("at", sort=False)["value"].mean().reindex(ticks)
-        ax.plot(range(len(ticks)), means, color=colour, linewidth=1, linestyle=("-", "--", "-.", ":", "-")[n % 5])
+    """Measures (name: measure) of `of_factor`'s rows against the setting: points with intervals, means joined.
+
+    zero: draw the line between preferring the object and the background and, of raw maps alone, where chance lies.
+    """
+    place = {at: k for k, at in enumerate(dict.fromkeys(table["at"]))}
     if zero:
         ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
-    ax.set_xticks(range(len(ticks)), ticks, fontsize=8)
-    ax.set_xlim(-0.4, len(ticks) - 0.6)
+    if measures == RAWS:
+        grey = _starts(table.groupby("at", sort=False)["run"].first().tolist())
+        style = {"color": plots.STYLE["chance"], "alpha": 0.25, "label": "95 % of random starts"}
+        ax.bar([*place.values()], grey["value_high"] - grey["value_low"], 0.7, grey["value_low"], **style)
+    for n, (name, measure) in enumerate(measures.items()):
+        rows = table[table["measure"] == measure]
+        # Models of two seeds stand side by side; points of several measures do not hide one another.
+        x = rows["at"].map(place) + 0.09 * (n - (len(measures) - 1) / 2) + 0.02 * (rows["seed"] - 8)
+        _points(ax, x, rows, n, TITLES.get(name, name))
+        means = rows.groupby("at", sort=False)["value"].mean().reindex([*place])
+        ax.plot(range(len(place)), means, color=plots.shade(n), linewidth=1, linestyle=LINES[n % 4])
+    ax.set_xticks(range(len(place)), [*place], fontsize=8)
+    ax.set_xlim(-0.4, len(place) - 0.6)
     return ax
 
 
-def factors(found: Results, column: str = "mSC", names: Mapping[str, str] = MAPS) -> Any:
-    """The grid as small multiples: a panel per factor, mSC ("opposite", "mIoU") of raw and repaired maps."""
+def factors(found: Results, names: Mapping[str, str] = RAWS) -> Any:
+    """The grid's vision transformers as small multiples: a panel per factor, mSC of raw maps, or of others (`MAPS`)."""
     shown = _varied(tidy(found))
-    figure, axes = _multiples(len(shown), f"{column} (%)")
-    measures = {TITLES[name]: measure.replace("mSC", column, 1) for name, measure in names.items()}
+    figure, axes = _multiples(len(shown), "mSC (%)")
     for (factor, rows), ax in zip(shown.items(), axes, strict=True):
-        along(rows, measures, ax, zero=column == "mSC").set_xlabel(FACTORS[factor][1], fontsize=9)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(measures), fontsize=8)
+        along(rows, names, ax, zero=True).set_xlabel(FACTORS[factor][1], fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    return figure
+
+
+def others(found: Results) -> Any:
+    """Models beside the grid's vision transformers, ResNets and built-in ones: mSC of raw maps, and of repaired ones.
+
+    Grey: where 95 % of random starts of the tower lie, read at the same size.
+    """
+    table = finished(tidy(found)).query("not blocks > 0 and factor != @RANDOM").sort_values("tower", kind="stable")
+    titles = {measure: TITLES[name] for name, measure in MAPS.items()}
+    table = table.assign(value_low=table["low"], value_high=table["high"], map=table["measure"].map(titles))
+    figure, axes = plots.row(2, height=2.8, sharey=True)
+    plots.intervals(_starts(table["run"].unique().tolist()), "value", "run", axes[0], chance=True)
+    for ax, names in zip(axes, (RAWS, REPAIRS), strict=True):
+        plots.intervals(table[table["measure"].isin(names.values())], "value", "run", ax, hue="map", zero=True)
+        ax.set_xlabel("mSC (%)")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8, frameon=False)
     return figure
 
 
 def _varied(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """`of_factor`'s rows of every factor that was tried at two values or more."""
-    rows = {factor: of_factor(table, factor) for factor in FACTORS}
+    """`of_factor`'s rows of every factor that was tried in vision transformers at two values or more."""
+    rows = {factor: of_factor(table[table["blocks"] > 0], factor) for factor in FACTORS}
     return {factor: mine for factor, mine in rows.items() if len(set(mine["at"])) > 1}
 
 
@@ -69,25 +135,26 @@ def _multiples(count: int, unit: str | None = None) -> tuple[Any, Any]:
     return figure, grid.flat[:count]
 
 
-def depths(found: Results) -> Any:
-    """CLIP Surgery against its depth: mSC of its maps, means over seeds; dashed with feature surgery.
+def depths(found: Results, surgery: str = "none") -> Any:
+    """mSC of CLIP Surgery's maps against its depth: every model with its interval, means over seeds joined.
 
-    A panel per factor, a line per setting; the last panel shows the built-in models.
+    A panel per factor, a colour per setting; the last panel shows the built-in models. surgery: "code", after feature
+    surgery.
     """
-    maps = found.maps[(found.maps["method"] == "clip-surgery") & (found.maps["label_set"] == "nouns")]
-    maps = finished(maps[maps["depth"].notna()])[["run", "surgery", "depth", "msc"]].merge(found.runs, on="run")
+    maps = found.maps.query("method == 'clip-surgery' and label_set == 'nouns' and surgery == @surgery and depth > 0")
+    maps = finished(maps)[["run", "depth", "msc", "msc_low", "msc_high"]].merge(found.runs, on="run")
+    maps = maps.rename(columns={"msc": "value", "msc_low": "low", "msc_high": "high"})
     shown = {FACTORS[factor][1]: rows for factor, rows in _varied(maps).items()}
-    shown["built in"] = maps[maps["blocks"].isna()].assign(at=lambda t: t["run"])
+    shown["built in"] = maps[maps["blocks"].isna() & (maps["factor"] != RANDOM)].assign(at=lambda t: t["run"])
     figure, axes = _multiples(len(shown), "mSC (%)")
     for (words, rows), ax in zip(shown.items(), axes, strict=True):
         for n, (at, mine) in enumerate(rows.groupby("at", sort=False)):
-            style = {"color": plots.shade(n), "marker": MARKERS[n % 5], "markersize": 3, "linewidth": 1.2}
-            for surgery, line in (("none", "-"), ("code", "--")):
-                means = mine[mine["surgery"] == surgery].groupby("depth")["msc"].mean()
-                ax.plot(means, line, label=at if surgery == "none" else None, **style)
+            _points(ax, mine["depth"] + 0.1 * (n - 1) + 0.03 * (mine["seed"] - 8), mine, n, str(at))
+            ax.plot(mine.groupby("depth")["value"].mean(), LINES[n % 4], color=plots.shade(n), linewidth=1)
         ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
         ax.set_title(words, fontsize=9)
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=7, loc="upper left", ncols=2)
+    axes[0].set_ylim(top=axes[0].get_ylim()[1] + 7)  # room for the legends
     figure.supxlabel("depth: last blocks on the second path", fontsize=9)
     return figure
 
@@ -116,61 +183,10 @@ def causes(found: Results) -> Any:
     return figure
 
 
-def first_seeds(found: Results) -> list[str]:
-    """The runs to show where each cell is shown once: its first seed, trained to the end."""
-    return finished(found.runs).drop_duplicates("cell")["run"].tolist()
-
-
-def scene(number: int, size: int = 192) -> Sample:
-    """One of the scenes that every cell is shown on, drawn at any size."""
-    return world(SHOWN, number + 1, size)[number]
-
-
-def _drawn(maps: Mapping[str, Tensor], sample: Sample, number: int, label: str) -> list[np.ndarray]:
-    """A label's maps of a shipped scene (of a run's `scenes`), one per choice, as large as the picture: (H, W) each."""
-    place, pixels = Sketchbook.NOUNS.index(label), (sample.image.height, sample.image.width)
-    chosen = [maps[f"{r.method} {r.surgery}"][number][None, ..., [place]] for r in CHOICES]  # (1, h, w, 1)
-    return [upsample(sim, pixels)[0, ..., 0].numpy() for sim in chosen]
-
-
-def contrasts(runs: Sequence[str]) -> dict[tuple[int, str], np.ndarray]:
-    """mSC of every shipped scene and object, in %: (runs, `CHOICES`)."""
-    maps, found = [scenes(run) for run in runs], {}
-    for number in range(len(next(iter(maps[0].values())))):
-        sample = scene(number)
-        for label, mask in sample.masks.items():
-            drawn = [_drawn(run, sample, number, label) for run in maps]
-            found[number, label] = np.array([[msc(map, mask) for map in each] for each in drawn])
-    return found
-
-
-def typical(runs: Sequence[str]) -> tuple[int, str]:
-    """The shipped scene and object whose `contrasts`, over all of the runs, lie nearest the mean of all objects."""
-    found = contrasts(runs)
-    mean = np.mean(list(found.values()), axis=0)  # (runs, CHOICES)
-    return min(found, key=lambda key: float(np.square(found[key] - mean).sum()))
-
-
-def _score(map: np.ndarray, sample: Sample, label: str) -> str:
-    """Under a map's title, its mSC where the true region is known."""
-    return f"\nmSC {round(msc(map, sample.masks[label]))} %" if label in sample.masks else ""
-
-
-def side_by_side(
-    runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35, abreast: int = 1
-) -> Any:
-    """One scene through models, `abreast` of them in a row: the photo with the true region, then raw and repaired maps.
-
-    label: one of the nouns, the scene's first by default. From the shipped maps: no weights are needed.
-    """
-    sample = scene(number)
-    label = label or next(iter(sample.masks))
-    cells = []
-    for run in runs:
-        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
-        for map, title in zip(_drawn(scenes(run), sample, number, label), list(TITLES.values())[:4], strict=True):
-            cells.append(
-                plots.Cell(sample.image, map, sample.masks.get(label), f"{title}: {label}{_score(map, sample, label)}")
-            )
-    wide = abreast * (1 + len(CHOICES))
-    return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)
+def about(found: Results) -> dict[str, str]:
+    """What a figure prints: how many models, on what, by which protocol."""
+    protocol = found.maps["protocol"].iloc[0]
+    models = f"{len(found.runs)} runs in data/laboratory/runs, their weights in the table"
+    count = found.maps["images"].max()
+    data = f"sketchbook, both dials 0, {count} scenes of seed {TEST}, thresholds from seed {TUNING}"
+    return {"models": models, "data": data, "templates": "clip-surgery", "protocol": protocol}

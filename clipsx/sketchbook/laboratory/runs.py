@@ -24,6 +24,7 @@ SETTINGS = (
 TABLES = ("maps", "blocks", "measures", "log")
 # Pixels: a stride of 32 wants pictures larger than in training.
 LARGER = {"lab-resnet": 256, "resnet-random": 256, "sketchbook-rn": 384}
+DEPTH = 6  # of CLIP Surgery, where one number stands for it
 PART = ".part"  # of a folder that is being written
 REFERENCES = {  # factor, tower
     "sketchbook": ("built in", "ViT"),
@@ -118,3 +119,41 @@ def results() -> Results:
 def scenes(run: str) -> dict[str, torch.Tensor]:
     """The shown scenes' maps of a run: "method surgery" → (scenes, h, w, N), 0…1; see `measures.shown`."""
     return {name: maps.float() for name, maps in load_file(folder() / run / "scenes.safetensors").items()}
+
+
+def tidy(found: Results) -> pd.DataFrame:
+    """Every number that has a name: a row per run and measure with `value`, `low`, `high`.
+
+    To `measures` it adds, of the maps, "mSC METHOD SURGERY", "opposite …" and "mIoU …" in %; CLIP Surgery at depth 6 or
+    all blocks of a shallower tower; label set: nouns, or as the name says.
+    """
+    maps = found.maps.copy()
+    deepest = maps.groupby("run")["depth"].transform("max").clip(upper=DEPTH)
+    maps = maps[maps["depth"].isna() | (maps["depth"] == deepest)]
+    ending = maps["label_set"].map(lambda s: "" if s == "nouns" else f" {s}")
+    row = maps["method"] + " " + maps["surgery"] + ending
+    parts = [found.measures[["run", "measure", "value", "low", "high"]]]
+    for column, name in (("msc", "mSC"), ("opposite", "opposite"), ("miou", "mIoU")):
+        part = maps[["run", column, f"{column}_low", f"{column}_high"]]
+        parts.append(part.set_axis(["run", "value", "low", "high"], axis=1).assign(measure=name + " " + row))
+    return pd.concat(parts, ignore_index=True).merge(found.runs, on="run")
+
+
+def wide(found: Results, names: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """The whole table: a row per run, a column per measure ("value [low, high]"), its settings first."""
+    table = tidy(found)
+    table["shown"] = [_span(row) for row in table.itertuples()]
+    names = names or tuple(dict.fromkeys(table["measure"]))
+    columns = table.pivot_table("shown", "run", "measure", aggfunc="first").reindex(columns=list(names))
+    return found.runs.merge(columns.reset_index(), on="run")
+
+
+def _span(row: Any) -> str:
+    digits = 3 if row.measure.startswith(("cosine", "similarity", "co-activation")) else 1
+    ends = f" [{row.low:.{digits}f}, {row.high:.{digits}f}]" if row.low == row.low else ""
+    return f"{row.value:.{digits}f}{ends}"
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of runs that were trained to the end: without checkpoints, whose runs are called RUN@IMAGES."""
+    return table.loc[~table["run"].str.contains("@")]

@@ -1,10 +1,18 @@
-"""What is said of the laboratory's tables is what stands in them, whichever way they fall."""
+"""Verdicts of the laboratory's tables are those of the numbers in them, whichever way they fall."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from clipsx.sketchbook.laboratory import answers
-from clipsx.sketchbook.laboratory.runs import Results
+from clipsx import chance, paths, verdicts
+from clipsx.load import built_in
+from clipsx.sketchbook.laboratory import answers, default
+from clipsx.sketchbook.laboratory.floors import tower_of
+from clipsx.sketchbook.laboratory.runs import Results, tidy, wide
+from clipsx.statistics import beyond
 
 SETTINGS = {"background_bias": 0.6, "co_occurrence": 0.5, "named": 0.5, "blocks": 8.0, "pooling": "tok", "lifted": 0.0}
 
@@ -58,7 +66,7 @@ def test_one_number_stands_for_surgery_at_depth_six_or_all_blocks():
     extra = found.maps[found.maps["depth"] == 6].assign(depth=8, msc=99.0)
     deep = Results(found.runs, pd.concat([found.maps, extra]), found.blocks, found.measures, found.log)
     for results, value in ((made(CENTRE), 10.0), (deep, 10.0)):
-        table = answers.tidy(results).set_index("measure")
+        table = tidy(results).set_index("measure")
         assert table.loc["mSC clip-surgery none", "value"] == value
         assert table.loc["mSC clip-surgery code nouns and grounds", "value"] == 16.0
 
@@ -84,52 +92,84 @@ def test_two_seeds_must_agree():
     assert set(both[both["number"] == 1]["verdict"]) == {"stands"}
 
 
-def test_what_a_seed_does_is_said_beside_what_a_change_does():
-    raw = CENTRE | {"lab-centre-s8": (-2.0, -3.0, -1.0), "lab-bias-0-s7": (-5.0, -6.0, -4.0)}
-    found = made(raw)
-    table = answers.hypotheses(found).set_index("number")
-    assert table.loc[1, "verdict"] == "stands" and table.loc[1, "between_seeds"] == 8.0
-    said = " ".join(answers.sentences(found))
-    assert "By its seed alone, mSC of raw maps differs by up to 8.0 points (centre 8.0)." in said
-    assert "a seed of the centre does as much as the change in: 1." in said
-    assert "By background bias in training, mSC clip none:" in said
-    far = made(raw | {"lab-bias-0-s7": (5.0, 4.0, 6.0), "lab-centre-s8": (-9.0, -10.0, -8.0)})
-    assert "does as much" not in " ".join(answers.sentences(far))
-    assert answers.hypotheses(made(CENTRE | {"lab-bias-0-s7": (5.0, 4.0, 6.0)}))["between_seeds"].isna().all()
-
-
 def test_a_checkpoint_is_no_cell_of_its_own():
     found = made(CENTRE | {"lab-bias-0-s7@500": (0.0, -2.0, 2.0)})
     assert answers.hypotheses(found).set_index("number").loc[1, "verdict"] == "not tried"
-    assert "in 1 of 1 models" in answers.sentences(found)[0]
+    assert set(answers.by_model(found)["run"]) == {"lab-centre-s7"}
 
 
-def test_sentences_follow_the_numbers():
-    raw = CENTRE | {"lab-bias-0-s7": (6.0, 4.0, 8.0), "sketchbook-random": (-9.0, -9.5, -8.5)}
-    said = " ".join(answers.sentences(made(raw)))
-    assert "interval below 0) in 1 of 2 models: centre (seed 7) -10.0 [-12.0, -8.0]" in said
-    assert "They prefer the object in 1: bias-0 (seed 7) 6.0 [4.0, 8.0]" in said
-    assert "give a ViT mSC -9.0 [-9.5, -8.5] here; 0 of 2 trained ones lie clearly below that: none" in said
-    assert "CLIP Surgery raises mSC in 2 of 2 models, above 0 in 2, and lowers it in 0 (none)" in said
-    assert "MaskCLIP raises mSC in 2 of 2 models, above 0 in 1" in said
+def test_a_model_is_held_against_starts_of_its_own_tower_and_a_repair_against_its_raw_maps():
+    raw = CENTRE | {"lab-bias-0-s7": (-30.0, -31.0, -29.0), "sketchbook-random": (-9.0, -9.5, -8.5)}
+    table = answers.by_model(made(raw)).set_index(["run", "what"])
+    bands = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model")
+    band = bands.loc[tower_of("lab-centre-s7")].to_dict()
+    assert "sketchbook-random" not in table.index and band["n"] >= 20
+    for run, expected in (("lab-centre-s7", "not apart"), ("lab-bias-0-s7", "lower")):
+        row, own = table.loc[(run, "raw maps")], beyond(*raw[run], band)
+        assert row["verdict"] == own["verdict"] == expected and row["low"] == pytest.approx(own["low"])
+        assert row["value"] == raw[run][0] and row["against"] == "20 random starts"
+        mended = table.loc[(run, "MaskCLIP")]
+        half = np.hypot(raw[run][2] - raw[run][1], raw[run][2] - raw[run][1]) / 2
+        assert mended["difference"] == pytest.approx(5) and mended["low"] == pytest.approx(5 - half)
+        assert mended["verdict"] == ("higher" if half < 5 else "not apart")
 
 
-def test_company_is_listed_by_co_occurrence():
-    name = "similarity, companions − others"
-    each = {name: {"lab-centre-s7": (0.2, 0.1, 0.3), "lab-co-0-s7": (0.05, 0.0, 0.1)}}
-    said = answers.sentences(made(CENTRE | {"lab-co-0-s7": (-10.0, -12.0, -8.0)}, each))
-    assert f"By co-occurrence in training, {name}: 0: 0.050 [0.000, 0.100]; 0.5: 0.200 [0.100, 0.300]." in said
+def test_over_models_is_a_mean_over_cells():
+    raw = {f"lab-{name}": (value, value - 1, value + 1) for name, value in (
+        ("centre-s7", -30.0), ("centre-s8", -28.0), ("bias-0-s7", -25.0), ("bias-0.9-s7", -3.0), ("blocks-4-s7", -35.0)
+    )}  # fmt: skip
+    rows = answers.by_model(made(raw))
+    table = answers.over_models(rows).set_index("what")
+    own = rows[rows["what"] == "raw maps"]
+    cells = own.groupby("cell")["difference"].mean()
+    half = np.hypot(stats.t.ppf(0.975, len(cells) - 1) * cells.std() / len(cells) ** 0.5, own["starts"].max())
+    assert table.loc["raw maps", ["low", "high"]].tolist() == pytest.approx([cells.mean() - half, cells.mean() + half])
+    assert table.loc["raw maps", "counted"] == "of 5 models 4 lower, 1 not apart"
+    assert table.loc["CLIP Surgery", ["verdict", "difference"]].tolist() == ["higher", 20.0]
+    assert "| of 5 models 4 lower, 1 not apart |" in verdicts.differences(table.reset_index()).data
 
 
-def test_the_default_is_the_one_that_passes_shows_and_gains():
-    found = made(CENTRE | {"lab-bias-0-s7": (-3.0, -4.0, -2.0), "lab-co-0-s7": (1.0, -1.0, 3.0)})
-    found.runs.loc[found.runs["cell"] == "centre", "top-1, default dials"] = 80.0
-    table = answers.candidates(found)
-    assert table["run"].tolist() == ["lab-bias-0-s7", "lab-co-0-s7", "lab-centre-s7"]
-    assert table["passes"].tolist() == [True, True, False] and table["shows"].tolist() == [True, False, True]
-    assert (table["gain"] == 25).all()
+def test_a_change_is_held_against_what_seeds_do():
+    raw = {"centre-s7": -10.0, "centre-s8": -14.0, "bias-0-s7": -30.0, "bias-0-s8": -32.0, "bias-0.9-s7": -11.0}
+    found = made({f"lab-{name}": (value, value - 1, value + 1) for name, value in raw.items()})
+    table = answers.by_cell(found, {"raw maps": answers.RAW}).set_index("what")
+    sd = ((8 + 2) / 2) ** 0.5  # variances 8 and 2, of one degree of freedom each
+    row, half = table.loc["`bias-0`, raw maps"], stats.t.ppf(0.975, 2) * sd * (1 / 2 + 1 / 2) ** 0.5
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx([-19, -19 - half, -19 + half])
+    assert table["verdict"].tolist() == ["lower", "not apart"] and table["sd"].tolist() == pytest.approx([sd, sd])
+    assert table["counted"].tolist() == ["2 and 2 seeds", "1 and 2 seeds"]
+    single = answers.by_cell(made(CENTRE | {"lab-bias-0-s7": (-30.0, -31.0, -29.0)}))  # nothing is known of seeds
+    assert set(single["verdict"]) == {"not apart"} and single["low"].isna().all()
+
+
+def test_the_default_passes_by_the_rule_with_the_scores_that_are_shipped():
+    table = default.shipped()
+    assert set(table["model"]) == set(default.MODELS) and set(table["verdict"]) <= {"passes", "fails"}
+    assert (table[table["model"] == "sketchbook"]["verdict"] == "passes").all()
+    for name, rows in table.groupby("model"):
+        scores = json.loads((built_in()[name] / "scores.json").read_text(encoding="utf-8"))
+        assert rows["value"].tolist()[:2] == [scores["top1"], scores["mAP"]]
+        assert [v == "passes" for v in rows["verdict"][:2]] == (rows["difference"][:2] >= 0).tolist()
+        for row in rows[2:].itertuples():
+            side = "higher" if row.low > 0 else "lower" if row.high < 0 else "not apart"
+            assert row.verdict == ("passes" if side == row.expect else "fails")
+    page = (paths.data() / "laboratory" / "README.md").read_text(encoding="utf-8")
+    assert all(f"{title.removesuffix(' (%)')} at least {bar:g} %" in page for title, bar in default.BARS.values())
+
+
+@pytest.mark.slow
+def test_the_rule_is_measured_on_paired_scenes():
+    table = default.judged(["sketchbook"], images=6)
+    kept = default.shipped().query("model == 'sketchbook'")
+    assert (
+        table[["what", "measure", "against", "expect"]].values.tolist()
+        == kept[["what", "measure", "against", "expect"]].values.tolist()
+    )
+    assert table["low"].notna().sum() == 5
+    with pytest.raises(ValueError, match="'clip' is not built in"):
+        default.judged(["clip"])
 
 
 def test_the_whole_table_has_a_row_per_run():
-    table = answers.wide(made(CENTRE | {"lab-co-0-s7": (1.0, -1.0, 3.0)}), ("mSC clip none", "top-1"))
+    table = wide(made(CENTRE | {"lab-co-0-s7": (1.0, -1.0, 3.0)}), ("mSC clip none", "top-1"))
     assert table["mSC clip none"].tolist() == ["-10.0 [-12.0, -8.0]", "1.0 [-1.0, 3.0]"]

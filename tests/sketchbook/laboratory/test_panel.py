@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from clipsx.sketchbook.laboratory import answers, plots
+from clipsx.sketchbook.laboratory import runs, sheets
 from clipsx.sketchbook.laboratory.panel import DIALS, LaboratoryPanel
 
 pytestmark = pytest.mark.slow
@@ -32,10 +32,10 @@ def panel(first, tmp_path):
 def test_it_starts_at_the_centre(panel):
     assert panel.state["run"] == "lab-centre-s7" and panel.state["beside"] == "sketchbook"
     assert panel._dials["background_bias"].value == 0.6
-    number, label = plots.typical(plots.first_seeds(panel.found))
-    assert panel.state["scene"] == number and next(iter(plots.scene(number).masks)) == label
+    number, label = sheets.typical(sheets.first_seeds(panel.found))
+    assert panel.state["scene"] == number and next(iter(sheets.scene(number).masks)) == label
     assert bytes(panel._picture.value[:4]) == b"\x89PNG"
-    shown = answers.wide(panel.found, ("top-1",)).set_index("run").loc["lab-centre-s7", "top-1"]
+    shown = runs.wide(panel.found, ("top-1",)).set_index("run").loc["lab-centre-s7", "top-1"]
     assert shown in panel._words.value and panel._line.value == ""
 
 

@@ -13,7 +13,7 @@ from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
 from clipsx.load import built_in
 from clipsx.maps import upsample
-from clipsx.sketchbook.laboratory import answers, measures, plots, report, results
+from clipsx.sketchbook.laboratory import measures, plots, results, sheets
 from clipsx.sketchbook.laboratory import runs as read
 from clipsx.sketchbook.laboratory.measures import CHOICES
 from clipsx.sketchbook.laboratory.runs import folder, scenes, write
@@ -147,38 +147,52 @@ def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_factor_holds_the_centre_and_its_own_cells(found):
-    rows = answers.of_factor(answers.tidy(found), "background_bias")
+    rows = plots.of_factor(read.tidy(found), "background_bias")
     assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()
     assert rows.drop_duplicates("run")["background_bias"].is_monotonic_increasing
-    crossed = answers.of_factor(answers.tidy(found), "background_bias and named")
+    crossed = plots.of_factor(read.tidy(found), "background_bias and named")
     four = {"0 / 0": "bias-0-unnamed", "0 / 0.5": "bias-0", "0.6 / 0": "unnamed", "0.6 / 0.5": "centre"}
     assert dict(zip(crossed["at"], crossed["cell"], strict=True)) == four
-    length = answers.of_factor(answers.tidy(found), "length")
+    length = plots.of_factor(read.tidy(found), "length")
     assert set(length["cell"]) <= {"centre", "long"} and length["images"].is_monotonic_increasing
-    tower = answers.of_factor(answers.tidy(found), "tower")
+    tower = plots.of_factor(read.tidy(found), "tower")
     assert set(tower["at"]) <= {"ResNet", "ViT"}
+    assert "tower" not in plots._varied(read.tidy(found))
 
 
 @pytest.mark.slow
 def test_every_figure_draws_what_is_there(found):
-    grid = plots.factors(found)
+    grid, repaired = plots.factors(found), plots.factors(found, plots.REPAIRS)
     drawn = [ax for ax in grid.axes if ax.axison]
-    assert {ax.get_xlabel() for ax in drawn} <= {words for _, words in answers.FACTORS.values()}
-    # The centre's raw mSC stands in every panel.
-    centre = answers.tidy(found).set_index(["run", "measure"]).loc[("lab-centre-s7", "mSC clip none"), "value"]
+    assert {ax.get_xlabel() for ax in drawn} == {words for name, (_, words) in plots.FACTORS.items() if name != "tower"}
+    # The centre's raw mSC stands in every panel, and no repaired one beside it; nor does a ResNet's.
+    values = read.tidy(found).set_index(["run", "measure"])["value"]
     for ax in drawn:
-        ys = [y for line in ax.lines for y in line.get_ydata()]
-        assert any(abs(y - centre) < 1e-6 for y in ys)
-    assert len(plots.causes(found).axes) == 6
-    assert plots.depths(found).axes[0].lines
-    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook"], 1)
+        ys = {round(float(y), 6) for line in ax.lines for y in line.get_ydata()}
+        assert round(values["lab-centre-s7", "mSC clip none"], 6) in ys
+        assert not ys & {
+            round(values["lab-centre-s7", "mSC maskclip none"], 6),
+            round(values["lab-resnet-s7", "mSC clip none"], 6),
+        }
+        assert ax.patches, "where random starts lie"
+    assert not any(ax.patches for ax in repaired.axes)
+    raw, mended = plots.others(found).axes
+    assert [label.get_text() for label in raw.get_yticklabels()][:3] == [
+        "lab-resnet-s7",
+        "lab-resnet-s8",
+        "sketchbook-rn",
+    ]
+    assert len(mended.containers) == len(plots.REPAIRS) and len(plots.causes(found).axes) == 6
+    for surgery in ("none", "code"):
+        assert plots.depths(found, surgery).axes[0].containers, "every point has its interval"
+    sheet = sheets.side_by_side(["lab-centre-s7", "sketchbook"], 1)
     assert len(sheet.axes) == 2 * 5 + 1 and sheet.axes[5].get_title() == "sketchbook"
-    sheet = plots.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
+    sheet = sheets.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
     assert len(sheet.axes) == 2 * 10 + 1 and sheet.axes[5].get_title() == "sketchbook"
 
 
 def test_each_cell_is_shown_once_by_its_first_seed(found):
-    runs = plots.first_seeds(found)
+    runs = sheets.first_seeds(found)
     assert "lab-centre-s7" in runs and not any("@" in run or run.endswith(("-s8", "-s9")) for run in runs)
     assert len(runs) == found.runs["cell"].nunique()
 
@@ -186,24 +200,17 @@ def test_each_cell_is_shown_once_by_its_first_seed(found):
 @pytest.mark.slow
 def test_the_typical_object_stands_out_as_the_average_one_does():
     runs = ["lab-centre-s7", "sketchbook"]
-    found = plots.contrasts(runs)
+    found = sheets.contrasts(runs)
     key = (0, "umbrella")
-    mask = plots.scene(0).masks["umbrella"]
+    mask = sheets.scene(0).masks["umbrella"]
     place = Sketchbook.NOUNS.index("umbrella")
     raw = upsample(scenes("sketchbook")["clip none"][0][None, ..., [place]], mask.shape)[0, ..., 0].numpy()
     assert found[key].shape == (2, len(CHOICES))
     assert found[key][1, 0] == pytest.approx(100 * (raw[mask].mean() - raw[~mask].mean()), abs=1e-4)
     mean = sum(found.values()) / len(found)
     far = {key: ((value - mean) ** 2).sum() for key, value in found.items()}
-    assert far[plots.typical(runs)] == min(far.values())
-    assert plots.typical(runs[::-1]) == plots.typical(runs)
-
-
-@pytest.mark.slow
-def test_the_report_leaves_tables_and_figures(tmp_path):
-    files = {file.name for file in report.report(tmp_path)}
-    assert {"laboratory.csv", "laboratory_expected.csv", "laboratory_factors.pdf", "laboratory_scene.png"} <= files
-    assert len(pd.read_csv(tmp_path / "laboratory.csv")) == len(results().runs)
+    assert far[sheets.typical(runs)] == min(far.values())
+    assert sheets.typical(runs[::-1]) == sheets.typical(runs)
 
 
 def test_shipped_weights_are_the_measured_ones(found):

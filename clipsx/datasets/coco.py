@@ -72,8 +72,10 @@ class Instances(Annotated):
         )  # fmt: skip
 
 
-def own(root: str | PathLike[str], annotations: str | PathLike[str], **options: Any) -> Instances:
+def own(root: str | PathLike[str], annotations: str | PathLike[str] | None = None, **options: Any) -> Instances:
     """The pictures under root with a COCO file of one's own; options: those of `Instances`."""
+    if annotations is None:
+        raise ValueError("coco-json needs annotations: a JSON file in COCO's format, whose pictures lie under root.")
     folder, file = Path(root).expanduser(), Path(annotations).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: root is where the pictures of {file.name} lie.")

@@ -31,7 +31,9 @@ class Indexed(Listed):
         self, name: str, root: str | PathLike[str], split: str | None = None, vocabulary: Given | None = None
     ) -> None:
         place = Place(name, root, split)
-        super().__init__(place.root, place.listed(), place.wording(vocabulary), place.recipe)
+        other = place.root.resolve().name  # such as another year of VOC
+        said = [f"of {other}"] * (other not in {Path(at).name for at in place.layout.at})
+        super().__init__(place.root, place.listed(), place.wording(vocabulary), place.recipe, said)
         row, self.place = place.layout, place
         own = [[value] for value in numbers(row.values)]
         self._table = places.table(own, numbers(row.ground), numbers(row.ignored))

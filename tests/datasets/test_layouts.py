@@ -107,6 +107,13 @@ def test_the_official_masks_of_context_are_those_that_are_converted(tmp_path):
         datasets.load("context60", tmp_path / "True")[1].labels  # noqa: B018
 
 
+def test_another_year_is_told(tmp_path):
+    """The masks of VOC 2007 lie as those of 2012 do."""
+    base = official.voc2012(tmp_path) / "VOCdevkit" / "VOC2012"
+    other = base.rename(base.with_name("VOC2007"))
+    assert datasets.load("voc20", other).describe() == {"data": "voc20 val n=2, words: voc-20, of VOC2007"}
+
+
 def test_ids_of_the_table():
     assert layouts.numbers("0-2 5") == [0, 1, 2, 5] and layouts.numbers("") == []
     for name, row in LAYOUTS.items():

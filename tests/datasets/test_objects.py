@@ -177,7 +177,7 @@ def test_other_errors(own):
         opened(own, vocabulary="voc-20")
     with pytest.raises(FileNotFoundError, match=r"is not a folder: root is where the pictures of my\.json lie"):
         datasets.load("coco-json", own / "none", annotations=own / "my.json")
-    with pytest.raises(ValueError, match="cannot be made with"):
+    with pytest.raises(ValueError, match="coco-json needs annotations: a JSON file"):
         datasets.load("coco-json", own)
     strays = opened(own, lambda found: found["images"].pop(0))
     assert strays.describe()["data"].endswith("1 annotations of images that are not listed")

@@ -14,6 +14,7 @@ from clipsx import captions, tables
 from clipsx.paths import component, write_whole
 
 FORMATS = ("pdf", "png", "svg")
+PAD = 0.1  # inches around a figure for the screen
 
 
 def style(name: str) -> None:
@@ -51,13 +52,17 @@ def figure(
         solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
         under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
         note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left")
-        how: dict[str, Any] = {"dpi": 160, "bbox_inches": "tight"}
     else:
         figure.set_size_inches(now.width, figure.get_figheight() * now.width / figure.get_figwidth())
-        how = {"dpi": 300}
     plain(figure)
     now.dress(figure)
+    engine = figure.get_layout_engine()
     try:
+        figure.draw_without_rendering()  # laid out once, for all formats
+        figure.set_layout_engine("none")
+        how: dict[str, Any] = {"dpi": 300}
+        if note is not None:
+            how = {"dpi": 160, "bbox_inches": figure.get_tightbbox().padded(PAD)}
         for file, form in zip(files, formats, strict=True):
             metadata = {"Subject" if form == "pdf" else "Description": " · ".join(parts), "Title": name}
             buffer = io.BytesIO()
@@ -65,6 +70,7 @@ def figure(
                 figure.savefig(buffer, format=form, metadata=metadata, **how)
             write_whole(file, buffer.getvalue())
     finally:
+        figure.set_layout_engine(engine)
         if note is not None:
             note.remove()
     if caption := captions.of(name, kind):

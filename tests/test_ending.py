@@ -64,8 +64,11 @@ MOMENTS: Mapping[str, tuple[list[str], Callable[[Path], bool]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", [True, False], ids=["as from a terminal", "one process"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "group"),
+    [*((moment, True) for moment in MOMENTS), ("rows are written", False), ("a pool is drawn", False)],
+    ids=lambda value: {True: "as from a terminal", False: "one process"}.get(value, value),
+)
 def test_ctrl_c(moment: str, group: bool, tmp_path: Path) -> None:
     noise(40, 40).save(tmp_path / "x.png")
     argv, reached = MOMENTS[moment]

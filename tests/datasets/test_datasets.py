@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import fresh
 import pytest
 
 from clipsx import datasets
@@ -65,9 +66,9 @@ def dataset(request, devkit, pictures):
 
 
 SCRIPT = """
-import json, sys
+import json
 from clipsx import datasets
-samples = datasets.open(json.loads(sys.argv[1]))
+samples = datasets.open(json.loads({recipe!r}))
 print(json.dumps([type(samples).__name__, samples.labels, samples.describe(), samples.fingerprint(),
                   datasets.fingerprint_of(list(samples))]))
 """
@@ -82,8 +83,7 @@ def test_a_recipe_opens_the_same_data_set_in_any_process(dataset, tmp_path):
     for given in (datasets.open(recipe), datasets.open(json.loads(json.dumps(recipe)))):
         found = [type(given).__name__, list(given.labels), given.describe(), given.fingerprint()]
         assert [*found, datasets.fingerprint_of(list(given))] == expected
-    command = [sys.executable, "-c", SCRIPT, json.dumps(recipe)]
-    assert json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout) == expected
+    assert json.loads(fresh.run(SCRIPT.format(recipe=json.dumps(recipe)), tmp_path)) == expected
 
 
 def test_code_opens_the_same_data_set(dataset):

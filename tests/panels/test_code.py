@@ -1,14 +1,10 @@
 """Copied code runs alone, in a fresh process, and draws what "Save figure" saves."""
 
-import atexit
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fresh
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -38,45 +34,13 @@ def clip() -> clipsx.Clip:
     return clipsx.load("sketchbook-random")
 
 
-# A process for each code, in which nothing of the package was ever imported; what it stands on is imported once.
-SERVER = """
-import json, os, sys, traceback
-import matplotlib, open_clip, pandas, torch
-for line in sys.stdin:
-    folder, code = json.loads(line)
-    child = os.fork()
-    if not child:
-        try:
-            os.chdir(folder)
-            exec(compile(code, "code", "exec"), {"__name__": "__main__"})
-            sys.stdout.flush()
-            os._exit(0)
-        except BaseException:
-            with open("error.txt", "w") as told:
-                traceback.print_exc(file=told)
-            os._exit(1)
-    print("done", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@cache
-def server() -> subprocess.Popen[str]:
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    made = subprocess.Popen([sys.executable, "-W", "error::SyntaxWarning", "-c", SERVER], **pipes)
-    atexit.register(made.communicate)  # its end: no more lines
-    return made
-
-
 def assert_runs_alone(panel: FigurePanel, folder: Path, before: str = "") -> str:
-    """Run the panel's code in a new Python process, compare its figure with the panel's, and return the code."""
+    """Run the panel's code in a process of its own, compare its figure with the panel's, and return the code."""
     assert panel.wait(120)
     panel.figure().savefig(folder / "panel.png", dpi=60)
     end = f"\nfigure.savefig({str(folder / 'code.png')!r}, dpi=60)\n"
-    code, process = panel.code(), server()
-    process.stdin.write(json.dumps([str(folder), before + code + end]) + "\n")
-    process.stdin.flush()
-    answer = next(line for line in process.stdout if line.startswith("done"))
-    assert answer == "done 0\n", (folder / "error.txt").read_text()
+    code = panel.code()
+    fresh.run(before + code + end, folder)
     shown, drawn = (np.asarray(Image.open(folder / f"{name}.png").convert("RGB"), float) for name in ("panel", "code"))
     assert shown.shape == drawn.shape
     assert np.abs(shown - drawn).max() <= 2
@@ -167,4 +131,4 @@ def test_unmix(clip: clipsx.Clip, tmp_path: Path) -> None:
     finally:
         panel.reset()
         assert panel.wait(60)
-    assert np.isfinite(mfi.mean_off_diagonal(panel.training.now.after))
+    assert np.isfinite(mfi.mean_off_diagonal(panel._now.after))

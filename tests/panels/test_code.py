@@ -131,4 +131,4 @@ def test_unmix(clip: clipsx.Clip, tmp_path: Path) -> None:
     finally:
         panel.reset()
         assert panel.wait(60)
-    assert np.isfinite(mfi.mean_off_diagonal(panel._now.after))
+    assert np.isfinite(mfi.mean_off_diagonal(panel.training.now.after))

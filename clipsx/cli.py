@@ -91,6 +91,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from clipsx.evaluation import compare
     from clipsx.evaluation.tasks import evaluate
 
+    if options.check:
+        return _check(options)
     tuning, test = _data(options)
     pairs = getattr(options, "pairs", None) or [(None, None)]
     folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
@@ -105,6 +107,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     if how["shard"][1] > 1:
         return 0
     return _merge(options) if len(pairs) > 1 else _tabled(tables[0], options.out)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from clipsx import datasets
+    from clipsx.evaluation import check
+
+    tuning, test = datasets.tuning_and_test(options.dataset or "voc2012", options.root, options.count or 40)
+    names = check.MODELS if options.model is None else {options.model: options.pretrained}
+    clips = {name: _load(options, name, pretrained) for name, pretrained in names.items()}
+    found = check.check(clips, tuning, test, workers=options.workers)
+    table = pd.DataFrame(found["checks"]).drop(columns=["vocabulary", "source"])
+    print(table.round(2).to_string(index=False), check.write(found, options.out), sep="\n")
+    if options.against:
+        print(*check.against(found, options.against) or [f"Alike in all: {options.against}"], sep="\n")
+    return 0
 
 
 def _segment(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import official
-from clipsx import cli, parser
+from clipsx import cli, parser, paths
 from clipsx.cli import main
 from clipsx.clip import Clip
 from clipsx.datasets import LAYOUTS, labels_of, tuning_and_test
@@ -108,6 +108,11 @@ def test_evaluate_and_go_on(
     assert file.read_bytes() == first
     capsys.readouterr()
     assert "another run" in refused(capsys, *call, "--images", "4")
+
+
+def test_a_check_of_a_model_that_nobody_published(capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["evaluate", "--check", "--model", "sketchbook", "--root", paths.data() / "gallery", "--images", "1"]
+    assert "Nothing was published here for sketchbook" in refused(capsys, *call)
 
 
 @pytest.mark.slow

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 
 from clipsx.clip import Clip
-from clipsx.datasets import Sample, Vocabulary, labels_of, recipe_of
+from clipsx.datasets import BUILT_IN, Sample, Vocabulary, labels_of, recipe_of
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.stream import stream
+from clipsx.messages import require_known
 from clipsx.reading import SURGERIES, Reading, crossed, readings
 from clipsx.segmenters.named import WALKER
 
@@ -43,6 +44,7 @@ def evaluate(
     asked: str | Sequence[str | Reading] = (),
     *,
     protocol: str | None = None,
+    vocabulary: str | None = None,
     folder: str | Path | None = None,
     segmenter: str | Path = WALKER,
     **options: Any,
@@ -55,14 +57,16 @@ def evaluate(
     recognise: CLIP's class feature by every form of it). protocol: a name in `PROTOCOLS`, the task's own by default.
     folder: where rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where
     it stopped. segmenter: of the task points, as `segmenters.load` takes it. options: those of `stream`.
-    To segment, a class is asked for by all query words that the data set's vocabulary has for it, else by its name.
-    Errors: those of `protocols.protocol`, of `stream` and of the task's measure.
+    To segment, a class is asked for by all query words that the data set's vocabulary has for it, else by its name; or
+    by those of a built-in `vocabulary`, in the order of its classes.
+    Errors: those of `protocols.protocol`, of `stream` and of the task's measure; ValueError for a vocabulary that is
+    unknown, or of another number of classes.
     """
     rules, labels = protocols.protocol(protocol, task), labels_of(test)
     default = crossed(("clip",), SURGERIES) if task == "recognise" else crossed(clip.methods)
-    shown, vocabulary = readings(asked) if asked else default, _vocabulary(test)
-    words = dict(zip(vocabulary.names, vocabulary.queries, strict=True))
-    grounds = rules.background and (vocabulary.background or rules.background)
+    shown, asking = readings(asked) if asked else default, _vocabulary(test, vocabulary)
+    words = dict(zip(labels, asking.queries, strict=True))
+    grounds = rules.background and (asking.background or rules.background)
     make = {
         "explain": explain.measure,
         "segment": partial(segment.measure, grounds=grounds, words=words, rules=rules),
@@ -71,6 +75,7 @@ def evaluate(
     }[task]
     measure = make(clip, labels, shown, templates=rules.templates)
     kept = {"rules": rules.name, "others": 0 if task == "segment" else len(tuning), "dataset": named(test)}
+    kept["wording"] = f"; words of {vocabulary}" if vocabulary else ""
     measure = replace(measure, about={**measure.about, **kept})
     choosing = explain.measure(clip, labels, shown) if task == "points" else measure  # a threshold needs no segmenter
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside the windows costs next to nothing
@@ -101,7 +106,7 @@ def _summarised(task: str, found: pd.DataFrame, tuned: pd.DataFrame | None) -> p
     rules = protocols.protocol(found["rules"].iloc[0], task)
     table = _long(SUMMARIES[task](found, tuned, rules), TASKS[task] + rules.more)
     alone = "" if tuned is not None or task == "segment" else "; no other images to choose a threshold on"
-    said = [f"{rules}; {words}{alone}" for words in table["protocol"]]
+    said = [f"{rules}{found['wording'].iloc[0]}; {words}{alone}" for words in table["protocol"]]
     return table.assign(protocol=said, dataset=found["dataset"].iloc[0])
 
 
@@ -113,10 +118,17 @@ def named(samples: Sequence[Sample]) -> str:
     return recipe["dataset"] if recipe else "given"
 
 
-def _vocabulary(samples: Any) -> Vocabulary:
-    """The words of a data set, or of the one that it is a part of; where it says none, its labels."""
+def _vocabulary(samples: Any, name: str | None) -> Vocabulary:
+    """A built-in vocabulary, else that of a data set or of the one that it is a part of, else its labels."""
+    labels = labels_of(samples)
     own = getattr(samples, "vocabulary", None) or getattr(getattr(samples, "samples", None), "vocabulary", None)
-    return own or Vocabulary(tuple((label,) for label in labels_of(samples)))
+    if name is not None:
+        require_known("vocabulary", name, BUILT_IN)
+        own = BUILT_IN[name]
+    found = own or Vocabulary(tuple((label,) for label in labels))
+    if len(found.queries) != len(labels):
+        raise ValueError(f"The vocabulary has {len(found.queries)} classes, the data set {len(labels)}: take its own.")
+    return found
 
 
 def _explained(table: pd.DataFrame, tuning: pd.DataFrame | None, rules: Protocol) -> pd.DataFrame:

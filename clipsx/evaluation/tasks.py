@@ -119,9 +119,8 @@ def named(samples: Sequence[Sample]) -> str:
 
 
 def _vocabulary(samples: Any, name: str | None) -> Vocabulary:
-    """A built-in vocabulary, else that of a data set or of the one that it is a part of, else its labels."""
-    labels = labels_of(samples)
-    own = getattr(samples, "vocabulary", None) or getattr(getattr(samples, "samples", None), "vocabulary", None)
+    """A built-in vocabulary, else that of a data set, else its labels."""
+    labels, own = labels_of(samples), getattr(samples, "vocabulary", None)
     if name is not None:
         require_known("vocabulary", name, BUILT_IN)
         own = BUILT_IN[name]

@@ -78,10 +78,10 @@ def test_softmax_runs_over_query_words(area: float) -> None:
         if area and (first == k).sum() / objects <= area:
             each[..., k] = 0
     expected = np.where(each.max(axis=-1) < least, 3, each.argmax(axis=-1))
-    found = segment.winners(map, of, rules, 3)
-    assert (found == expected).all() and 0 < (found == 3).sum() < found.size
+    found, sure = segment.winners(map, of, rules, 3)
+    assert np.allclose(sure, each.max(axis=-1)) and (found == expected).all() and 0 < (found == 3).sum() < found.size
     twice = Stitched(values[..., [0, 0, 1, 2, 3, 4, 5]], torch.eye(7), torch.eye(9))
-    doubled = segment.winners(twice, torch.tensor([0, 0, 0, 1, 2, 3, 3]), rules, 3)
+    doubled, _ = segment.winners(twice, torch.tensor([0, 0, 0, 1, 2, 3, 3]), rules, 3)
     assert (doubled == 3).sum() > (found == 3).sum(), "one more synonym sends pixels to the background"
 
 
@@ -159,7 +159,7 @@ def test_windows_in_a_measure(clip: clipsx.Clip) -> None:
     assert rules.windows is not None
     for name in ("clip", "maskclip+code"):
         map = stitched(clip, sample.image, rules.windows, [Reading.parse(name)], text)[Reading.parse(name)]
-        best = segment.winners(map, torch.tensor([0, 0, 1, 2, 2]), rules, 2)[~sample.ignore]
+        best = segment.winners(map, torch.tensor([0, 0, 1, 2, 2]), rules, 2)[0][~sample.ignore]
         truth = sample.index_map(("cat", "dog"))[~sample.ignore]
         rows = table[table["reading"] == name].set_index("label")
         for k, label in enumerate(("cat", "dog", "background")):

@@ -14,7 +14,7 @@ from clipsx.clip import Clip
 from clipsx.hub import looking, reaching
 from clipsx.messages import brief, nearest, require_known, require_package
 from clipsx.openclip import downloaded, made, wrap
-from clipsx.towers import require_rule
+from clipsx.towers import POSITIONS
 from clipsx.weights import file_digest
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -54,7 +54,7 @@ def load(
     """
     require_known("precision", precision, PRECISIONS)
     if positions is not None:
-        require_rule(positions)
+        require_known("rule for positions", positions, POSITIONS)
     given = {"name": str(name), "pretrained": None if pretrained is None else str(pretrained)}
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     clip = _loaded(str(name), pretrained, on, precision, quickgelu)

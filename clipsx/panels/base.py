@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import ipywidgets as W
 import pandas as pd
@@ -23,15 +23,6 @@ Made = TypeVar("Made")
 _log = logging.getLogger(__name__)
 
 
-class Shown(Protocol):
-    """What a panel shows at one moment and what can be taken away of it; it knows no widget. Most tell a `sentence`."""
-
-    def figure(self) -> Figure: ...
-    def table(self) -> pd.DataFrame: ...
-    def provenance(self) -> dict[str, Any]: ...
-    def code(self) -> str: ...
-
-
 class FigurePanel(W.VBox):
     """A panel around a figure.
 
@@ -41,11 +32,12 @@ class FigurePanel(W.VBox):
 
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
 
-    Heirs hold a frozen dataclass in `_state` and a `view` of it, name controls after the entries that they move, check
-    a state (`_checked`), put their rows in place (`_begin`), and draw more than a picture and words in `_draw`.
+    Heirs hold a frozen dataclass in `_state` and a `view` of it, which knows no widget: `figure`, `table`, `provenance`,
+    `code` and mostly `sentence`. They name controls after the entries that they move, check a state (`_checked`), put
+    their rows in place (`_begin`), and draw more than a picture and words in `_draw`.
     """
 
-    view: Any  # `Shown`
+    view: Any
     _state: Any
     _checked: Callable[[Any], Any]
     _controls: Mapping[str, Any]

@@ -1,6 +1,5 @@
 """Points and masks of a text on one picture, under one state: what the panel of points shows, without a widget."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,10 +16,9 @@ from clipsx.evaluation.points import scored
 from clipsx.evaluation.summary import FIXED
 from clipsx.metrics import iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.pictures import Kept, Picture
-from clipsx.panels.session import Session
+from clipsx.panels.pictures import Kept
+from clipsx.panels.session import PictureView
 from clipsx.panels.state import Entries
-from clipsx.reading import Reading
 from clipsx.segmenters import NAMES, Segmented, Segmenter, load, segmented, split
 
 
@@ -44,12 +42,9 @@ class Pointing(Entries):
 
 
 @dataclass(frozen=True, eq=False)
-class PointsView:
+class PointsView(PictureView):
     """A picture under a state whose text is filled in; `segmenters` keeps them by name, `known` their masks."""
 
-    session: Session
-    samples: Sequence[Sample]
-    picture: Picture
     state: Pointing
     segmenters: Kept
     known: Kept
@@ -58,11 +53,6 @@ class PointsView:
     def segmenter(self) -> Segmenter:
         """What makes the mask, loaded the first time only."""
         return self.segmenters.made(self.state.segmenter, lambda: load(self.state.segmenter))
-
-    @property
-    def reading(self) -> Reading:
-        """What makes the map."""
-        return Reading.parse(self.state.reading)
 
     @property
     def among(self) -> list[str]:
@@ -115,11 +105,9 @@ class PointsView:
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
-        clip, shown = self.session.clip, self.picture.shown
-        about = self.session.about | self.picture.data(self.samples) | {"image": shown.name}
-        about |= self.reading.columns(clip.tower) | {"segmenter": self.segmenter.name, "templates": "clip-surgery"}
         height, width = self.picture.size
-        return about | {"protocol": f"points of the halved map, or by hand; masks at {height}×{width} pixels"}
+        protocol = f"points of the halved map, or by hand; masks at {height}×{width} pixels"
+        return self.about(protocol, segmenter=self.segmenter.name, templates="clip-surgery")
 
     def code(self) -> str:
         """Code that makes map, points, mask and this figure."""

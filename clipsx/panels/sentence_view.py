@@ -1,7 +1,6 @@
 """A sentence over a picture under one state: maps, numbers, figure, table and code, without a widget."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,16 +12,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clipsx.analyses import words
-from clipsx.datasets import Sample
+from clipsx.features import DenseFeatures
 from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import outline
-from clipsx.panels.pictures import Kept, Picture
-from clipsx.panels.session import Session, at_pixels
+from clipsx.panels.pictures import Kept
+from clipsx.panels.session import PictureView, at_pixels
 from clipsx.panels.state import Entries
 from clipsx.plots import sentences
-from clipsx.reading import Reading
 from clipsx.sentence import Sentence
 
 WHOLE = "the whole sentence"  # the end token's map
@@ -47,12 +45,9 @@ class Spoken(Entries):
 
 
 @dataclass(frozen=True, eq=False)
-class SentenceView:
+class SentenceView(PictureView):
     """A picture and a sentence under a state; `known` keeps sentences by their text."""
 
-    session: Session
-    samples: Sequence[Sample]
-    picture: Picture
     state: Spoken
     known: Kept
 
@@ -69,11 +64,15 @@ class SentenceView:
             warnings.simplefilter("ignore", UserWarning)  # the panel says it
             return self.known.made(self.text, lambda: words.read(self.session.clip, self.text))
 
+    @property
+    def dense(self) -> DenseFeatures:
+        """The picture's features by the reading."""
+        return self.session.dense(self.picture, self.reading, self.state.size)
+
     @cached_property
     def sim(self) -> Float[Tensor, "h w W"]:
         """The maps of all entries by the reading."""
-        reading = Reading.parse(self.state.reading)
-        return words.maps(self.sentence, self.session.dense(self.picture, reading, self.state.size), reading)[0]
+        return words.maps(self.sentence, self.dense, self.reading)[0]
 
     @property
     def place(self) -> int:
@@ -110,19 +109,13 @@ class SentenceView:
 
     def provenance(self) -> dict[str, Any]:
         """Model, data, sentence, reading and protocol."""
-        s, tower = self.state, self.session.clip.tower
-        height, width = (n * side for n, side in zip(self.sim.shape, tower.patch_size, strict=False))
-        about = {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "sentence": self.text}
-        protocol = f"min-max per map; {self.sentence.how}"
-        about = self.session.about | self.picture.data(self.samples) | about
-        return about | Reading.parse(s.reading).columns(tower) | {"protocol": protocol}
+        return self.about(f"min-max per map; {self.sentence.how}", self.sim.shape[:2], sentence=self.text)
 
     def figure(self) -> Figure:
         """The sentence, its strongest words marked, over their maps and the chosen word's (`sentences.draw`)."""
         figure = Figure(figsize=sentences.canvas(), layout="constrained")
-        dense = self.session.dense(self.picture, Reading.parse(self.state.reading), self.state.size)
         shown, also = self.picture.shown, [self.place]
-        sentences.draw(figure, shown, self.sentence, dense, self.state.reading, also, self.patch)
+        sentences.draw(figure, shown, self.sentence, self.dense, self.state.reading, also, self.patch)
         return figure
 
     def code(self) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -139,6 +139,34 @@ class Session:
         """The model's own softmax over these labels, from the class token; 0 … 1 each."""
         logits = self.clip.logit_scale * self.dense(picture, RAW, size).cls @ self.text(labels).T  # (1, N)
         return logits[0].float().softmax(-1).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class PictureView:
+    """A picture under a state that has a reading: what the views of one picture share."""
+
+    session: Session
+    samples: Sequence[Sample]
+    picture: Picture
+    state: Any
+
+    @property
+    def reading(self) -> Reading:
+        """What makes the maps that the state asks for."""
+        return Reading.parse(self.state.reading)
+
+    def about(self, protocol: str, grid: Sequence[int] = (), **more: str) -> dict[str, Any]:
+        """What made it: model, data, picture, the size at which the patches of a grid were read, reading, protocol."""
+        tower = self.session.clip.tower
+        size = "×".join(str(n * side) for n, side in zip(grid, tower.patch_size, strict=bool(grid)))
+        found = {"image": self.picture.sample.name} | ({"image_size": size} if size else {}) | more
+        return (
+            self.session.about
+            | self.picture.data(self.samples)
+            | found
+            | self.reading.columns(tower)
+            | {"protocol": protocol}
+        )
 
 
 def usual(clip: Clip | None, samples: Sequence[Sample] | None) -> tuple[Clip, Sequence[Sample]]:

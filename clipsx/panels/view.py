@@ -16,21 +16,16 @@ from clipsx.datasets import Sample
 from clipsx.methods import PAIRS
 from clipsx.metrics import coverage, iou, msc
 from clipsx.panels.code import recipe
-from clipsx.panels.pictures import Picture
-from clipsx.panels.session import Maps, Numbers, Session, at_pixels, measured
+from clipsx.panels.session import Maps, Numbers, PictureView, at_pixels, measured
 from clipsx.panels.state import State
-from clipsx.reading import Reading
 
 EMPTY = "(empty label)"
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class View(PictureView):
     """A picture under a state whose `labels` and `shown` are filled in. All results are percent, or maps in 0 … 1."""
 
-    session: Session
-    samples: Sequence[Sample]
-    picture: Picture
     state: State
 
     @property
@@ -43,11 +38,6 @@ class View:
     def place(self) -> int:
         """Which of the labels is shown."""
         return self.labels.index(self.state.shown or "")
-
-    @property
-    def reading(self) -> Reading:
-        """What makes the repaired map."""
-        return Reading.parse(self.state.reading)
 
     @cached_property
     def raw(self) -> Maps:
@@ -137,13 +127,10 @@ class View:
 
     def provenance(self) -> dict[str, Any]:
         """What a figure and a table of this view print about themselves."""
-        tower, about = self.session.clip.tower, self.session.about | self.picture.data(self.samples)
-        height, width = (n * side for n, side in zip(self.raw.values.shape[1:], tower.patch_size, strict=True))
-        about |= {"image": self.picture.sample.name, "image_size": f"{height}×{width}", "templates": "clip-surgery"}
         height, width = self.picture.size
         reduced = "" if self.picture.shown is self.picture.sample else f", reduced to {height}×{width}"
         protocol = f"min-max per map; mSC and IoU over the picture's pixels{reduced}"
-        return about | self.reading.columns(tower) | {"protocol": protocol}
+        return self.about(protocol, self.raw.values.shape[1:], templates="clip-surgery")
 
     def table(self) -> pd.DataFrame:
         """A row per label and map (raw, repaired): softmax score, mSC, IoU at the threshold, with provenance."""

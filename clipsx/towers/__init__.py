@@ -18,7 +18,7 @@ FAMILIES = (ViT, CoCa, ResNet, Timm, NaFlex, ConvNet)
 # fmt: off
 __all__ = [
     "DEFAULT", "FAMILIES", "POSITIONS", "Block", "CoCa", "ConvNet", "NaFlex", "Plan", "ResNet", "Timm", "Tower", "ViT",
-    "Walk", "adapt", "pair", "placed", "require_rule", "size_of",
+    "Walk", "adapt", "pair", "placed", "size_of",
 ]
 # fmt: on
 
@@ -47,14 +47,9 @@ def _name(visual: nn.Module) -> str:
     return type(getattr(visual, "trunk", visual)).__name__
 
 
-def require_rule(rule: str) -> None:
-    """Raise a ValueError for a rule that is not in `POSITIONS`, with the nearest."""
-    require_known("rule for positions", rule, POSITIONS)
-
-
 def placed(tower: Tower, rule: str) -> Tower:
-    """The same tower, its positions (where it has some) interpolated by another rule. Errors: `require_rule`'s."""
-    require_rule(rule)
+    """The same tower, its positions (where it has some) interpolated by another rule. Errors: ValueError for none."""
+    require_known("rule for positions", rule, POSITIONS)
     other = copy(tower)
     other.positions = rule if other.positions in POSITIONS else other.positions
     return other

@@ -158,15 +158,10 @@ class PictureView:
     def about(self, protocol: str, grid: Sequence[int] = (), **more: str) -> dict[str, Any]:
         """What made it: model, data, picture, the size at which the patches of a grid were read, reading, protocol."""
         tower = self.session.clip.tower
-        size = "×".join(str(n * side) for n, side in zip(grid, tower.patch_size, strict=bool(grid)))
+        size = "×".join(str(n * side) for n, side in zip(grid, tower.patch_size, strict=False))
         found = {"image": self.picture.sample.name} | ({"image_size": size} if size else {}) | more
-        return (
-            self.session.about
-            | self.picture.data(self.samples)
-            | found
-            | self.reading.columns(tower)
-            | {"protocol": protocol}
-        )
+        found |= self.reading.columns(tower) | {"protocol": protocol}
+        return self.session.about | self.picture.data(self.samples) | found
 
 
 def usual(clip: Clip | None, samples: Sequence[Sample] | None) -> tuple[Clip, Sequence[Sample]]:

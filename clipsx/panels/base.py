@@ -33,8 +33,8 @@ class FigurePanel(W.VBox):
     Errors: ValueError for a state that cannot be shown; later ones are told in the panel.
 
     Heirs hold a frozen dataclass in `_state` and a `view` of it, which knows no widget: `figure`, `table`,
-    `provenance`, `code`, mostly a `sentence`. They name controls after the entries that they move, check a state (`_checked`), put
-    their rows in place (`_begin`), and draw more than a picture and words in `_draw`.
+    `provenance`, `code`, mostly a `sentence`. They name controls after the entries that they move, check a state
+    (`_checked`), put their rows in place (`_begin`), and draw more than a picture and words in `_draw`.
     """
 
     view: Any

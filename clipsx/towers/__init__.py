@@ -48,7 +48,7 @@ def _name(visual: nn.Module) -> str:
 
 
 def placed(tower: Tower, rule: str) -> Tower:
-    """The same tower, its positions (where it has some) interpolated by another rule. Errors: ValueError for an unknown one."""
+    """The same tower, its positions (where it has some) interpolated by another rule; ValueError for an unknown one."""
     require_known("rule for positions", rule, POSITIONS)
     other = copy(tower)
     other.positions = rule if other.positions in POSITIONS else other.positions

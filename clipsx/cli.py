@@ -8,29 +8,22 @@ SIGTERM or SIGUSR1, with whole parts kept: queue it again; 130 interrupted; 141 
 """
 
 import argparse
-import contextlib
 import functools
 import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipsx.ending import finishing, interrupts, printing
-from clipsx.options import device_here, shard_here
+from clipsx import runs
+from clipsx.ending import interrupts, printing
+from clipsx.options import load, loading
 from clipsx.parser import parser
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from clipsx.clip import Clip
 
 # what stands under a figure of `explain`
 MADE = ("model", "weights", "positions", "data", "image_size", "templates", "protocol")
-DIFFERENCES = ["verdict", "what", "measure", "value", "difference", "low", "high", "model"]
-SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +61,7 @@ def _explain(options: argparse.Namespace) -> int:
         labels = asked(options.labels)
     except (ValueError, OSError) as error:
         raise type(error)(f"--labels: {error}") from None
-    clip, readings = _load(options), reading.readings(options.reading)
+    clip, readings = load(options), reading.readings(options.reading)
     about = {name: getattr(options, name) for name in ("templates", "size", "threshold")}
     for image in options.images:
         photo, name = images.decode(image), paths.shortened(Path(image).name, 255)
@@ -83,124 +76,6 @@ def _explain(options: argparse.Namespace) -> int:
             save.table(table, options.out, stem),
         ]:
             print(file)
-    return 0
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from clipsx import datasets
-    from clipsx.evaluation import compare
-    from clipsx.evaluation.tasks import evaluate
-
-    if options.check:
-        return _check(options)
-    tuning, test = _data(options)
-    pairs = getattr(options, "pairs", None) or [(None, None)]
-    folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
-    tables, asked = [], options.readings or ()
-    with _running(options) as how:
-        how["segmenter"] = options.segmenter
-        for pair, folder in zip(pairs, folders, strict=True):
-            clip = _load(options, *pair)
-            tables.append(evaluate(clip, options.task, tuning, test, asked, folder=folder, **how))
-            if len(pairs) > 1:
-                compare.keep_matrix(clip, datasets.labels_of(test), folder)
-    if how["shard"][1] > 1:
-        return 0
-    return _merge(options) if len(pairs) > 1 else _tabled(tables[0], options.out)
-
-
-def _check(options: argparse.Namespace) -> int:
-    import pandas as pd
-
-    from clipsx import datasets
-    from clipsx.evaluation import check
-
-    tuning, test = datasets.tuning_and_test(options.dataset or "voc2012", options.root, options.count or 40)
-    names = check.MODELS if options.model is None else {options.model: options.pretrained}
-    clips = {name: _load(options, name, pretrained) for name, pretrained in names.items()}
-    found = check.check(clips, tuning, test, workers=options.workers)
-    table = pd.DataFrame(found["checks"]).drop(columns=["vocabulary", "source"])
-    print(table.round(2).to_string(index=False), check.write(found, options.out), sep="\n")
-    if options.against:
-        print(*check.against(found, options.against) or [f"Alike in all: {options.against}"], sep="\n")
-    return 0
-
-
-def _segment(options: argparse.Namespace) -> int:
-    from clipsx.evaluation import produce
-
-    try:
-        labels = produce.asked(options.labels)
-    except (ValueError, OSError) as error:
-        raise type(error)(f"--labels: {error}") from None
-    pictures, clip = produce.Pictures(options.images), _load(options)
-    with _running(options) as how:
-        table = produce.segment(clip, pictures, labels, options.reading, options.out, options.format, **how)
-    return 0 if table.empty else _produced(table, options.out)
-
-
-def _merge(options: argparse.Namespace) -> int:
-    from clipsx import save
-    from clipsx.evaluation import compare, produce
-    from clipsx.evaluation.parts import Parts
-    from clipsx.evaluation.tasks import merged
-
-    if compare.runs(options.out):
-        table, differences, changed = compare.compared(options.out)
-        print(differences[DIFFERENCES].round(3).to_string(index=False, na_rep=""))
-        for name, some in {"table": table, "differences": differences, "changed": changed}.items():
-            print(save.table(some, options.out, name))
-        return 0
-    if produce.NAME in Parts.of(Path(options.out)).measures:
-        return _produced(produce.write(options.out, options.format), options.out)
-    return _tabled(merged(options.out), options.out)
-
-
-@contextlib.contextmanager
-def _running(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """How a run over many pictures is carried out; its shard is told at the end."""
-    i, n = options.shard or shard_here()
-    how = {name: getattr(options, name) for name in ("protocol", "workers", "batch", "engine")}
-    with finishing() as check:
-        yield how | {"shard": (i, n), "between": check}
-    if n > 1:
-        print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
-
-
-def _produced(table: "pd.DataFrame", out: str) -> int:
-    from clipsx import save
-
-    found = table.groupby("label", sort=False).agg({"image": "nunique", "pixels": "sum", "confidence": "mean"})
-    print(found.sort_values("pixels", ascending=False).head(20).round(3).to_string())
-    print(save.table(table, out, "table"))
-    return 0
-
-
-def _tabled(table: "pd.DataFrame", out: str) -> int:
-    from clipsx.evaluation import results
-
-    print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
-    for file in results.write(table, out):
-        print(file)
-    return 0
-
-
-def _unmix(options: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from clipsx import save
-    from clipsx.unmix import run, study
-    from clipsx.unmix.training import Config
-
-    stated = {key: value for key in ("epochs", "lr") if (value := getattr(options, key)) is not None}
-    config = replace(study.RUN if options.dataset in (None, "sketchbook") else Config(), **stated)
-    train, test = _data(options)
-    how = {"reading": options.reading, "size": options.size, "words": "unmix"}
-    tables = run.run(_load(options), train, test, options.out, seeds=range(options.seeds), config=config, **how)
-    for table, title in zip(tables, ("recognition", "segmentation"), strict=True):
-        if len(table):
-            print(table.iloc[:, :6].round(3).to_string(index=False, na_rep=""))
-            print(save.table(table, options.out, title))
     return 0
 
 
@@ -264,7 +139,7 @@ def _chance(options: argparse.Namespace) -> int:
 
         print(floors.write(options.out, options.starts))
         return 0
-    clip = _load(options)
+    clip = load(options)
     _, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or chance.IMAGES)
     table = chance.bands(chance.starts(chance.again(clip), test, options.starts))
     print(table[["reading", "measure", "mean", "sd", "low", "high", "n"]].round(2).to_string(index=False, na_rep=""))
@@ -304,41 +179,18 @@ def _models(options: argparse.Namespace) -> int:
     return 0
 
 
-def _options(options: argparse.Namespace) -> dict[str, Any]:
-    """What `clipsx.load` is told beside the model, where it was stated."""
-    given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu", "positions")}
-    given["device"] = given["device"] or device_here()
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _load(options: argparse.Namespace, *pair: str | None) -> "Clip":
-    from clipsx.load import load
-
-    model, pretrained = pair or (options.model, options.pretrained)
-    return load(model or "sketchbook", pretrained, **_options(options))
-
-
-def _data(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The images to choose or train on, and those to report on."""
-    from clipsx import datasets
-
-    given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
-    given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
-    return datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200, **given)
-
-
 def _stated(options: argparse.Namespace) -> dict[str, Any]:
     """The model and the data of a call, as `reproduce.parameters` takes them."""
     given = {name: getattr(options, name) for name in ("model", "pretrained", "dataset", "root")}
-    return given | {"images": options.count, "options": _options(options)}
+    return given | {"images": options.count, "options": loading(options)}
 
 
 COMMANDS = {
     "explain": _explain,
-    "evaluate": _evaluate,
-    "segment": _segment,
-    "merge": _merge,
-    "unmix": _unmix,
+    "evaluate": runs.evaluate,
+    "segment": runs.segment,
+    "merge": runs.merge,
+    "unmix": runs.unmix,
     "reproduce": _reproduce,
     "lab": _lab,
     "train": _train,

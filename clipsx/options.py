@@ -1,12 +1,15 @@
-"""Options of the command line: what their texts can be, and a parser that answers in one line."""
+"""Options of the command line: what their texts can be, what they name, and a parser that answers in one line."""
 
 import argparse
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clipsx.messages import require
+
+if TYPE_CHECKING:
+    from clipsx.clip import Clip
 
 
 class Model(argparse.Action):
@@ -101,3 +104,27 @@ def device(text: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return text
+
+
+def loading(options: argparse.Namespace) -> dict[str, Any]:
+    """What `clipsx.load` is told beside the model, where it was stated."""
+    given = {name: getattr(options, name) for name in ("device", "precision", "quickgelu", "positions")}
+    given["device"] = given["device"] or device_here()
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def load(options: argparse.Namespace, *pair: str | None) -> "Clip":
+    """The model of a call, or another one's (model, pretrained) with its options."""
+    from clipsx.load import load as loaded
+
+    model, pretrained = pair or (options.model, options.pretrained)
+    return loaded(model or "sketchbook", pretrained, **loading(options))
+
+
+def data(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The images to choose or train on, and those to report on."""
+    from clipsx import datasets
+
+    given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
+    given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
+    return datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200, **given)

@@ -1,0 +1,133 @@
+"""Commands over many pictures: measured, segmented, unmixed, in one process or in shards that are put together."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipsx.ending import finishing
+from clipsx.options import data, load, shard_here
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIFFERENCES = ["verdict", "what", "measure", "value", "difference", "low", "high", "model"]
+SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    from clipsx import datasets
+    from clipsx.evaluation import compare, tasks
+
+    if options.check:
+        return _check(options)
+    tuning, test = data(options)
+    pairs = getattr(options, "pairs", None) or [(None, None)]
+    folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
+    tables, asked = [], options.readings or ()
+    with _running(options) as how:
+        how["segmenter"] = options.segmenter
+        for pair, folder in zip(pairs, folders, strict=True):
+            clip = load(options, *pair)
+            tables.append(tasks.evaluate(clip, options.task, tuning, test, asked, folder=folder, **how))
+            if len(pairs) > 1:
+                compare.keep_matrix(clip, datasets.labels_of(test), folder)
+    if how["shard"][1] > 1:
+        return 0
+    return merge(options) if len(pairs) > 1 else _tabled(tables[0], options.out)
+
+
+def _check(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from clipsx import datasets
+    from clipsx.evaluation import check
+
+    tuning, test = datasets.tuning_and_test(options.dataset or "voc2012", options.root, options.count or 40)
+    names = check.MODELS if options.model is None else {options.model: options.pretrained}
+    clips = {name: load(options, name, pretrained) for name, pretrained in names.items()}
+    found = check.check(clips, tuning, test, workers=options.workers)
+    table = pd.DataFrame(found["checks"]).drop(columns=["vocabulary", "source"])
+    print(table.round(2).to_string(index=False), check.write(found, options.out), sep="\n")
+    if options.against:
+        print(*check.against(found, options.against) or [f"Alike in all: {options.against}"], sep="\n")
+    return 0
+
+
+def segment(options: argparse.Namespace) -> int:
+    from clipsx.evaluation import produce
+
+    try:
+        labels = produce.asked(options.labels)
+    except (ValueError, OSError) as error:
+        raise type(error)(f"--labels: {error}") from None
+    pictures, clip = produce.Pictures(options.images), load(options)
+    with _running(options) as how:
+        table = produce.segment(clip, pictures, labels, options.reading, options.out, options.format, **how)
+    return 0 if table.empty else _produced(table, options.out)
+
+
+def merge(options: argparse.Namespace) -> int:
+    from clipsx import save
+    from clipsx.evaluation import compare, produce
+    from clipsx.evaluation.parts import Parts
+    from clipsx.evaluation.tasks import merged
+
+    if compare.runs(options.out):
+        table, differences, changed = compare.compared(options.out)
+        print(differences[DIFFERENCES].round(3).to_string(index=False, na_rep=""))
+        for name, some in {"table": table, "differences": differences, "changed": changed}.items():
+            print(save.table(some, options.out, name))
+        return 0
+    if produce.NAME in Parts.of(Path(options.out)).measures:
+        return _produced(produce.write(options.out, options.format), options.out)
+    return _tabled(merged(options.out), options.out)
+
+
+def unmix(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from clipsx import save
+    from clipsx.unmix import run, study
+    from clipsx.unmix.training import Config
+
+    stated = {key: value for key in ("epochs", "lr") if (value := getattr(options, key)) is not None}
+    config = replace(study.RUN if options.dataset in (None, "sketchbook") else Config(), **stated)
+    train, test = data(options)
+    how = {"reading": options.reading, "size": options.size, "words": "unmix"}
+    tables = run.run(load(options), train, test, options.out, seeds=range(options.seeds), config=config, **how)
+    for table, title in zip(tables, ("recognition", "segmentation"), strict=True):
+        if len(table):
+            print(table.iloc[:, :6].round(3).to_string(index=False, na_rep=""))
+            print(save.table(table, options.out, title))
+    return 0
+
+
+@contextlib.contextmanager
+def _running(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """How a run over many pictures is carried out; its shard is told at the end."""
+    i, n = options.shard or shard_here()
+    how = {name: getattr(options, name) for name in ("protocol", "workers", "batch", "engine")}
+    with finishing() as check:
+        yield how | {"shard": (i, n), "between": check}
+    if n > 1:
+        print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
+
+
+def _produced(table: "pd.DataFrame", out: str) -> int:
+    from clipsx import save
+
+    found = table.groupby("label", sort=False).agg({"image": "nunique", "pixels": "sum", "confidence": "mean"})
+    print(found.sort_values("pixels", ascending=False).head(20).round(3).to_string())
+    print(save.table(table, out, "table"))
+    return 0
+
+
+def _tabled(table: "pd.DataFrame", out: str) -> int:
+    from clipsx.evaluation import results
+
+    print(table[SHOWN].round(2).to_string(index=False, na_rep=""))
+    for file in results.write(table, out):
+        print(file)
+    return 0

@@ -147,8 +147,9 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
     figure, ax = row(1, height=4.6, width=9)
     low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
     ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
-    for x, y, text in both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False):
-        ax.annotate(short(in_words("reading", text)), (x, y), xytext=(6, 3), textcoords="offset points", fontsize=7)
+    for n, (x, y, text) in enumerate(both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False)):
+        beside: Any = {"xytext": (6, 3 - 11 * (n % 2)), "textcoords": "offset points"}  # neighbours above and below
+        ax.annotate(short(in_words("reading", text)), (x, y), fontsize=7, **beside)
     level(ax.axhline)
     ax.set(xlabel="time beside encode_image", ylabel=name)
     plain(figure)

@@ -109,15 +109,17 @@ def winners(
     objects is left out, before that. Source: SCLIP, released code.
     """
     of, out = of.to(map.tokens.device), torch.zeros(ground + 1, dtype=torch.bool, device=map.tokens.device)
-    found = tops = map.tokens.new_zeros(0)
+    # Filled in place: small results kept between large ones would leave gaps in memory that nothing large fits into.
+    tops = map.tokens.new_empty(len(map.down), len(map.across))  # (H, W)
+    found = torch.empty_like(tops, dtype=torch.long)
     for last in (False, True) if rules.area else (True,):
-        parts, best = [], []
+        start = 0
         for values in map.rows():  # (r, W, Q)
             odds = values if rules.scale is None else (rules.scale * values).softmax(-1)
             top, word = odds.masked_fill(out[of], 0).max(-1) if rules.area else odds.max(-1)  # (r, W) both
-            parts.append(torch.where(top < rules.least, ground, of[word]) if last and rules.least else of[word])
-            best.append(top)
-        found, tops = torch.cat(parts), torch.cat(best)  # (H, W) both
+            rows = slice(start, start := start + len(top))
+            tops[rows] = top
+            found[rows] = torch.where(top < rules.least, ground, of[word]) if last and rules.least else of[word]
         counts = found.flatten().bincount(minlength=ground + 1)[:ground]
         out[:ground] = counts <= rules.area * counts.sum()
     return found.cpu().numpy(), tops.float().cpu().numpy()

@@ -124,7 +124,7 @@ class Pictures:
         for key in (*self.own, *places):
             try:
                 entries.append(self._thumbs.made(key, partial(self._thumb, key)))
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 bad.append(str(error))
         return entries, bad
 

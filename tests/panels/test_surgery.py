@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 
 import clipsx
+from clipsx import images
 from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT
 from clipsx.panels.layout import PARTS
+from clipsx.panels.pictures import Pictures
 from clipsx.panels.session import at_pixels
 from helpers import noise, png, tiny_clip, tiny_resnet, unchecked
 
@@ -288,6 +290,16 @@ def test_an_upload_is_kept_as_it_is_and_shown_reduced(panel: SurgeryPanel) -> No
     panel.take(data)
     assert Path(panel.state["image"]).read_bytes() == data
     assert panel.view.picture.sample.image.size == (3000, 100) and panel.view.picture.size == (27, 800)
+
+
+def test_an_upload_is_decoded_once_and_opens_no_sample(panel: SurgeryPanel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, decode = [], images.decode
+    monkeypatch.setattr(images, "decode", lambda given: (asked.append(type(given)), decode(given))[1])
+    opened, whole = [], Pictures._opened
+    monkeypatch.setattr(Pictures, "_opened", lambda self, image: (opened.append(image), whole(self, image))[1])
+    panel.take(png(noise(40, 60)))
+    assert panel.wait(60) and said(panel) == "" and len(panel._ui.gallery.thumbs) == 9
+    assert asked.count(bytes) == 1 and str not in asked and opened == []
 
 
 def test_refusals_from_the_browser(panel: SurgeryPanel) -> None:

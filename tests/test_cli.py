@@ -62,6 +62,7 @@ def test_explain(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert figure.width > figure.height
 
 
+@pytest.mark.slow
 def test_explain_one_label_and_options(photo: Path, tmp_path: Path) -> None:
     options = ["--reading", "clip-surgery+paper(tau=1)", "--size", "128", "--threshold", "0.3", "--opacity", "1"]
     assert main(["explain", str(photo), "--labels", "cat", "--out", str(tmp_path / "out"), *options]) == 0
@@ -72,6 +73,7 @@ def test_explain_one_label_and_options(photo: Path, tmp_path: Path) -> None:
     assert not table.constant.any()
 
 
+@pytest.mark.slow
 def test_explain_a_resnet(photo: Path, tmp_path: Path) -> None:
     if "sketchbook-rn" not in built_in():
         pytest.skip("no built-in ResNet in data/")
@@ -155,6 +157,7 @@ def test_what_lies_on_disk_is_stated_by_its_whole_path(tmp_path: Path, monkeypat
     assert parameters(model="sketchbook", pretrained="openai") == {"MODEL": "sketchbook", "PRETRAINED": "openai"}
 
 
+@pytest.mark.slow
 def test_mistakes(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def explain(*options: object) -> str:
         return refused(capsys, "explain", photo, "--out", tmp_path / "out", *options)

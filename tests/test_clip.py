@@ -132,6 +132,7 @@ def test_weights_that_are_not_finite_are_refused_by_name() -> None:
         clipsx.Clip(model, None, tokenizer())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "pure_bf16", "pure_fp16"])
 @pytest.mark.parametrize("vision", [VIT, RESNET])
 def test_half_precision(precision: str, vision: dict) -> None:

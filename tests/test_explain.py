@@ -145,6 +145,7 @@ def test_every_explanation_keeps_its_files(tmp_path: Path, capsys: pytest.Captur
     assert {pd.read_csv(file).shape[0] for file in first if file.endswith(".csv")} == {1}
 
 
+@pytest.mark.slow
 def test_a_picture_with_an_odd_name(tmp_path: Path) -> None:
     odd = tmp_path / "line\nbreak\udcffé.png"
     noise(9, 9).save(tmp_path / "x.png")

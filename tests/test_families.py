@@ -26,6 +26,8 @@ from clipsx.panels.state import State
 from clipsx.reading import Reading
 from helpers import masked, noise, random_images, tokenizer
 
+pytestmark = pytest.mark.slow
+
 EVERY = pytest.mark.parametrize("family", families.FAMILIES)
 
 

@@ -41,6 +41,7 @@ def tracked(clone: Path) -> list[str]:
     return output("git", "ls-files", cwd=clone).splitlines()
 
 
+@pytest.mark.slow
 def test_top_level(tracked: list[str]) -> None:
     tops = {name.split("/")[0] for name in tracked}
     assert {top for top in tops if not top.startswith(".")} == TOP_LEVEL

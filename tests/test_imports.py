@@ -94,6 +94,7 @@ def project() -> dict[str, list[str]]:
     return {"own": table["dependencies"], "extras": extras}
 
 
+@pytest.mark.slow
 def test_all_that_is_imported_is_declared(project: dict[str, list[str]]) -> None:
     """What a module begins with is a dependency; what a function asks for may be an extra's."""
     known, own = packages_distributions(), names(project["own"])

@@ -113,6 +113,7 @@ def test_directories_that_are_not_models(directory: Path, tmp_path: Path) -> Non
         clipsx.load(str(directory))
 
 
+@pytest.mark.slow
 def test_file_with_its_architecture(tiny_name: str, weights: Path) -> None:
     images = random_images(1, 64, 64)
     for quick in (False, True):
@@ -136,6 +137,7 @@ def test_quickgelu_must_be_known_and_may_not_be_contradicted(tiny_name: str, wei
         clipsx.load("ViT-B-16", pretrained="laion2b_s34b_b88k", quickgelu=True)
 
 
+@pytest.mark.slow
 def test_quickgelu_comes_from_the_tag(tiny_name: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = {"quick": {"quick_gelu": True, "mean": (0.5,) * 3}, "plain": {"quick_gelu": False}}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, tiny_name, tags)

@@ -15,6 +15,7 @@ from clipsx.methods import able as served
 from clipsx.towers.outline import outline
 
 
+@pytest.mark.slow
 def test_built_in_models_are_what_their_towers_say() -> None:
     found = models.table("sketchbook").set_index("model")
     for name in found.index:

@@ -42,6 +42,7 @@ def parts(draw: Any) -> tuple[Any, ...]:
     return method, depth, draw(st.sampled_from(surgeries)), draw(NUMBERS)
 
 
+@pytest.mark.slow
 @given(parts())
 @settings(max_examples=200, deadline=None)
 def test_what_is_printed_is_read_back(made: tuple[Any, ...]) -> None:
@@ -252,6 +253,7 @@ MAKERS: dict[str, Callable[[], clipsx.Clip]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_together_they_are_what_they_are_one_by_one(make: Callable[[], clipsx.Clip], batch: int) -> None:

@@ -42,6 +42,7 @@ VARIATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", VARIATIONS.values(), ids=VARIATIONS)
 def test_class_feature_is_encode_image_and_batches_do_not_matter(vision: dict) -> None:
     clip = tiny_clip(**vision)
@@ -163,6 +164,7 @@ POSITIONS: dict[str, Callable[[torch.Tensor, int, int], torch.Tensor]] = {  # of
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [tiny_clip, tiny_resnet])
 def test_positions_by_every_rule_are_those_of_a_model_that_was_resized(make: Callable[[], clipsx.Clip]) -> None:
     """Another size by a rule is a model whose table was interpolated by it, read at its own size."""
@@ -390,6 +392,7 @@ def test_a_tower_that_only_has_its_own_path_gives_class_features_at_any_size(mon
     torch.testing.assert_close(clip.encode_image(images), clip.look(images).cls, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_analyses_and_sheets_read_its_patches(fake: clipsx.Clip) -> None:
     prefix, sample = fake.tower.prefix, masked("cat", "dog")
     images = fake.prepare(sample.image)

@@ -11,6 +11,7 @@ LABELS = ("cat", "dog", "boat")
 SAMPLES = [masked(20, 28, ("cat", "dog"), n) for n in range(3)]
 
 
+@pytest.mark.slow
 def test_corners_depths_and_the_reversed_map() -> None:
     clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
     table, plain = stream(

@@ -71,6 +71,7 @@ def test_any_reading_can_be_asked(clip: clipsx.Clip) -> None:
     assert set(table["depth"]) == {1} and set(table["tau"]) == {2.0}
 
 
+@pytest.mark.slow
 def test_a_built_in_model_on_the_built_in_world() -> None:
     clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=5, length=4, objects=(2, 3))
     table = stream(clip, world, [coactivation.measure(clip, world.labels, threshold=0.5)])[0]

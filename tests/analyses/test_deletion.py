@@ -105,6 +105,7 @@ def test_a_region_larger_than_the_picture() -> None:
         deletion.brightest(np.zeros((2, 2)), 5, np.ones((2, 2), bool))
 
 
+@pytest.mark.slow
 def test_means_paired_differences_and_the_same_numbers(clip: clipsx.Clip) -> None:
     samples = [masked(20, 28, ("cat", "dog"), n) for n in range(5)]  # another size than the model's
     one, two = (stream(clip, samples, [deletion.measure(clip, LABELS, "clip, maskclip")], batch=b)[0] for b in (2, 2))

@@ -32,6 +32,7 @@ def runs(clip: clipsx.Clip, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {t: results.run(out, t, clip, t, [], Given(TEST), asked) for t in ("segment", "recognise", "explain")}
 
 
+@pytest.mark.slow
 def test_the_same_call_finds_what_it_made(
     clip: clipsx.Clip, runs: dict[str, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

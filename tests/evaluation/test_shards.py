@@ -70,6 +70,7 @@ def test_shards_are_the_same_table_to_the_digit(
     pd.testing.assert_frame_equal(run(clip, folder=tmp_path), expected, check_exact=True)  # and nothing is made again
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_the_same_part_count_it_once(
     clip: clipsx.Clip, expected: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_folder_that_is_a_file_is_told(call: list[str], tmp_path: Path, capsys
     assert main(call) == 2 and len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_what_was_made_is_kept(
     call: list[str], expected: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,7 @@ def tables(clip: clipsx.Clip) -> list[pd.DataFrame]:
     return stream(clip, World(), every(clip), batch=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 16])
 def test_batches_do_not_matter(clip: clipsx.Clip, tables: list[pd.DataFrame], batch: int) -> None:
     alike(stream(clip, World(), every(clip), batch=batch), tables)
@@ -153,6 +154,7 @@ class Walks:
         patch.setattr(towers.ViT, "stem", stem)
 
 
+@pytest.mark.slow
 def test_every_picture_is_opened_once_and_walked_once(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     measures, walks, world = every(clip), Walks(monkeypatch), World()
     stream(clip, world, measures, batch=4)
@@ -160,6 +162,7 @@ def test_every_picture_is_opened_once_and_walked_once(clip: clipsx.Clip, monkeyp
     assert walks.batches == [4, 4, 3]
 
 
+@pytest.mark.slow
 def test_a_list_of_pictures_does_not_keep_what_was_opened(clip: clipsx.Clip) -> None:
     world = World()
     listed = [world[n] for n in range(4)]
@@ -250,6 +253,7 @@ def test_kept_rows_are_the_rows(clip: clipsx.Clip, tmp_path: Path) -> None:
     assert seen == []  # nothing is computed a second time
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.parametrize("stop", range(COUNT))
 @pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt])
@@ -283,6 +287,7 @@ def test_only_a_part_that_is_missing_or_cut_short_is_made_again(clip: clipsx.Cli
     assert files(tmp_path) == [*PARTS, "made.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_parts")
 def test_measures_of_one_name_are_kept_apart(clip: clipsx.Clip, tmp_path: Path) -> None:
     sets = (LABELS, LABELS[:2])
@@ -387,6 +392,7 @@ def _slow(clip: clipsx.Clip, folder: Path) -> None:
     run(clip, folder, measures=[counting([], wait)], batch=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_parts")
 def test_a_run_that_was_killed_goes_on(clip: clipsx.Clip, tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=_slow, args=(clip, tmp_path))
@@ -489,6 +495,7 @@ def spoilt(folder: Path, bad: Sequence[int], count: int = 8) -> Folder:
     return Folder(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_parts")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1])

@@ -15,6 +15,7 @@ def clip() -> clipsx.Clip:
     return tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
 
 
+@pytest.mark.slow
 def test_the_most_typical_object_is_nearest_the_medians_and_the_counter_example_falls_most(clip: clipsx.Clip) -> None:
     world, scores = Sketchbook(seed=3, length=9, size=64), []
     found = typical(clip, world, "maskclip", first=6)
@@ -36,6 +37,7 @@ def test_the_most_typical_object_is_nearest_the_medians_and_the_counter_example_
     assert found.shown.state == {"image": found.shown.image, "shown": found.shown.label}
 
 
+@pytest.mark.slow
 def test_a_change_of_model_is_one_too(clip: clipsx.Clip) -> None:
     world = Sketchbook(seed=3, length=4, size=64)
     same = typical(clip, world, "clip", after=clip)

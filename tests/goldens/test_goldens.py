@@ -57,6 +57,7 @@ def test_table(name: str) -> None:
     fail_on(compare.moved(name, compare.recorded(name), now, entry.keys, entry.units, compare.elsewhere()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tables.FEATURES)
 def test_features(name: str) -> None:
     fail_on(compare.moved_features(name, compare.recorded_features(name), tables.FEATURES[name](), compare.elsewhere()))

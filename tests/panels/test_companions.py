@@ -78,6 +78,7 @@ def test_a_cell_shows_what_made_its_number(panel, parts, monkeypatch):
         assert map[world[row.number].masks[a]].mean() == pytest.approx(row.score, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_only_the_pictures_shown_are_opened(parts, tmp_path):
     clip, _, rows, matrices, labels = parts
     samples = Guarded()

@@ -13,6 +13,8 @@ from clipsx.panels import PointsPanel
 from clipsx.panels.elements import jpeg
 from helpers import noise, tiny_clip, unchecked
 
+pytestmark = pytest.mark.slow
+
 WORLD = Sketchbook(seed=5, length=6, size=64, objects=(2, 3))
 
 

@@ -165,6 +165,7 @@ def test_a_patch_shows_its_attention(panel: SurgeryPanel) -> None:
     assert panel._ui.pictures.attention["anchor"] == [best // 4, best % 4]
 
 
+@pytest.mark.slow
 def test_another_sample_brings_its_labels_unless_edited(panel: SurgeryPanel) -> None:
     panel._ui.gallery.chosen = 5
     assert panel.wait(60)
@@ -246,6 +247,7 @@ def test_the_empty_label_alone_says_nothing_and_says_so(panel: SurgeryPanel) -> 
     assert scene(panel)["panes"][1]["constant"] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "words"),
     [

@@ -68,6 +68,7 @@ ORACLES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 SIZES = {"96 px": 96, "160 px": 160, "96 × 160": (96, 160)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("layers", [8, 12])
 def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tuple[int, int]) -> None:
@@ -122,6 +123,7 @@ LAYERS: dict[str, tuple[Callable[[], clipsx.Clip], Callable[[Any], nn.Module]]] 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", LAYERS)
 def test_grad_cam_is_its_formula_and_leaves_the_model_alone(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean gradients over positions weigh the channels of a layer of the whole model; what is positive of the sum."""
@@ -238,6 +240,7 @@ def test_combinations_that_are_the_models_own_path_or_a_row_are_so() -> None:
         torch.testing.assert_close(found.patches, seen[other].patches, atol=1e-5, rtol=0, msg=one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "kind"),
     [

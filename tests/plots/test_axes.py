@@ -129,6 +129,7 @@ def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:
         assert all(tick == round(tick) for tick in ax.get_xticks())
 
 
+@pytest.mark.slow
 def test_a_sheet_has_a_place_for_every_cell() -> None:
     cell = plots.Cell(noise(6, 8), np.ones((6, 8)), np.eye(6, 8) > 0, "$5 or $6", ((1, 2), (3, 4)))
     figure = plots.sheet([[cell, plots.Cell(noise(5, 5))], [cell]], side=0.5)

@@ -48,6 +48,7 @@ def test_bars_show_every_class_or_both_ends() -> None:
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_an_ablation_shows_means_over_seeds_with_their_interval() -> None:
     rows = [
         {"setting": name, "seed": seed, "mAP": 90.0 + n + seed, "after": 0.3, "held after": 0.4, "before": 0.7}

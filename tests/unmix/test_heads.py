@@ -76,6 +76,7 @@ def test_probabilities_are_the_head_over_batches(unmixed: Unmixed, tmp_path) -> 
     assert torch.allclose(unmixed.probabilities(got.positions, LABELS[::-1]), p.flip(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypatch) -> None:
     clip, walks = tiny_clip(), []
     walk = clip.look
@@ -102,6 +103,7 @@ def test_features_are_gathered_once_and_a_cut_file_is_noticed(tmp_path, monkeypa
         gather(clip, [], LABELS, folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_which_positions_are_gathered(tmp_path: Path) -> None:
     transformer, resnet = tiny_clip(), tiny_resnet()
     assert str(own_positions(transformer)) == "clip" and str(own_positions(resnet)) == "maskclip"
@@ -175,6 +177,7 @@ def test_it_is_saved_and_loaded_and_refused(unmixed: Unmixed, tmp_path) -> None:
         Unmixed.load(tmp_path / "nowhere", unmixed.base)
 
 
+@pytest.mark.slow
 def test_the_ablation_is_one_table(tmp_path) -> None:
     clip = tiny_clip()
     got = gather(clip, WORLD, folder=tmp_path)

@@ -35,6 +35,7 @@ def off_diagonal(projectors):
     return mean_off_diagonal(projected_matrix(projectors, toy()[2][1]))
 
 
+@pytest.mark.slow
 def test_it_learns_and_classes_come_apart():
     features, labels, text = toy()
     rows = []

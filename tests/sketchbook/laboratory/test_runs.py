@@ -146,6 +146,7 @@ def test_without_results_it_says_what_to_do(tmp_path, monkeypatch):
         results()
 
 
+@pytest.mark.slow
 def test_a_factor_holds_the_centre_and_its_own_cells(found):
     rows = plots.of_factor(read.tidy(found), "background_bias")
     assert set(rows["factor"]) <= {"centre", "background_bias"} and not rows["run"].str.contains("@").any()

@@ -47,12 +47,7 @@ def figure(
     files = [Path(out) / f"{component(name)}.{form}" for form in formats]
     parts = [f"{key} {value}" for key, value in provenance.items() if value is not None and value == value]
     now, note = styles.current(), None
-    if now.width is None:
-        width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
-        solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
-        under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
-        note = figure.text(0.0, -0.01, under, fontsize=5.5, color="#555555", va="top", ha="left")
-    else:
+    if now.width is not None:
         figure.set_size_inches(now.width, figure.get_figheight() * now.width / figure.get_figwidth())
     plain(figure)
     now.dress(figure)
@@ -60,8 +55,16 @@ def figure(
     try:
         figure.draw_without_rendering()  # laid out once, for all formats
         figure.set_layout_engine("none")
+        for legend in figure.legends:  # stands where it is when the file is cut to what is drawn
+            legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
         how: dict[str, Any] = {"dpi": 300}
-        if note is not None:
+        if now.width is None:
+            width = int(figure.get_figwidth() * 18)  # characters of the footer's size in a line
+            solid = "\u00a0· ".join(part.replace(" ", "\u00a0") for part in parts)  # lines break between parts alone
+            under = textwrap.fill(solid, width, break_long_words=False, break_on_hyphens=False)
+            least = min(0.0, figure.get_tightbbox().y0 / figure.get_figheight()) - 0.01  # below legends too
+            note = figure.text(0.0, least, under, fontsize=5.5, color="#555555", va="top", ha="left")
+            plain(figure)
             how = {"dpi": 160, "bbox_inches": figure.get_tightbbox().padded(PAD)}
         for file, form in zip(files, formats, strict=True):
             metadata = {"Subject" if form == "pdf" else "Description": " · ".join(parts), "Title": name}
@@ -71,6 +74,8 @@ def figure(
             write_whole(file, buffer.getvalue())
     finally:
         figure.set_layout_engine(engine)
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor(None)  # type: ignore[arg-type]
         if note is not None:
             note.remove()
     if caption := captions.of(name, kind):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -101,3 +102,16 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     with full_disk(), pytest.raises(OSError, match=r"is full: table\.csv was not written"):
         save.table(pd.concat([TABLE] * 1000), tmp_path, "table")
     assert [f.name for f in tmp_path.iterdir()] == ["table.csv"] and (tmp_path / "table.csv").read_text() == "old"
+
+
+def test_what_made_a_figure_stands_below_its_legend(tmp_path: Path) -> None:
+    figure, ax = plt.subplots(figsize=(3, 2), layout="constrained")
+    ax.plot([0, 1], label="a line")
+    figure.legend(loc="outside lower center", facecolor="magenta", framealpha=1)
+    save.figure(figure, tmp_path, "a", {"model": "tiny"}, formats=("png",))
+    plt.close(figure)
+    pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"), int)  # (H, W, 3)
+    legend = np.flatnonzero((pixels == (255, 0, 255)).all(axis=-1).any(axis=1))
+    below = pixels[legend.max() + 4 :]
+    assert (below.max(axis=(1, 2)) - below.min(axis=(1, 2)) > 100).any()  # the words
+    assert legend.max() - legend.min() > 15 and figure.get_layout_engine() is not None

@@ -1,13 +1,15 @@
 """Sheets of pictures: a photo, a map over it, the true region, a patch ringed, in rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from clipsx.plots import styles
@@ -28,10 +30,11 @@ class Cell:
     ring: tuple[tuple[int, int], tuple[int, int]] | None = None  # patch (row, column), grid (h, w)
     opacity: float = 0.65  # of the map
     points: tuple[np.ndarray, np.ndarray] | None = None  # (P, 2) as (x, y) pixels, (P,) on the object or beside it
+    colours: Mapping[str, Any] = field(default_factory=dict)  # what the colours in the picture are called
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
-    """Rows of pictures, `side` inches each on a screen, with one scale of colours for all maps below them.
+    """Rows of pictures, `side` inches each on a screen; below them one scale for all maps, and the colours' names.
 
     A shorter row leaves its last places empty. In print pictures share the style's width; a row of too many goes on
     below. Errors: ValueError where there is no picture, as for data without a single mask.
@@ -70,6 +73,16 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
                 points(*cell.points, ax)
     if shown:
         scale(axes)
+    if names := {name: colour for row in rows for cell in row for name, colour in cell.colours.items()}:
+        patches = [Patch(color=colour, label=name) for name, colour in sorted(names.items())]
+        columns = max(1, int(figure.get_figwidth() * 72 / (LETTER * size * (max(map(len, names)) + 6))))
+        figure.legend(
+            handles=patches,
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=size,
+            frameon=False,
+        )
     plain(figure)
     return figure
 

@@ -13,7 +13,7 @@ from clipsx.evaluation.summary import curve, exceeded, split_by
 from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
 from clipsx.plots.axes import distribution, heatmap, intervals, level, lines
-from clipsx.plots.texts import in_words, plain, short
+from clipsx.plots.texts import beside, in_words, plain, short
 from clipsx.reading import Reading
 from clipsx.statistics import student
 
@@ -147,11 +147,11 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
     figure, ax = row(1, height=4.6, width=9)
     low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
     ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
-    for n, (x, y, text) in enumerate(both.sort_values(value)[["ratio", value, "reading"]].itertuples(index=False)):
-        beside: Any = {"xytext": (6, 3 - 11 * (n % 2)), "textcoords": "offset points"}  # neighbours above and below
-        ax.annotate(short(in_words("reading", text)), (x, y), fontsize=7, **beside)
     level(ax.axhline)
     ax.set(xlabel="time beside encode_image", ylabel=name)
+    ax.margins(x=0.15)
+    named = [short(in_words("reading", text)) for text in both["reading"]]
+    beside(ax, zip(both["ratio"], both[value], named, strict=True))
     plain(figure)
     return figure
 

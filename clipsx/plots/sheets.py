@@ -115,7 +115,8 @@ def class_maps(
             known = (places >= 0) & (places < len(names))  # (H, W)
             blend = np.where(known[..., None], 0.35 * photo + 0.65 * colours[places.clip(0, len(names) - 1)], photo)
             image = Image.fromarray((255 * blend).round().astype(np.uint8))
-            row.append(Cell(image, None, (truth >= 0) & (truth < len(names)), title))
+            seen = {names[n]: colours[n] for n in np.unique(places[known])}
+            row.append(Cell(image, None, (truth >= 0) & (truth < len(names)), title, colours=seen))
         rows.append(row)
     return rows
 

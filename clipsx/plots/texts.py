@@ -3,6 +3,7 @@
 import logging
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -19,6 +20,7 @@ from clipsx.plots import styles
 from clipsx.reading import IN_WORDS, Reading
 
 BOX = "□"  # for what no font here has
+SIDES = ((1, 3), (1, -9), (-1, 3), (-1, -9), (1, 12), (-1, 12))  # of a point: right or left, and points above it
 LETTER = 0.58  # of the font's size: how wide a letter is, about
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
@@ -119,3 +121,18 @@ def short(words: object, most: int = 40) -> str:
     """Words on one line, cut where they go on for more than `most` characters."""
     line = " ".join(str(words).split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def beside(ax: Axes, places: Iterable[tuple[float, float, str]]) -> None:
+    """Names beside points (x, y, name), each at the first side where it meets no other name."""
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # so that it is known how much room a name takes
+    taken = []
+    for x, y, name in places:
+        for right, up in SIDES:
+            how = {"xytext": (6 * right, up), "textcoords": "offset points", "ha": "left" if right > 0 else "right"}
+            text = ax.annotate(name, (x, y), fontsize=7, **how)
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken) or (right, up) == SIDES[-1]:
+                break
+            text.remove()
+        taken.append(box)

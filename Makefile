@@ -25,7 +25,7 @@ reproduce: .venv/installed
 # One torch thread a worker: as many workers as cores share the machine without fighting for it.
 ALONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# The quick tier: under a minute on two cores.
+# The quick tier: little more than a minute on two cores.
 check: .venv/installed-test
 	@$(ALONE) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal \
 		-m 'not slow and not browser and not real and not gpu and not ray' $(ARGS)

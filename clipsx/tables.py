@@ -25,7 +25,7 @@ def split(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
 def number(value: Any, like: Any = None) -> str:
     """A value in words: floats to three digits that count, or with as many decimals as `like`; "–" where not known."""
     if isinstance(value, float | np.floating) and np.isfinite(value):
-        size = abs(value if like is None else like)
+        size = abs(value if like is None or not np.isfinite(like) else like)
         decimals = DIGITS - 1 - int(np.floor(np.log10(size))) if size else 1
         return f"{value:.{min(max(decimals, 0), 6)}f}"
     return "–" if value is None or value != value else " ".join(str(value).split())

@@ -55,3 +55,8 @@ def test_named_ends_belong_to_the_value() -> None:
     table = pd.DataFrame({"x": ["a", "b"], "difference": [1.0, 2.0], "low": [0.5, NAN], "high": [1.5, NAN]})
     assert tables.worded(table).to_dict("list") == {"x": ["a", "b"], "difference": ["1.00 [0.50, 1.50]", "2.00"]}
     assert tables.split(table.iloc[:1])[1] == {}
+
+
+def test_an_interval_of_a_value_that_is_not_known_is_printed_too() -> None:
+    rows = pd.DataFrame({"difference": [float("nan"), 2.0], "low": [1.0, 1.0], "high": [3.0, 3.0]})
+    assert tables.worded(rows)["difference"].tolist() == ["– [1.00, 3.00]", "2.00 [1.00, 3.00]"]

@@ -1,5 +1,6 @@
 """What data sets have in common that read a list of pictures from disk: what they say of themselves."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ class Listed(Sequence[Sample]):
         self.labels = vocabulary.names
         self._recipe, self._said, self._whole = dict(recipe), list(said), list(whole)
 
+    @abstractmethod
     def files(self) -> Iterable[Path]:
         """The files that its samples are read from, each beside or under root."""
-        raise NotImplementedError
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""

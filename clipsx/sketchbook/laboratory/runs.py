@@ -23,7 +23,7 @@ SETTINGS = (
 )  # fmt: skip
 TABLES = ("maps", "blocks", "measures", "log")
 # Pixels: a stride of 32 wants pictures larger than in training.
-LARGER = {"lab-resnet": 256, "resnet-random": 256, "sketchbook-rn": 384}
+LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
 PART = ".part"  # of a folder that is being written
 REFERENCES = {  # factor, tower
@@ -31,7 +31,6 @@ REFERENCES = {  # factor, tower
     "sketchbook-home": ("built in", "ViT"),
     "sketchbook-rn": ("built in", "ResNet"),
     "sketchbook-random": ("random weights", "ViT"),
-    "resnet-random": ("random weights", "ResNet"),
 }
 
 

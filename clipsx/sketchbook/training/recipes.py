@@ -71,5 +71,4 @@ RECIPES = {
     "sketchbook-home": Recipe(VIT, STAGES),
     "sketchbook-rn": Recipe(RESNET, RESNET_STAGES),
     "sketchbook-random": Recipe(VIT, ()),
-    "resnet-random": Recipe(RESNET, ()),  # the laboratory's chance row of its ResNets: measured, not shipped
 }

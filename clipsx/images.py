@@ -148,7 +148,10 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             clear = image.convert("RGBA")
             white = Image.new("RGBA", clear.size, "white")
             return Image.alpha_composite(white, clear).convert("RGB")
-        return image if type(image) is Image.Image and image.mode == "RGB" else image.convert("RGB")
+        if image.mode != "RGB":
+            return image.convert("RGB")
+        # Of a file, its pixels without the file; `convert` would copy them, half as long again as decoding takes.
+        return image if type(image) is Image.Image else image._new(image.im)
     except (OSError, SyntaxError, EOFError, IndexError) as error:
         raise PictureError(_damaged(name, error)) from None
     except ValueError as error:

@@ -95,7 +95,9 @@ class Sample:
         ignore = self._open("ignore")
         if ignore is None and isinstance(self.masks, Places):
             ignore = self.masks.ignore
-        return self._checked(np.zeros(self.size[::-1], dtype=bool) if ignore is None else ignore, "mask `ignore`")
+        if ignore is None:
+            return np.broadcast_to(np.False_, self.size[::-1])  # (H, W), one value, read-only
+        return self._checked(ignore, "mask `ignore`")
 
     @cached_property
     def unsure(self) -> tuple[str, ...]:

@@ -78,6 +78,27 @@ def voc2012(root: Path) -> Path:
     return root
 
 
+def voc2012_aug(root: Path) -> Path:
+    """As `voc2012`, with masks out of SBD, grey and without void, and their list in another order than the names'."""
+    base = voc2012(root) / "VOCdevkit" / "VOC2012"
+    for name in ("2008_000019", "2007_000042"):
+        picture(base / f"JPEGImages/{name}.jpg")
+        mask(base / f"SegmentationClassAug/{name}.png", values(0, 4, 20, 0, 4))
+    text(base / "ImageSets/Segmentation/trainaug.txt", "2008_000019\n2007_000042\n")
+    return root
+
+
+def sbd(root: Path) -> Path:
+    """Background, boat (4) and tv monitor (20) as SBD's files hold them."""
+    base = root / "benchmark_RELEASE" / "dataset"
+    for name in ("2008_000002", "2008_000015"):
+        picture(base / f"img/{name}.jpg")
+        (base / "cls").mkdir(exist_ok=True)
+        savemat(base / f"cls/{name}.mat", {"GTcls": {"Segmentation": values(0, 4, 20, 0, 4), "CategoriesPresent": [4]}})
+    text(base / "val.txt", "2008_000002\n2008_000015\n")
+    return root
+
+
 CATEGORIES = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
 """COCO's ids of its eighty things."""
 
@@ -150,13 +171,13 @@ def ade20k(root: Path) -> Path:
     return root
 
 
-def imagenet_s50(root: Path) -> Path:
-    """Colours of other (0), goldfish (1), the last class (50) and ignore (1000 = 232 + 256 · 3)."""
+def imagenet_s(root: Path, count: int = 50) -> Path:
+    """Colours of other (0), the first class, the last one and ignore (1000 = 232 + 256 · 3)."""
     for folder in ("n01443537", "n15075141"):
-        picture(root / f"ImageNetS50/validation/{folder}/ILSVRC2012_val_00000001.JPEG")
-        ids = values(0, 1, 50, 1000, 0, dtype=np.int64)
+        picture(root / f"ImageNetS{count}/validation/{folder}/ILSVRC2012_val_00000001.JPEG")
+        ids = values(0, 1, count, 1000, 0, dtype=np.int64)
         colours = np.stack([ids % 256, ids // 256, 0 * ids], axis=-1).astype(np.uint8)
-        mask(root / f"ImageNetS50/validation-segmentation/{folder}/ILSVRC2012_val_00000001.png", colours)
+        mask(root / f"ImageNetS{count}/validation-segmentation/{folder}/ILSVRC2012_val_00000001.png", colours)
     return root
 
 

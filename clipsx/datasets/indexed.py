@@ -1,4 +1,4 @@
-"""Data sets with one indexed mask a picture: VOC, COCO-Stuff, Context, Cityscapes, ADE20K, ImageNet-S."""
+"""Data sets with one indexed mask a picture: VOC, SBD, COCO-Stuff, Context, Cityscapes, ADE20K, ImageNet-S."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
@@ -65,15 +65,19 @@ def masked(
 
 
 def matlab(file: Path, ids: list[int]) -> Int[np.ndarray, "H W"]:
-    """`LabelMap` of a MATLAB file: 1, 2, … for the values in `ids`, in their order, and 0 for any other.
+    """The mask in a MATLAB file of Context or SBD: its values, or 1, 2, … for those in `ids` and 0 for any other.
 
     Errors: PictureError for a file that is damaged or has none.
     """
     from scipy.io import loadmat  # dear to import
 
     try:
-        values = np.asarray(loadmat(file)["LabelMap"]).astype(np.int64)  # (H, W)
+        parts = loadmat(file)
+        mask = parts["LabelMap"] if "LabelMap" in parts else parts["GTcls"]["Segmentation"][0, 0]
+        values = np.asarray(mask).astype(np.int64)  # (H, W)
     except Exception as error:  # its reader raises whatever broken bytes lead to
-        raise PictureError(f"{file} is no MATLAB file with a LabelMap, or damaged ({error}).") from None
+        raise PictureError(f"{file} is no MATLAB file with a LabelMap or a GTcls, or damaged ({error}).") from None
+    if not ids:
+        return values
     found = np.searchsorted(ids, values).clip(max=len(ids) - 1)
     return np.where(np.array(ids)[found] == values, found + 1, 0)

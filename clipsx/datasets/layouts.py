@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -27,10 +27,7 @@ class Layout:
     at: list[str]
     split: str
     vocabulary: str
-    pictures: list[str]
-    masks: list[str] = field(default_factory=list)
-    lists: list[str] = field(default_factory=list)
-    annotations: list[str] = field(default_factory=list)
+    parts: dict[str, list[str]]  # the places of those of `PARTS` that it has
     splits: dict[str, str] = field(default_factory=dict)
     ids: str = "*"
     values: str = ""
@@ -45,7 +42,8 @@ def _rows() -> dict[str, Layout]:
     text = (paths.data() / "datasets.toml").read_text(encoding="utf-8")
     for name, row in tomllib.loads(text).items():
         rows[name] = rows.get(row.pop("like", ""), {}) | row
-    return {name: Layout(**row) for name, row in rows.items()}
+    parts = {name: {part: row.pop(part, []) for part in PARTS} for name, row in rows.items()}
+    return {name: Layout(**row, parts={p: at for p, at in parts[name].items() if at}) for name, row in rows.items()}
 
 
 LAYOUTS = _rows()
@@ -67,14 +65,14 @@ class Place:
     def __init__(self, name: str, root: str | PathLike[str], split: str | None = None) -> None:
         self.name, self.layout, self.root = name, LAYOUTS[name], located(name, root)
         self.split = split or self.layout.split
-        lists = [file for place in self.layout.lists for file in sorted((self.root / place).parent.glob("*.txt"))]
-        splits = self.layout.splits or {file.stem: file.stem for file in lists}
+        lists = [(self.root / place).parent for place in self.layout.parts.get("lists", ())]
+        splits = self.layout.splits or {file.stem: file.stem for at in lists for file in sorted(at.glob("*.txt"))}
         if self.split not in splits and self.split != self.layout.split:
             raise ValueError(f"{name} in {self.root} has no split {self.split!r}{nearest(self.split, splits)}.")
         self._word = splits.get(self.split, self.split)
-        if missing := absent(self.layout, self.root, [self._word]):
+        self._at = there(self.layout, self.root, [self._word])
+        if missing := absent(self.layout, self._at, self._word):
             raise FileNotFoundError(told(name, self.root, missing))
-        self._at = {part: _first(self.root, getattr(self.layout, part), self._word) for part in PARTS}
         self.recipe = {"dataset": name, "root": str(self.root.absolute()), "split": self.split}
 
     def path(self, part: str, id: str = "") -> Path:
@@ -91,15 +89,17 @@ class Place:
         return found
 
     def listed(self) -> tuple[str, ...]:
-        """The pictures of the split: those of its list, else all that have a picture or a mask, sorted.
+        """The pictures of the split: those of its list (names or paths), else all with a picture or a mask, sorted.
 
         Errors: ValueError where there is none.
         """
-        if self.layout.lists:
+        before, _, after = _parted(self._at["pictures"], self._word)
+        if "lists" in self.layout.parts:
             file = self.path("lists")
-            found = [line.split()[0].replace("\\", "/") for _, line in lines(file)]
+            paths = (line.split()[0].replace("\\", "/").removeprefix("/") for _, line in lines(file))
+            found = [path.removeprefix(before).removesuffix(after) for path in paths]
         else:
-            file = self.path("pictures").parent
+            file = (self.root / before).parent
             found = sorted({id for part in ("pictures", "masks") for id in self._ids(part)})
         if not found:
             raise ValueError(f"{self.name}, split {self.split!r}: {file} holds no picture.")
@@ -107,42 +107,46 @@ class Place:
 
     def _ids(self, part: str) -> Iterator[str]:
         """What stands for {id} in the files of a part."""
-        before, after = self._at[part].format(split=self._word, id="\0").split("\0")
+        before, _, after = _parted(self._at[part], self._word)
         for file in self.root.glob(before + self.layout.ids + after):
             if not file.name.startswith("."):
                 yield file.relative_to(self.root).as_posix()[len(before) :].removesuffix(after)
 
 
+def _parted(place: str, word: str) -> tuple[str, str, str]:
+    """A place of a split: what stands before {id}, a mark where it has one, and what stands after."""
+    return place.format(split=word, id="\0").partition("\0")
+
+
 def _needed(place: str, word: str) -> str:
     """What must be there of a place: the folder of its pictures, else the file of the split."""
-    before, id, _ = place.format(split=word, id="\0").partition("\0")
+    before, id, _ = _parted(place, word)
     return before.rpartition("/")[0] if id else before
 
 
-def _first(base: Path, places: Sequence[str], word: str) -> str:
-    """The first of a part's places that is there, else the first; "" of none."""
-    there = (place for place in places if any(base.glob(_needed(place, word))))
-    return next(there, next(iter(places), ""))
+def there(layout: Layout, base: Path, words: Sequence[str]) -> dict[str, str]:
+    """By part of a layout, the first of its places that a folder has for any of the splits; "" where it has none.
+
+    words: of splits, as they stand in paths; "*" for any.
+    """
+    lies = lambda place: any(any(base.glob(_needed(place, word))) for word in words)  # noqa: E731
+    return {part: next(filter(lies, places), "") for part, places in layout.parts.items()}
 
 
-def absent(layout: Layout, base: Path, words: Sequence[str]) -> list[str]:
-    """The parts of a layout that a folder has for none of the splits (their words in paths; "*" for any)."""
-    missing = []
-    for part in PARTS:
-        needed = [_needed(place, word) for word in words for place in getattr(layout, part)]
-        if needed and not any(any(base.glob(path)) for path in needed):
-            missing.append(" or ".join(_needed(place, words[0]) for place in getattr(layout, part)))
-    return missing
+def absent(layout: Layout, found: Mapping[str, str], word: str) -> list[str]:
+    """The parts that are not among those found (`there`), as messages name them."""
+    return [" or ".join(_needed(p, word) for p in layout.parts[part]) for part, place in found.items() if not place]
 
 
 def located(name: str, root: str | PathLike[str]) -> Path:
     """The folder of a data set: root itself, or where it usually lies under it. Errors: FileNotFoundError, in words."""
     layout, base = LAYOUTS[name], Path(root).expanduser()
     words = [layout.splits.get(layout.split, "*"), *layout.splits.values()]  # what is told is of the usual split
-    lacks = {folder: absent(layout, folder, words) for folder in (base, *(base / at for at in layout.at))}
+    each = {folder: there(layout, folder, words) for folder in (base, *(base / at for at in layout.at))}
+    lacks = {folder: absent(layout, found, words[0]) for folder, found in each.items()}
     best = min(lacks, key=lambda folder: len(lacks[folder]))
     if lacks[best]:
-        nothing = len(lacks[best]) == sum(bool(getattr(layout, part)) for part in PARTS)
+        nothing = not any(each[best].values())
         raise FileNotFoundError(told(name, base / layout.at[0] if nothing else best, lacks[best]))
     return best
 

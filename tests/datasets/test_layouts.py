@@ -1,6 +1,7 @@
 """Official layouts: what is read from each, in which order of ids, and what is missing, in words."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ MAKERS = {
     "voc2012": official.voc2012, "voc20": official.voc2012, "voc21": official.voc2012, "voc2007": official.voc2007,
     "coco2014": official.coco, "coco2017": lambda root: official.coco(root, 2017), "coco-stuff": official.stuff,
     "coco-object": official.stuff, "context59": official.context, "context60": official.context,
-    "cityscapes": official.cityscapes, "ade20k": official.ade20k, "imagenet-s50": official.imagenet_s50,
+    "cityscapes": official.cityscapes, "ade20k": official.ade20k, "sbd": official.sbd,
+    "voc21-aug": official.voc2012_aug, "voc20-aug": official.voc2012_aug,
+    **{f"imagenet-s{n}": partial(official.imagenet_s, count=n) for n in (50, 300, 919)},
     "nus-wide": lambda root: official.nus_wide(root, NUS),
 }  # fmt: skip
 
@@ -34,20 +37,23 @@ MASKS = {
     "context59": (-1, 0, 1, 58, 58),
     "cityscapes": (0, 18, -1, -1, -1),
     "ade20k": (-1, 0, 149, 149, 149),
-    "imagenet-s50": (50, 0, 49, -1, 50),
+    **{f"imagenet-s{n}": (n, 0, n - 1, -1, n) for n in (50, 300, 919)},
+    "voc21-aug": (20, 3, 19, 20, 3),
+    "voc20-aug": (-1, 3, 19, -1, 3),
+    "sbd": (20, 3, 19, 20, 3),
 }
 
 
 @pytest.mark.parametrize("name", MASKS)
 def test_masks(name, tmp_path):
     samples = datasets.load(name, MAKERS[name](tmp_path))
-    assert len(samples) == 2 and list(samples.names) == sorted(samples.names)
+    assert len(samples) == 2 and (list(samples.names) == sorted(samples.names)) == (not name.endswith("aug"))
     sample, expected = samples[0], MASKS[name]
     assert sample.index_map(samples.labels).ravel()[:5].tolist() == list(expected)
     assert sample.labels == tuple(samples.labels[k] for k in sorted({*expected} - {-1, len(samples.labels)}))
     assert sample.image.size == sample.size == (official.W, official.H)
     assert tuple(sample.masks) == sample.labels and sample.masks[sample.labels[0]].sum() > 0
-    assert samples.describe() == {"data": f"{name} val n=2, words: {LAYOUTS[name].vocabulary}"}
+    assert samples.describe() == {"data": f"{name} {LAYOUTS[name].split} n=2, words: {LAYOUTS[name].vocabulary}"}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -105,6 +111,15 @@ def test_the_official_masks_of_context_are_those_that_are_converted(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"2008_000003\.mat is no MATLAB file"):
         datasets.load("context60", tmp_path / "True")[1].labels  # noqa: B018
+
+
+def test_a_list_may_name_paths(tmp_path):
+    """As the lists of ten thousand that go round do: the picture's path, then the mask's."""
+    base = official.voc2012_aug(tmp_path) / "VOCdevkit" / "VOC2012"
+    paths = [f"/JPEGImages/{n}.jpg /SegmentationClassAug/{n}.png\n" for n in ("2008_000019", "2007_000042")]
+    names = datasets.load("voc21-aug", tmp_path).names
+    (base / "ImageSets/Segmentation/trainaug.txt").write_text("".join(paths))
+    assert datasets.load("voc21-aug", tmp_path).names == names == ("2008_000019", "2007_000042")
 
 
 def test_another_year_is_told(tmp_path):

@@ -260,6 +260,11 @@ def test_torchvision_reads_the_same_masks(tmp_path):
     for mask, sample in zip(masks, datasets.load("voc21", tmp_path), strict=True):
         assert ((mask == 4) == sample.masks.get("boat", mask == 4)).all()
         assert ((mask == 255) == sample.ignore).all()
+    base = official.sbd(tmp_path) / "benchmark_RELEASE" / "dataset"
+    pairs = torchvision.datasets.SBDataset(str(base), image_set="val", mode="segmentation")
+    for (image, mask), sample in zip(pairs, datasets.load("sbd", tmp_path), strict=True):
+        places = sample.index_map(BUILT_IN["voc21"].names)  # (H, W), 20 for the background
+        assert (places == (np.asarray(mask).astype(int) - 1) % 21).all() and sample.image.size == image.size
     root = official.cityscapes(tmp_path) / "cityscapes"
     theirs = torchvision.datasets.Cityscapes(str(root), split="val", mode="fine", target_type="semantic")
     train = {one.id: one.train_id for one in theirs.classes}

@@ -1,20 +1,46 @@
 """Panels over pictures: samples, and pictures of one's own, that a gallery chooses among."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from clipsx.clip import Clip
+from clipsx.datasets import Sample
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import Gallery
 from clipsx.panels.pictures import Pictures
+from clipsx.panels.session import Session, usual
 
 PAGE = 8  # thumbnails at a time
 
 
 class PicturePanel(FigurePanel):
-    """A panel whose state has an `image`: a place in the samples, or the path of a picture that was taken."""
+    """A panel whose state has an `image`: a place in the samples, or the path of a picture that was taken.
 
-    pictures: Pictures
-    _gallery: Gallery
+    Args:
+        clip: the model; None for the built-in sketchbook CLIP.
+        samples: a sequence of `Sample`; None for scenes of the sketchbook.
+        out, state: as of every panel (`FigurePanel`).
+
+    Heirs make their parts, and show the first state, in `_build`.
+    """
+
+    def __init__(
+        self,
+        clip: Clip | None = None,
+        samples: Sequence[Sample] | None = None,
+        *,
+        out: str | Path = "out",
+        **state: Any,
+    ) -> None:
+        super().__init__(out)
+        self.clip, self.samples = usual(clip, samples)
+        self.session, self.pictures = Session(self.clip), Pictures(self.samples)
+        self._gallery = Gallery()
+        self._build(state)
+
+    def _build(self, state: dict[str, Any]) -> None:
+        raise NotImplementedError
 
     def take(self, data: bytes) -> None:
         """Show a picture of one's own, from the bytes of a file. What cannot be read is told in the panel.

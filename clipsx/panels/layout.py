@@ -17,7 +17,7 @@ COLUMNS = (("threshold", "opacity"), ("method", "depth"), ("surgery", "tau"), ("
 class Layout:
     """Controls by the entry of the state that they move, the parts that the browser draws, and the panel's rows."""
 
-    def __init__(self, clip: Clip, known: list[str], tools: W.Widget, alert: W.HTML) -> None:
+    def __init__(self, clip: Clip, known: list[str], gallery: Gallery, tools: W.Widget, alert: W.HTML) -> None:
         blocks = clip.tower.blocks
         whole = W.Layout(width="100%", margin="2px 0")
         wide = {"layout": whole, "style": {"description_width": "64px"}}
@@ -39,7 +39,7 @@ class Layout:
             "attention": W.ToggleButtons(description="attention", options=relations, **few),
             "block": W.IntSlider(description="block", max=blocks - 1, **wide),
         }
-        self.gallery, self.chips = Gallery(), Chips(known=known)
+        self.gallery, self.chips = gallery, Chips(known=known)
         self.pictures = Pictures(colours=colours(), layout=W.Layout(margin="4px 0 8px"))
         self.links = [  # straight to the canvas, in the browser
             W.jslink((self.controls["threshold"], "value"), (self.pictures, "threshold")),

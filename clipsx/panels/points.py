@@ -1,22 +1,17 @@
 """The panel of points: type a text, see its points and the mask they yield, set points by hand."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 import numpy as np
 
 from clipsx import datasets
-from clipsx.clip import Clip
-from clipsx.datasets import Sample
 from clipsx.messages import require
-from clipsx.panels.elements import Gallery, Points, outline
+from clipsx.panels.elements import Points, outline
 from clipsx.panels.gallery import PicturePanel
-from clipsx.panels.pictures import Kept, Pictures
+from clipsx.panels.pictures import Kept
 from clipsx.panels.points_view import Pointing, PointsView
-from clipsx.panels.session import Session, usual
 from clipsx.panels.state import updated
 from clipsx.panels.worker import Step
 from clipsx.reading import Reading, crossed
@@ -28,31 +23,18 @@ AGAIN = ("image", "text", "reading", "threshold")  # entries that choose the poi
 class PointsPanel(PicturePanel):
     """Points of a text's map on a picture, and the mask that a segmenter makes of them.
 
-    Args:
-        clip: the model; None for the built-in sketchbook CLIP.
-        samples: a sequence of `Sample`; None for scenes of the sketchbook.
-        out, state: as of every panel (`FigurePanel`); entries of `Pointing`.
+    Args: as of `PicturePanel`; entries of `Pointing`.
     """
 
     stem, doing = "points", "finding the mask"
 
-    def __init__(
-        self,
-        clip: Clip | None = None,
-        samples: Sequence[Sample] | None = None,
-        *,
-        out: str | Path = "out",
-        **state: Any,
-    ) -> None:
-        super().__init__(out)
-        model, self.samples = usual(clip, samples)
-        self.session, self.pictures = Session(model), Pictures(self.samples)
+    def _build(self, state: dict[str, Any]) -> None:
         self._known, self._segmenters = Kept(16), Kept(4)
         self._sent: list[list[int]] = []
         self._state = self._checked(updated(Pointing(), state))
         wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "84px"}}
         late = {"continuous_update": False, **wide}
-        readings = [str(reading) for reading in crossed(self.session.clip.methods)]
+        readings = [str(reading) for reading in crossed(self.clip.methods)]
         self._controls = {
             "text": W.Text(description="text", placeholder="cat, or cat+dog", **late),
             "reading": W.Combobox(description="reading", options=readings, **late),
@@ -60,7 +42,7 @@ class PointsPanel(PicturePanel):
             "segmenter": W.Combobox(description="segmenter", options=list(NAMES), **late),
             "cut": W.FloatSlider(description="plain from", max=1, step=0.01, **late),
         }
-        self._gallery, self._points = Gallery(), Points(layout=W.Layout(flex="0 0 400px"))
+        self._points = Points(layout=W.Layout(flex="0 0 400px"))
         beside = W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px")
         side = W.VBox([*self._controls.values(), self._words], layout=beside)
         self._points.observe(lambda change: self._moved(change["new"]), "points")
@@ -82,7 +64,7 @@ class PointsPanel(PicturePanel):
         for name in ("threshold", "cut"):
             require(name, getattr(state, name), 0, 1)
         reading = Reading.parse(state.reading)
-        reading.plan(self.session.clip.tower)
+        reading.plan(self.clip.tower)
         text = state.text.strip() or self._usual(state.image)
         split(text)
         points = None if state.points is None else tuple((int(x), int(y), int(on)) for x, y, on in state.points)

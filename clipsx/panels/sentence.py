@@ -1,21 +1,16 @@
 """The live panel of words on pictures: hover a word and see its map, point at the picture and see which words fire."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as W
 
-from clipsx.clip import Clip
-from clipsx.datasets import Sample
 from clipsx.maps import minmax
 from clipsx.messages import require
-from clipsx.panels.elements import Gallery, Words, colours
+from clipsx.panels.elements import Words, colours
 from clipsx.panels.gallery import PicturePanel
-from clipsx.panels.pictures import Kept, Pictures
+from clipsx.panels.pictures import Kept
 from clipsx.panels.sentence_view import SentenceView, Spoken
-from clipsx.panels.session import Session
 from clipsx.panels.state import updated
 from clipsx.plots import sentences
 from clipsx.reading import Reading, crossed
@@ -26,22 +21,16 @@ class WordsPanel(PicturePanel):
 
     By the pointer, or by arrow keys in the sentence and on the picture. The three strongest words are marked.
 
-    Args:
-        clip: the model; one whose text tower is not causal reads every word alone.
-        samples: a sequence of `Sample`.
-        out, state: as of every panel (`FigurePanel`); entries of `Spoken`.
+    Args: as of `PicturePanel`; a model whose text tower is not causal reads every word alone; entries of `Spoken`.
     """
 
     stem, doing = "words", "reading the sentence"
 
-    def __init__(self, clip: Clip, samples: Sequence[Sample], *, out: str | Path = "out", **state: Any) -> None:
-        super().__init__(out)
-        self.samples, self.session, self.pictures = samples, Session(clip), Pictures(samples)
+    def _build(self, state: dict[str, Any]) -> None:
         self._known = Kept(64)
         self._state = self._checked(updated(Spoken(), state))
         wide: dict[str, Any] = {"style": {"description_width": "64px"}}
-        options = [(reading.title, str(reading)) for reading in crossed(clip.methods)]
-        self._gallery = Gallery()
+        options = [(reading.title, str(reading)) for reading in crossed(self.clip.methods)]
         self._readings = W.Dropdown(description="reading", options=options, **wide)
         opacity = W.FloatSlider(description="opacity", max=1, step=0.01, **wide)
         self._controls = {"reading": self._readings, "opacity": opacity}
@@ -66,7 +55,7 @@ class WordsPanel(PicturePanel):
 
     def _checked(self, state: Spoken) -> Spoken:
         reading = Reading.parse(state.reading)
-        reading.plan(self.session.clip.tower)
+        reading.plan(self.clip.tower)
         require("opacity", state.opacity, 0, 1)
         if state.sentence is not None and not state.sentence.strip():
             raise ValueError("Type a sentence, such as 'a photo of a cat and a boat'.")

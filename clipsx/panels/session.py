@@ -55,9 +55,9 @@ class Session:
     The split is segment-anything's: `steps` names the dear part that is still to be done, `maps` is cheap after it.
     """
 
-    def __init__(self, clip: Clip, keep: int = 24) -> None:
+    def __init__(self, clip: Clip) -> None:
         self.clip, self.about = clip, clip.describe()  # a digest of the weights, taken once
-        self._kept, self._text = Kept(keep), Kept(4096)
+        self._kept, self._text = Kept(24), Kept(4096)
         self._blocks_kept = Kept(1)  # of one picture, for readings that need the texts
         self._pixels = Kept(1)  # of the picture on screen, as the model reads it
         self._relations = Kept(1)  # of one block, by pair, P × P each: 39 MB for 56 × 56 patches

@@ -1,19 +1,14 @@
 """The live panel of CLIP Surgery: what its controls do to its state, and the state to its pictures."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from clipsx.clip import Clip
-from clipsx.datasets import Sample
 from clipsx.panels.elements import line, outline
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.layout import PARTS, Layout
-from clipsx.panels.pictures import Picture, Pictures
-from clipsx.panels.session import Session, usual
+from clipsx.panels.pictures import Picture
 from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
 from clipsx.panels.view import View
 from clipsx.panels.worker import Step
@@ -25,29 +20,16 @@ STOPPED = "Stopped: the pictures show the last state that was ready."
 class SurgeryPanel(PicturePanel):
     """A picture, labels, and their maps before and after CLIP Surgery, live.
 
-    Args:
-        clip: the model; None for the built-in sketchbook CLIP.
-        samples: a sequence of `Sample`; None for scenes of the sketchbook.
-        out, state: as of every panel (`FigurePanel`); entries of `State`, such as reading="maskclip+code".
+    Args: as of `PicturePanel`; entries of `State`, such as reading="maskclip+code".
     """
 
-    def __init__(
-        self,
-        clip: Clip | None = None,
-        samples: Sequence[Sample] | None = None,
-        *,
-        out: str | Path = "out",
-        **state: Any,
-    ) -> None:
-        super().__init__(out)
-        self.clip, self.samples = usual(clip, samples)
-        self.session, self.pictures = Session(self.clip), Pictures(self.samples)
+    def _build(self, state: dict[str, Any]) -> None:
         self._left: dict[int | str, dict[str, Any]] = {}  # labels of pictures that were left, and the one shown
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
-        self._ui = Layout(self.clip, list(getattr(self.samples, "labels", ())), self._tools, self._line)
-        self._controls, self._gallery = self._ui.controls, self._ui.gallery
-        self.children = self._ui.rows
+        known = list(getattr(self.samples, "labels", ()))
+        self._ui = Layout(self.clip, known, self._gallery, self._tools, self._line)
+        self._controls, self.children = self._ui.controls, self._ui.rows
         start = State() if "image" in state else State(image=self.pictures.first())
         self._state = self._checked(updated(start, state))
         self._listen()

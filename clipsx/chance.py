@@ -1,7 +1,7 @@
 """What chance does: the same architecture, size and readings with random weights, as a band over seeded starts."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -88,14 +88,10 @@ def starts(
     """
     if count < 2:
         raise ValueError(f"A band of chance needs at least two random starts, not {count}.")
-    return pd.concat(_each(make, samples, count, readings(asked), size, words), ignore_index=True)
-
-
-def _each(
-    make: Callable[[int], Clip], samples: Sequence[Sample], count: int, asked: Sequence[Reading], size: Size, words: Any
-) -> Iterator[pd.DataFrame]:
     made = [version(name) for name in ("clipsx", "torch", "open_clip_torch")]
+    asked = readings(asked)
     decides = [made, datasets.fingerprint_of(samples), list(map(str, asked)), size]
+    tables = []
     for seed in tqdm(range(count), words, unit="start", leave=False, disable=words is None):
         clip = make(seed)
         place = cache.entry("chance", repr([architecture(clip), clip.name, seed, str(clip.dtype), *decides]), ".csv")
@@ -103,9 +99,10 @@ def _each(
             found = numbers(clip, samples, asked, size).assign(architecture=architecture(clip), seed=seed)
             with suppress(OSError), place.write(clip.describe()) as part:  # a full disk costs the next run its time
                 found.to_csv(part, index=False)
-            yield found
+            tables.append(found)
         else:
-            yield pd.read_csv(place.file)
+            tables.append(pd.read_csv(place.file))
+    return pd.concat(tables, ignore_index=True)
 
 
 def bands(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 from clipsx.messages import nearest
 from clipsx.recipe import PAIRS, Attend, Recipe
 
-# option of a free combination: the field of `Attend` or `Recipe` that it sets, and how its text is read
-_NUMBERS: dict[str, tuple[str, Any]] = {"blocks": ("blocks", int), "sharpen": ("sharpen", float)}
-_NUMBERS |= {"neighbour": ("neighbour", float)}
+# option of a free combination, and field of `Attend` or `Recipe`: what it is where nothing is said
+_NUMBERS = {"blocks": 1, "sharpen": 1.0, "neighbour": 0.0}
+# option of a free combination: the field that it sets, and to what
 _FLAGS: dict[str, tuple[str, Any]] = {
     "unit": ("unit", True), "sum": ("mean", False), "itself": ("fed_by", "itself"), "bare": ("residual", False),
     "ffn": ("ffn", True), "no-pool-mlp": ("pool_mlp", False),
@@ -37,7 +37,7 @@ def free(text: str) -> Recipe:
             field, own_value = _FLAGS[word]
             own[field] = own_value
         elif stated and name in _NUMBERS:
-            own[_NUMBERS[name][0]] = _number(name, value)
+            own[name] = _number(name, value)
         else:
             raise ValueError(f"{word!r} in {text!r} is not understood{nearest(name, [*PAIRS, *_FLAGS, *_NUMBERS])}.")
     if len(pairs) < 2:
@@ -52,7 +52,7 @@ def _number(name: str, value: str) -> int | float | None:
     if name == "blocks" and value == "depth":
         return None
     try:
-        found = _NUMBERS[name][1](value)
+        found = type(_NUMBERS[name])(value)
     except ValueError:
         found = float("nan")
     if not (1 if name == "blocks" else 0) <= found < float("inf"):
@@ -66,8 +66,7 @@ def _words(row: Recipe) -> list[str]:
     assert row.attend is not None
     fields = vars(row) | vars(row.attend)
     flags = [word for word, (field, value) in _FLAGS.items() if fields[field] == value]
-    defaults = {"blocks": 1, "sharpen": 1.0, "neighbour": 0.0}
-    told = [(word, fields[word]) for word in defaults if fields[word] != defaults[word]]
+    told = [(word, fields[word]) for word, usual in _NUMBERS.items() if fields[word] != usual]
     return [*row.attend.pairs, *flags, *(f"{word}={'depth' if v is None else written(v)}" for word, v in told)]
 
 

@@ -12,21 +12,15 @@ def nearest(name: str, known: Iterable[str], show: int = 8) -> str:
     names = [str(k) for k in known]
     folded = {n.lower(): n for n in names}
     close = [folded[c] for c in difflib.get_close_matches(str(name).lower(), folded, n=3, cutoff=0.5)]
-    if close:
-        return "; did you mean " + " or ".join(map(repr, close)) + "? " + _among(names, show)
-    return ". " + _among(names, show)
+    more = f" and {len(names) - show} more" if len(names) > show else ""
+    every = f"Known: {', '.join(names[:show])}{more}" if names else "None is known"
+    return f"; did you mean {' or '.join(map(repr, close))}? {every}" if close else f". {every}"
 
 
 def require_known(what: str, value: str, known: Iterable[str]) -> None:
     """Raise a ValueError that names what is not known, and the nearest that is."""
     if value not in known:
         raise ValueError(f"Unknown {what} {value!r}{nearest(value, known)}.")
-
-
-def _among(names: list[str], show: int) -> str:
-    if not names:
-        return "None is known"
-    return "Known: " + ", ".join(names[:show]) + (f" and {len(names) - show} more" if len(names) > show else "")
 
 
 def brief(error: BaseException, length: int = 300) -> str:

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clipsx.messages import require
@@ -37,12 +38,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def above_zero(text: str) -> float:
+def above_zero(text: str, most: float = float("inf"), words: str = "is not a number from 0 on") -> float:
     try:
-        require("it", value := float(text), 0)
+        require("it", value := float(text), 0, most)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on") from None
+        raise argparse.ArgumentTypeError(f"{text!r} {words}") from None
     return value
+
+
+share = partial(above_zero, most=1, words="does not lie in 0…1")
 
 
 def batch(text: str) -> int | str:
@@ -79,14 +83,6 @@ def device_here(told: Mapping[str, str] = os.environ) -> str | None:
 
     count = torch.cuda.device_count() if "LOCAL_RANK" in told else 0
     return f"cuda:{int(told['LOCAL_RANK']) % count}" if count else None
-
-
-def share(text: str) -> float:
-    try:
-        require("it", value := float(text), 0, 1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie in 0…1") from None
-    return value
 
 
 def pair(text: str) -> tuple[str, str]:

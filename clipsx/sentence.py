@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -167,7 +167,7 @@ def _tokens(
     ends, whole = tower.ends(ids).tolist(), ids[-1]  # an end for each prompt
     groups, dropped, first, before = [], [], 0, ends[0]
     for n, end in enumerate(ends[1:-1]):
-        if end > most or not _begins(ids[n + 1], whole, end):
+        if end > most or not torch.equal(ids[n + 1, :end], whole[:end]):
             continue  # its end is no end of a token, or is not read
         start, stop = known[first][0], known[n][1]
         kind = "word" if any(kind == "word" for *_, kind in known[first : n + 1]) else "punctuation"
@@ -177,7 +177,3 @@ def _tokens(
             groups.append((text[start:stop], before, end, kind))
         first, before = n + 1, end
     return ends[0], groups, tuple(word for _, _, word, _ in spelled[first:]), tuple(dropped)
-
-
-def _begins(part: Int[Tensor, " L"], whole: Int[Tensor, " L"], count: int) -> bool:
-    return torch.equal(part[:count], whole[:count])

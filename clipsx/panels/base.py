@@ -17,7 +17,6 @@ from clipsx.panels.elements import Code, image, line, png_of, spoken, still
 from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
 
-FORMATS = save.FORMATS
 Made = TypeVar("Made")
 
 _log = logging.getLogger(__name__)
@@ -52,7 +51,9 @@ class FigurePanel(W.VBox):
         self._worker = Worker(self._on_progress, self._on_failure, self._on_end)
         still = {"flex": "0 0 auto"}
         self._line, self._picture, self._words = W.HTML(), image(), W.HTML()
-        self._format = W.Dropdown(options=[(f.upper(), f) for f in FORMATS], layout=W.Layout(width="70px", **still))
+        self._format = W.Dropdown(
+            options=[(f.upper(), f) for f in save.FORMATS], layout=W.Layout(width="70px", **still)
+        )
         self._figure = W.Button(description="Save figure", icon="image", layout=W.Layout(width="116px", **still))
         self._table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
         self._code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
@@ -107,7 +108,6 @@ class FigurePanel(W.VBox):
             self._shown(state, news)
 
     def _shown(self, state: Any, news: str) -> None:
-        """A state has come on screen."""
         self._ready = state
         self._code.code = self.code()
         self._tell(news, "status")
@@ -151,7 +151,7 @@ class FigurePanel(W.VBox):
             self._worker.stop()
             raise
 
-    def save_figure(self, formats: Sequence[str] = FORMATS, name: str | None = None) -> list[Path] | None:
+    def save_figure(self, formats: Sequence[str] = save.FORMATS, name: str | None = None) -> list[Path] | None:
         """Write the figure under `out` in all `formats` ("pdf", "png", "svg"); None where that fails, as is told."""
         about, kind = (self.provenance(), formats), type(self).__name__
         return self._save(lambda: save.figure(self.figure(), self.out, name or self.stem, *about, kind))
@@ -192,7 +192,6 @@ class FigurePanel(W.VBox):
         self._tell(str(error) if expected else f"{type(error).__name__}: {error}")
 
     def _on_failure(self, error: Exception) -> None:
-        """The work for a state failed."""
         self._on_error(error)
         self._back()
 

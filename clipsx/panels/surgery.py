@@ -27,8 +27,8 @@ class SurgeryPanel(PicturePanel):
         self._left: dict[int | str, dict[str, Any]] = {}  # labels of pictures that were left, and the one shown
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
-        known = list(getattr(self.samples, "labels", ()))
-        self._ui = Layout(self.clip, known, self._gallery, self._tools, self._line)
+        known = getattr(self.samples, "labels", ())
+        self._ui = Layout(self.clip, list(known), self._gallery, self._tools, self._line)
         self._controls, self.children = self._ui.controls, self._ui.rows
         start = State() if "image" in state else State(image=self.pictures.first())
         self._state = self._checked(updated(start, state))

@@ -21,7 +21,7 @@ from clipsx.panels.state import updated
 from clipsx.panels.training import Training
 from clipsx.panels.unmix_view import RunView, Unmixing
 from clipsx.panels.worker import Step, Worker
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, Unmixed, same_positions
+from clipsx.unmix import PROMPTS, Config, Gathered, Unmixed, same_positions
 
 PAUSE = 0.8  # seconds between two drawings while it trains: training, not drawing, is what the time is for
 
@@ -122,11 +122,6 @@ class UnmixPanel(FigurePanel):
         found = typical(self.clip, self.samples, str(self.train.reading), self.unmixed.clip, templates=PROMPTS[1:])
         self.restore({"image": found.shown.image, "label": found.shown.label or ""})
         return found
-
-    @property
-    def projectors(self) -> Projectors | None:
-        """As they stand; None before the first epoch."""
-        return self.training.now.projectors
 
     def _checked(self, state: Unmixing) -> Unmixing:
         require("image", state.image, 0, len(self.samples) - 1, whole=True)

@@ -40,7 +40,9 @@ def test_what_it_trains_is_what_fit_trains(panel, parts, monkeypatch):
     clip, got, _, world = parts
     projectors, log = unmix.fit(got.positions, got.present, panel.text, got.labels, panel._state.config)
     assert log == panel.rows
-    assert all(torch.equal(a, b) for a, b in zip(projectors.parameters(), panel.projectors.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(projectors.parameters(), panel.unmixed.projectors.parameters(), strict=True)
+    )
     matrix = unmix.projected_matrix(projectors, panel.text[1])
     assert np.allclose(panel.training.now.after, matrix, atol=1e-6)
     assert f"{mfi.mean_off_diagonal(matrix):.3f}" in panel._words.value
@@ -93,9 +95,9 @@ def test_maps_are_those_of_the_positions_it_learned_from(tmp_path, monkeypatch):
 def test_stop_and_go_on_ends_in_the_same_weights(panel):
     panel.start()
     assert panel.wait(120)
-    whole = panel.projectors.state_dict()
+    whole = panel.unmixed.projectors.state_dict()
     panel.reset()
-    assert panel.projectors is None and panel.rows == []
+    assert panel.unmixed is None and panel.rows == []
     on_epoch = panel._on_epoch
     panel._on_epoch = lambda: (on_epoch(), panel.stop())
     panel.start()
@@ -103,7 +105,7 @@ def test_stop_and_go_on_ends_in_the_same_weights(panel):
     panel._on_epoch = on_epoch
     panel.start()
     assert panel.wait(120) and len(panel.rows) == 3
-    assert all(torch.equal(whole[name], value) for name, value in panel.projectors.state_dict().items())
+    assert all(torch.equal(whole[name], value) for name, value in panel.unmixed.projectors.state_dict().items())
 
 
 @pytest.mark.slow
@@ -118,7 +120,7 @@ def test_an_interrupt_stops_and_nothing_is_lost(panel, monkeypatch):
 
     panel.start()
     monkeypatch.setattr(panel._worker, "wait", interrupted)
-    assert panel.wait(120) and len(panel.rows) < 3 and panel.projectors is not None and not panel._go.disabled
+    assert panel.wait(120) and len(panel.rows) < 3 and panel.unmixed is not None and not panel._go.disabled
 
 
 @pytest.mark.slow

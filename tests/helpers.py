@@ -112,9 +112,12 @@ def unchecked() -> Iterator[None]:
 
 def from_terminal(call: list[str], **options: Any) -> subprocess.Popen[str]:
     """A program as a terminal starts it: a group of its own, which Ctrl-C reaches, also where these tests ignore it."""
-    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(call, start_new_session=True, preexec_fn=heard, **options)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a program inherits what is ignored, no handler
+    try:
+        return subprocess.Popen(call, start_new_session=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

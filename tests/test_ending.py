@@ -12,7 +12,7 @@ import pytest
 
 from clipsx import cli, paths
 from clipsx.cli import main
-from helpers import noise
+from helpers import from_terminal, noise
 
 TRAINS = """import pathlib, sys
 from clipsx import cli
@@ -73,10 +73,7 @@ def test_ctrl_c(moment: str, group: bool, tmp_path: Path) -> None:
     noise(40, 40).save(tmp_path / "x.png")
     argv, reached = MOMENTS[moment]
     environment = os.environ | {"CLIPSX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(paths.PACKAGE.parent)}
-    process = subprocess.Popen(
-        [sys.executable, *argv], cwd=tmp_path, env=environment, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = from_terminal([sys.executable, *argv], cwd=tmp_path, env=environment)
     deadline = time.monotonic() + 120
     while not reached(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

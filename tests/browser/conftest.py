@@ -53,19 +53,17 @@ KERNEL = {"name": "python3", "display_name": "Python 3"}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 # Runs the notebook through JupyterLab itself: a menu clicked before the kernel is joined would ask for another kernel.
-# What hangs (a dialog, a kernel that died) ends with the words on the screen.
-RUN_ALL = """(whole) => {
-    const run = async () => {
-        const notebook = window.jupyterapp.shell.currentWidget;
-        await notebook.context.ready;
-        await notebook.sessionContext.ready;
-        await notebook.sessionContext.session.kernel.info;
-        const done = window.jupyterapp.commands.execute("notebook:run-all-cells");
-        if (whole) await done;
-    };
-    const stuck = (_, fail) => setTimeout(() => fail(new Error(document.body.innerText.slice(-3000))), 300_000);
-    return Promise.race([run(), new Promise(stuck)]);
+RUN_ALL = """async (whole) => {
+    const notebook = window.jupyterapp.shell.currentWidget;
+    await notebook.context.ready;
+    await notebook.sessionContext.ready;
+    await notebook.sessionContext.session.kernel.info;
+    const done = window.jupyterapp.commands.execute("notebook:run-all-cells");
+    if (whole) await done;
 }"""
+# What never comes (a dialog stands there, a kernel died, no picture is drawn) ends with the words on the screen.
+ENDS = """(given) => Promise.race([(FUNCTION)(given), new Promise((_, fail) =>
+    setTimeout(() => fail(new Error(`waited in vain before: ${document.body.innerText.slice(-3000)}`)), 300_000))])"""
 
 
 @dataclass(frozen=True)
@@ -85,16 +83,17 @@ class Lab:
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
         self._start_kernel(f"{name}.ipynb")
         page = self.page(name)
-        page.evaluate(RUN_ALL, whole)
+        page.awaited(RUN_ALL, whole)
         page.set_default_timeout(60_000)
         return page
 
     def page(self, name: str) -> Any:
-        """A page of 1280 × 900 that shows a notebook of this name."""
+        """A page of 1280 × 900 that shows a notebook of this name; `awaited`: its `evaluate` of what may never come."""
         page = self.browser.new_page(viewport={"width": 1280, "height": 900})
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.set_default_timeout(300_000)
         page.errors = []
+        page.awaited = lambda function, given=None: page.evaluate(ENDS.replace("FUNCTION", function), given)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         page.goto(f"{self.url}/lab/tree/{name}.ipynb?token={self.token}&reset")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()

@@ -9,7 +9,7 @@ SAVE = "() => window.jupyterapp.commands.execute('docmanager:save')"
 def test_pictures_stay_when_the_kernel_is_gone(lab: Any, page: Any) -> None:
     assert page.locator(".clipsx-still img:visible").count() == 0  # the live panels alone
     count = page.locator(".clipsx-panel").count()
-    page.evaluate(SAVE)
+    page.awaited(SAVE)
     shutil.copy(lab.folder / "panels.ipynb", lab.folder / "still.ipynb")  # of which no kernel knows
     again = lab.page("still")
     again.locator(".clipsx-still img:visible").nth(count - 1).wait_for(timeout=60_000)

@@ -81,7 +81,7 @@ def test_projectors_on_real_features(clip_features: Path) -> None:
 
 def test_photographs_are_read_with_their_labels(voc: Path) -> None:
     samples = datasets.load("voc2012", root=voc)
-    assert len(samples) == 16 and samples.describe() == {"data": "VOC2012 val n=16"}
+    assert len(samples) == 16 and samples.describe() == {"data": "VOC2012 val n=16, words: voc-20"}
     for sample in samples:
         assert sample.image.mode == "RGB" and sample.labels and set(sample.labels) <= set(samples.labels)
         with Image.open(samples.root / "SegmentationClass" / f"{sample.name}.png") as mask:
@@ -101,4 +101,4 @@ def test_photographs_go_through_an_evaluation(voc: Path) -> None:
     assert not set(tables[0]["image"]) & set(tables[1]["image"])
     summary = summaries.summarise(*tables, resamples=10).iloc[0]
     assert -100 <= summary["msc"] <= 100 and 0 < summary["miou"] <= 100
-    assert summary["data"] == "VOC2012 val n=16, odd samples: 2" and summary["threshold_chosen"]
+    assert summary["data"] == "VOC2012 val n=16, words: voc-20, odd samples: 2" and summary["threshold_chosen"]

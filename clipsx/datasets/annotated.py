@@ -58,9 +58,9 @@ class Annotated(Listed):
         self._seen, self._files, self._regions = seen, files, regions
         self._unclear = one_of(unclear, TREATMENTS, "How unclear objects count")
         said = [*["boxes in place of masks"] * (regions == "boxes"), *said]
-        super().__init__(root, names, vocabulary, recipe, said, whole)
+        super().__init__(root, names, vocabulary, recipe | {"vocabulary": vocabulary.plain()}, said, whole)
 
-    def files(self) -> Iterable[Path]:
+    def sources(self) -> Iterable[Path]:
         return (file for name in self.names for file in self._files(name))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]

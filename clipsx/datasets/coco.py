@@ -111,7 +111,7 @@ def _categories(entries: list[dict[str, Any]], file: Path, given: Given | None) 
     """The vocabulary, and the name of every category's id: by the order of ids, which have gaps."""
     own = {entry["id"]: spelled(str(entry["name"])) for entry in sorted(entries, key=lambda entry: entry["id"])}
     if given is None:
-        return Vocabulary(tuple((name,) for name in dict.fromkeys(own.values())), name="the file's own"), own
+        return Vocabulary.single(dict.fromkeys(own.values()), "the file's own"), own
     words = Vocabulary.of(given)
     if len(words.names) != len(own):
         raise ValueError(

@@ -1,19 +1,19 @@
 """A folder of one's own pictures, with or without labels and masks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from clipsx.datasets import masks as pictured
 from clipsx.datasets.lines import classes, listed, spelled
-from clipsx.datasets.protocol import digest, digests, lacking
+from clipsx.datasets.listed import Listed
+from clipsx.datasets.protocol import digests, lacking
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.vocabularies import VOCABULARIES
+from clipsx.datasets.vocabularies import BUILT_IN, Vocabulary
 from clipsx.images import PictureError, decode
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -27,7 +27,7 @@ def pictures(folder: Path) -> list[Path]:
     return [f for f in found if not any(p.startswith((".", "__MACOSX")) for p in f.relative_to(folder).parts)]
 
 
-class Folder(Sequence[Sample]):
+class Folder(Listed):
     """The pictures under a folder, in the order of their paths, each opened when asked.
 
     For a picture `boats/one.jpg`, the optional `boats/one.txt` holds its labels, one a line, and `masks/boats/one/` one
@@ -39,18 +39,25 @@ class Folder(Sequence[Sample]):
     those of `images.decode`, and ValueError for a mask of another size than its picture.
     """
 
+    seen = staticmethod(digests)
+
     def __init__(self, root: str | PathLike[str], labels: Sequence[str] = ()) -> None:
-        self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"{self.root} is not a folder.")
-        files = (f.relative_to(self.root) for f in pictures(self.root))
+        self.root = folder = Path(root).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder.")
+        files = (f.relative_to(folder) for f in pictures(folder))
         self.files = tuple(f for f in files if f.parts[0] != MASKS)
         if not self.files:
-            raise ValueError(f"{self.root} holds no pictures ({', '.join(SUFFIXES)}).")
+            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}).")
         self.given = listed(labels)
-        named = (label for file in self.files for label in self._labels(file))
-        self.named = tuple(dict.fromkeys([*self.given, *sorted(named)]))
-        self.labels = self.named or VOCABULARIES[ASKED]
+        found = sorted({label for file in self.files for label in self._labels(file)} - {*self.given})
+        named = dict.fromkeys([*self.given, *found])
+        wording = " and ".join(["given words"] * bool(self.given) + ["its own"] * bool(found))
+        words = Vocabulary.single(named, wording) if named else BUILT_IN[ASKED]
+        recipe = {"dataset": "folder", "root": str(folder.absolute()), "labels": list(self.given)}
+        names, title = [file.as_posix() for file in self.files], f"folder {folder.absolute().name}"
+        less = lacking(labels=named, masks=any(map(self._masks, self.files)))
+        super().__init__(folder, names, words, recipe, less, title=title)
 
     def _masks(self, file: Path) -> list[tuple[str, Path]]:
         """The label and the file of every mask; two files of one label are one mask."""
@@ -78,25 +85,11 @@ class Folder(Sequence[Sample]):
         ignore = np.any(unsure, axis=0) if unsure else None
         return {label: mask for label, mask in masks.items() if mask.any()}, ignore
 
-    def describe(self) -> dict[str, str]:
-        """What a table prints about its data."""
-        parts = {"labels": self.named, "masks": any(self._masks(file) for file in self.files)}
-        return {"data": f"folder {self.root.absolute().name} n={len(self)}{lacking(parts)}"}
-
-    def fingerprint(self) -> str:
-        """A hex digest of the pictures, texts and masks, their paths under the folder, and the given labels."""
-        files: list[Path] = []
+    def sources(self) -> Iterable[Path]:
         for file in self.files:
-            text = self._text(file)
-            files += [self.root / file, *([text] if text.is_file() else ()), *(mask for _, mask in self._masks(file))]
-        return digest("folder", self.given, digests(self.root, files))
-
-    def recipe(self) -> dict[str, Any]:
-        """What `datasets.open` makes it again from."""
-        return {"dataset": "folder", "root": str(self.root.absolute()), "labels": list(self.given)}
-
-    def __len__(self) -> int:
-        return len(self.files)
+            yield self.root / file
+            yield from (text for text in [self._text(file)] if text.is_file())
+            yield from (mask for _, mask in self._masks(file))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         file = self.files[index]

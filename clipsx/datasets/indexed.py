@@ -33,12 +33,13 @@ class Indexed(Listed):
         place = Place(name, root, split)
         other = place.root.resolve().name  # such as another year of VOC
         said = [f"of {other}"] * (other not in {Path(at).name for at in place.layout.at})
-        super().__init__(place.root, place.listed(), place.wording(vocabulary), place.recipe, said)
+        words = place.wording(vocabulary)
+        super().__init__(place.root, place.listed(), words, place.recipe | {"vocabulary": words.plain()}, said)
         row, self.place = place.layout, place
         own = [[value] for value in numbers(row.values)]
         self._table = places.table(own, numbers(row.ground), numbers(row.ignored))
 
-    def files(self) -> Iterable[Path]:
+    def sources(self) -> Iterable[Path]:
         return (self.place.path(part, name) for name in self.names for part in ("pictures", "masks"))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]

@@ -1,7 +1,7 @@
 """Free photographs that installed packages bring along, with labels and masks of our own."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +12,10 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw
 
 from clipsx import paths
-from clipsx.datasets.protocol import digest, digest_of, digests
+from clipsx.datasets.listed import Listed
+from clipsx.datasets.protocol import digest_of, digests
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.vocabularies import VOCABULARIES
+from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
 from clipsx.images import decode
 
 IGNORE = "ignore"  # what counts nowhere; "background" cuts a gap
@@ -34,7 +35,7 @@ def outlined(outlines: Sequence[Sequence[str]], size: tuple[int, int]) -> tuple[
     return names, np.asarray(canvas)
 
 
-class Photographs(Sequence[Sample]):
+class Photographs(Listed):
     """Ten photographs in scikit-image, scikit-learn and matplotlib as they are installed: nothing is downloaded.
 
     A cat, a cup of coffee, an astronaut, a motorcycle and others, grey ones among them, of several sizes, each opened
@@ -44,36 +45,26 @@ class Photographs(Sequence[Sample]):
     Errors: FileNotFoundError when no picture is left.
     """
 
-    labels = VOCABULARIES["photographs"]
+    seen = staticmethod(digests)
 
     def __init__(self) -> None:
         self._files = {file.stem: file for file in sorted((paths.data() / "photographs").glob("*.toml"))}
         self.about = {name: tomllib.loads(file.read_text(encoding="utf-8")) for name, file in self._files.items()}
         drawn = {name: digest_of(picture(about)) == about["sha256"] for name, about in self.about.items()}
-        self.names = tuple(name for name in drawn if drawn[name])
+        names = [name for name in drawn if drawn[name]]
         self.left_out = tuple(name for name in drawn if not drawn[name])
         packages = sorted({self.about[name]["package"] for name in self.left_out})
         words = f"missing in {', '.join(packages)}, or others than their outlines were drawn on"
-        if not self.names:
+        if not names:
             raise FileNotFoundError(f"All {len(drawn)} photographs are {words}. Install these packages anew, by pip.")
         if self.left_out:
             print(f"Left out of the photographs: {', '.join(self.left_out)}; they are {words}.")
+        asked = Vocabulary.single(VOCABULARIES["photographs"], "names of photographs")
+        less = [f"without {', '.join(self.left_out)}"] * bool(self.left_out)
+        super().__init__(paths.data(), names, asked, {"dataset": "photographs"}, less)
 
-    def describe(self) -> dict[str, str]:
-        """What a table prints about its data."""
-        less = f", without {', '.join(self.left_out)}" if self.left_out else ""
-        return {"data": f"photographs n={len(self)}{less}"}
-
-    def fingerprint(self) -> str:
-        """A hex digest of the outlines, which name their pictures' digests, and of the labels."""
-        return digest("photographs", self.labels, digests(paths.data(), (self._files[name] for name in self.names)))
-
-    def recipe(self) -> dict[str, Any]:
-        """What `datasets.open` makes it again from."""
-        return {"dataset": "photographs"}
-
-    def __len__(self) -> int:
-        return len(self.names)
+    def sources(self) -> Iterable[Path]:
+        return (self._files[name] for name in self.names)
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         name = self.names[index]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -131,7 +131,7 @@ def sketches(root: Path, files: Iterable[Path]) -> list[tuple[str, int, str]]:
     return found
 
 
-def lacking(parts: Mapping[str, Any]) -> str:
-    """The end of a line about a data set: which of its parts are empty."""
+def lacking(**parts: Any) -> list[str]:
+    """In words, which parts of a data set are empty; nothing where none is."""
     missing = [name for name, part in parts.items() if not part]
-    return f", without {' or '.join(missing)}" if missing else ""
+    return [f"without {' or '.join(missing)}"] if missing else []

@@ -1,19 +1,19 @@
 """PASCAL VOC 2012 segmentation, or any folder in its layout."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from clipsx.datasets import places
 from clipsx.datasets.folder import SUFFIXES, pictures
 from clipsx.datasets.indexed import masked
 from clipsx.datasets.layouts import LAYOUTS, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
-from clipsx.datasets.protocol import digest, digests, lacking
+from clipsx.datasets.listed import Listed
+from clipsx.datasets.protocol import digests, lacking
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.vocabularies import VOCABULARIES
+from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
 from clipsx.images import decode
 from clipsx.messages import nearest
 
@@ -21,7 +21,7 @@ IGNORE = 255
 PICTURES, MASKS = "JPEGImages", "SegmentationClass"
 
 
-class VOC(Sequence[Sample]):
+class VOC(Listed):
     """Photographs with class masks in VOC's layout, each opened when asked; their sizes differ.
 
     root: the folder with JPEGImages, SegmentationClass and ImageSets/Segmentation, or a parent of it (VOCdevkit, with
@@ -34,6 +34,8 @@ class VOC(Sequence[Sample]):
     is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
     """
 
+    seen = staticmethod(digests)
+
     def __init__(self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None) -> None:
         base = Path(root).expanduser()
         years = [f for folder in (base, base / "VOCdevkit") for f in sorted(folder.glob("VOC2*"), reverse=True)]
@@ -41,20 +43,25 @@ class VOC(Sequence[Sample]):
         found = [f for f in (*usual, *years) if (f / PICTURES).is_dir()]
         if not found:
             raise FileNotFoundError(told("voc2012", base / LAYOUTS["voc2012"].at[0], [PICTURES]))
-        self.root, self.split = found[0], split
-        self._pictures, self._masks = _by_name(self.root / PICTURES), _by_name(self.root / MASKS)
-        every = [f for f in sorted((self.root / "ImageSets").glob("*/*.txt")) if not f.name.startswith(".")]
+        folder, own = found[0], found[0] / "labels.txt"
+        self._pictures, self._masks = _by_name(folder / PICTURES), _by_name(folder / MASKS)
+        every = [f for f in sorted((folder / "ImageSets").glob("*/*.txt")) if not f.name.startswith(".")]
         lists = {f.stem: f for f in sorted(every, key=lambda file: file.parent.name == "Segmentation")}
         if lists and split not in lists:
-            raise ValueError(f"{self.root.name} has no split {split!r}{nearest(split, lists)}.")
+            raise ValueError(f"{folder.name} has no split {split!r}{nearest(split, lists)}.")
         said = (self._named(line) for _, line in lines(lists[split])) if lists else self._pictures
-        self.names = tuple(name for name in said if name is not None)
-        self._listed = bool(lists)
-        self._given, own = None if labels is None else listed(labels), self.root / "labels.txt"
-        values = VOCABULARIES["voc-20"] if self._given is None else foreground(self._given)
-        if labels is None and own.is_file():
-            values = _values(own)
-        self._values, self.labels = values, tuple(dict.fromkeys(values))
+        recipe, wording = {"dataset": "voc2012", "root": str(folder.absolute()), "split": split}, "voc-20"
+        if labels is not None:
+            given, wording = listed(labels), "given words"
+            values, recipe = foreground(given), recipe | {"labels": list(given)}
+        elif own.is_file():
+            values, wording = _values(own), own.name
+        else:
+            values = VOCABULARIES[wording]
+        words = Vocabulary.single(dict.fromkeys(values), wording)
+        less, whole = lacking(masks=self._masks, lists=lists), [own] if wording == own.name else []
+        names, title = [name for name in said if name is not None], f"{folder.absolute().name} {split}"
+        super().__init__(folder, names, words, recipe, less, whole, title)
         own = [[v for v, name in enumerate(values, start=1) if name == label] for label in self.labels]
         self._places = places.table(own, [0], [IGNORE])
 
@@ -67,23 +74,8 @@ class VOC(Sequence[Sample]):
             return first if whole not in self._pictures and first in self._pictures else whole
         return None if flag == -1 else bare
 
-    def describe(self) -> dict[str, str]:
-        """What a table prints about its data."""
-        parts = {"masks": self._masks, "lists": self._listed}
-        return {"data": f"{self.root.absolute().name} {self.split} n={len(self)}{lacking(parts)}"}
-
-    def fingerprint(self) -> str:
-        """A hex digest of the pictures and masks, their paths under the folder, and the labels."""
-        files = (file for name in self.names for file in self._files(name))
-        return digest("voc", self._values, digests(self.root, files))
-
-    def recipe(self) -> dict[str, Any]:
-        """What `datasets.open` makes it again from."""
-        labels = {} if self._given is None else {"labels": list(self._given)}
-        return {"dataset": "voc2012", "root": str(self.root.absolute()), "split": self.split} | labels
-
-    def __len__(self) -> int:
-        return len(self.names)
+    def sources(self) -> Iterable[Path]:
+        return (file for name in self.names for file in self._files(name))
 
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
         name = self.names[index]

@@ -1,6 +1,6 @@
 """Vocabularies: the classes of a data set and the words that ask for them, as text reads them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -35,6 +35,11 @@ class Vocabulary:
     def names(self) -> tuple[str, ...]:
         """The name of each class."""
         return tuple(words[0] for words in self.queries)
+
+    @classmethod
+    def single(cls, names: Iterable[str], name: str = "given words") -> "Vocabulary":
+        """Every class asked for by its name alone."""
+        return cls(tuple((word,) for word in names), name=name)
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> "Vocabulary":

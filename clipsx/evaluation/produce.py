@@ -71,7 +71,7 @@ class Pictures(Sequence[Sample]):
 def asked(text: str) -> Vocabulary:
     """Labels from one text, as `explain.asked` takes it; those of a file with their query words and backgrounds."""
     labels = explain.asked(text)
-    return Vocabulary.read(text[1:]) if text.startswith("@") else Vocabulary(tuple((label,) for label in labels))
+    return Vocabulary.read(text[1:]) if text.startswith("@") else Vocabulary.single(labels)
 
 
 def segment(

@@ -124,7 +124,7 @@ def _vocabulary(samples: Any, name: str | None) -> Vocabulary:
     if name is not None:
         require_known("vocabulary", name, BUILT_IN)
         own = BUILT_IN[name]
-    found = own or Vocabulary(tuple((label,) for label in labels))
+    found = own or Vocabulary.single(labels)
     if len(found.queries) != len(labels):
         raise ValueError(f"The vocabulary has {len(found.queries)} classes, the data set {len(labels)}: take its own.")
     return found

@@ -39,7 +39,7 @@ def test_a_root_is_never_left_out_in_silence(devkit):
 def test_two_parts_share_no_sample(devkit):
     tuning, test = datasets.tuning_and_test("voc2012", devkit, images=5)
     assert [s.name for s in tuning] == ["a"] and [s.name for s in test] == ["b"] and test.labels == VOC(devkit).labels
-    assert test.describe() == {"data": "VOC2012 val n=2, odd samples: 1"}
+    assert test.describe() == {"data": "VOC2012 val n=2, words: voc-20, odd samples: 1"}
     (devkit / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
     with pytest.raises(ValueError, match="has 1 samples"):
         datasets.tuning_and_test("voc2012", devkit)

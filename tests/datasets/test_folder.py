@@ -11,7 +11,9 @@ from clipsx.datasets import Folder
 
 def test_folder(pictures):
     folder = datasets.load("folder", root=pictures, labels=["cat"])
-    assert folder.labels == ("cat", "a bird", "boat", "fish") and folder.describe() == {"data": "folder own n=2"}
+    assert folder.labels == ("cat", "a bird", "boat", "fish")
+    assert folder.describe() == {"data": "folder own n=2, words: given words and its own"}
+    assert Folder(pictures).describe() == {"data": "folder own n=2, words: its own"}
     one, two = folder
     assert one.labels == ("boat", "a bird", "fish") and set(one.masks) == {"boat"}  # fish: a mask that is all black
     assert one.masks["boat"].sum() == 18 and one.ignore.sum() == 9 and one.name == "boats/one.jpg"

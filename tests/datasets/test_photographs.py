@@ -21,7 +21,7 @@ def samples() -> Photographs:
 
 def test_all_are_there(samples, capsys):
     assert samples.names == NAMES and len(samples) == 10 and not samples.left_out and not capsys.readouterr().out
-    assert samples.describe() == {"data": "photographs n=10"}
+    assert samples.describe() == {"data": "photographs n=10, words: names of photographs"}
     assert samples.labels == VOCABULARIES["photographs"]
     said = {label for sample in samples for label in sample.labels}
     absent = [label for label in samples.labels if label not in said]
@@ -70,7 +70,7 @@ def test_another_picture_is_noticed(packages, samples, capsys):
     assert "cat, temple" in said and "missing in skimage, sklearn, or others" in said
     assert less.left_out == ("cat", "temple") and "cat" not in less.names
     assert [sample.name for sample in less] == list(less.names)
-    assert less.describe() == {"data": "photographs n=8, without cat, temple"}
+    assert less.describe() == {"data": "photographs n=8, words: names of photographs, without cat, temple"}
     assert less.fingerprint() != samples.fingerprint()
     for folder in ("skimage", "sklearn", "matplotlib"):
         shutil.rmtree(packages / folder)

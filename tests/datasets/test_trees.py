@@ -55,19 +55,23 @@ def test_another_year_alone(devkit, place):
     target.parent.mkdir(parents=True)
     devkit.rename(target)
     for root in (devkit.parent / "x", target):
-        assert datasets.load("voc2012", root).describe() == {"data": "VOC2007 val n=2"}
+        assert datasets.load("voc2012", root).describe() == {"data": "VOC2007 val n=2, words: voc-20"}
 
 
 def test_what_is_lacking_is_said(devkit, pictures):
     for file in (devkit / "SegmentationClass").iterdir():
         file.unlink()
-    assert VOC(devkit).describe() == {"data": "VOC2012 val n=2, without masks"}
+    assert VOC(devkit).describe() == {"data": "VOC2012 val n=2, words: voc-20, without masks"}
     assert VOC(devkit)[0].labels == () and not VOC(devkit)[0].masks and not VOC(devkit)[0].ignore.any()
     (devkit / LIST).unlink()
-    assert VOC(devkit).describe() == {"data": "VOC2012 val n=2, without masks or lists"}
+    assert VOC(devkit).describe() == {"data": "VOC2012 val n=2, words: voc-20, without masks or lists"}
     assert [s.name for s in VOC(devkit)] == ["a", "b"]
-    assert Folder(devkit / "JPEGImages").describe() == {"data": "folder JPEGImages n=2, without labels or masks"}
-    assert Folder(devkit / "JPEGImages", ["cat"]).describe() == {"data": "folder JPEGImages n=2, without masks"}
+    assert Folder(devkit / "JPEGImages").describe() == {
+        "data": "folder JPEGImages n=2, words: voc-20, without labels or masks"
+    }
+    assert Folder(devkit / "JPEGImages", ["cat"]).describe() == {
+        "data": "folder JPEGImages n=2, words: given words, without masks"
+    }
 
 
 def test_a_list_of_another_kind(devkit):

@@ -12,13 +12,16 @@ from helpers import noise
 
 def test_voc(devkit):
     voc = datasets.load("voc2012", root=devkit.parent)
-    assert len(voc) == 2 and voc.labels == VOCABULARIES["voc-20"] and voc.describe() == {"data": "VOC2012 val n=2"}
+    assert len(voc) == 2 and voc.labels == VOCABULARIES["voc-20"] and voc.vocabulary.name == "voc-20"
+    assert voc.describe() == {"data": "VOC2012 val n=2, words: voc-20"}
     sample = voc[1]
     assert sample.name == "b" and sample.labels == ("dining table", "person") and sample.image.size == (4, 7)
     assert sample.masks["person"].sum() == 8 and sample.masks["dining table"].sum() == 2 and sample.ignore.sum() == 4
     assert [s.name for s in voc] == ["a", "b"] and voc[-1].name == "b"
     (devkit / "labels.txt").write_text("\n".join(f"thing {i}" for i in range(1, 16)))
     assert VOC(devkit)[0].labels == ("thing 11", "thing 15")
+    for labels, words in ((None, "labels.txt"), ([str(n) for n in range(15)], "given words")):
+        assert VOC(devkit, labels=labels).describe()["data"] == f"VOC2012 val n=2, words: {words}"
 
 
 def test_labels_and_masks_open_no_picture(devkit):

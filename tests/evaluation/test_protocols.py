@@ -64,7 +64,7 @@ def test_different_protocols_are_refused_in_one_table() -> None:
 
 
 @pytest.mark.parametrize("area", [0.0, 0.2])
-def test_softmax_runs_over_query_words(area: float) -> None:
+def test_trap_softmax_runs_over_query_words(area: float) -> None:
     """The best of all words' probabilities, which has to reach the threshold: more words, smaller probabilities."""
     of, least = torch.tensor([0, 0, 1, 2, 3, 3]), 0.3  # two words of class 0 and of the background, class 3
     values = torch.from_numpy(RNG.normal(size=(7, 9, 6))).float()
@@ -100,7 +100,7 @@ def toy() -> tuple[pd.DataFrame, list[np.ndarray], list[np.ndarray]]:
     return pd.DataFrame(rows).assign(protocol="p"), truth, said
 
 
-def test_iou_of_sums_is_not_the_mean_over_images() -> None:
+def test_trap_iou_of_sums_is_not_the_mean_over_images() -> None:
     table, truth, said = toy()
 
     def miou(mean: str) -> float:
@@ -120,7 +120,7 @@ def test_iou_of_sums_is_not_the_mean_over_images() -> None:
     assert miou(PER_IMAGE) != pytest.approx(miou(segment.OWN.mean), abs=0.1)
 
 
-def test_two_f1_and_two_aps() -> None:
+def test_trap_two_f1_and_two_aps() -> None:
     targets = RNG.random((60, 5)) < 0.3
     cosines = 0.2 * targets + RNG.normal(size=(60, 5)) * 0.1
     said = cosines > 0.1

@@ -76,6 +76,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub = command("evaluate", "readings of models on a data set: tables, resumable", model, data, read, running, out)
     sub.add_argument("--readings", help=f"{readings} (default: all that the model can do, with and without +code)")
     sub.add_argument("--task", choices=TASKS, default="explain", help="what is measured (default: %(default)s)")
+    words = "measure a CLIP and, behind it, projectors that `clipsx unmix` saved: one folder, or that of all seeds"
+    sub.add_argument("--projectors", metavar="FOLDER|FILE", help=words)
     words = "instead: hold OpenAI's ViT-B-16 and ViT-L-14-336 (or a --model) against what was published, on VOC 2012"
     sub.add_argument("--check", action="store_true", help=words)
     sub.add_argument("--against", metavar="FILE", help="of --check: another machine's check.json, to compare with")

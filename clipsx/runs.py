@@ -2,7 +2,8 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ from clipsx.options import data, load, shard_here
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clipsx.clip import Clip
+    from clipsx.datasets import Sample
+
+SEEDS = ["reading", "measure", "before", "mean", "difference", "sd", "seeds"]
 DIFFERENCES = ["verdict", "what", "measure", "value", "difference", "low", "high", "model"]
 SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at the end of `clipsx evaluate`
 
@@ -23,19 +28,37 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.check:
         return _check(options)
     tuning, test = data(options)
-    pairs = getattr(options, "pairs", None) or [(None, None)]
-    folders = [Path(options.out, f"{compare.RUN}{n}" if len(pairs) > 1 else "") for n in range(1, len(pairs) + 1)]
-    tables, asked = [], options.readings or ()
+    models, asked = _models(options, test)
+    several, table = len(models) > 1, None
     with _running(options) as how:
         how["segmenter"] = options.segmenter
-        for pair, folder in zip(pairs, folders, strict=True):
-            clip = load(options, *pair)
-            tables.append(tasks.evaluate(clip, options.task, tuning, test, asked, folder=folder, **how))
-            if len(pairs) > 1:
+        for n, model in enumerate(models, 1):
+            clip, folder = model(), Path(options.out, f"{compare.RUN}{n}" if several else "")
+            table = tasks.evaluate(clip, options.task, tuning, test, asked, folder=folder, **how)
+            if several:
                 compare.keep_matrix(clip, datasets.labels_of(test), folder)
     if how["shard"][1] > 1:
         return 0
-    return merge(options) if len(pairs) > 1 else _tabled(tables[0], options.out)
+    return merge(options) if several or table is None else _tabled(table, options.out)
+
+
+def _models(options: argparse.Namespace, test: "Sequence[Sample]") -> "tuple[list[Callable[[], Clip]], str]":
+    """What gives the models of a call, each in its turn, and the readings to ask; projectors come behind their CLIP."""
+    pairs = getattr(options, "pairs", None) or [(None, None)]
+    if options.projectors is None:
+        return [partial(load, options, *pair) for pair in pairs], options.readings or ""
+    from clipsx.unmix.heads import Unmixed, kept
+
+    folders = kept(options.projectors)
+    if len(pairs) > 1:
+        raise ValueError("Projectors belong to one CLIP: give --projectors with one --model.")
+    clip = load(options, *pairs[0])
+    heads = [Unmixed.load(folder, clip) for folder in folders]
+    for head in heads:
+        head.require_apart(test)
+    return [lambda: clip, *(partial(getattr, head, "clip") for head in heads)], options.readings or str(
+        heads[0].reading
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -70,15 +93,17 @@ def segment(options: argparse.Namespace) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     from clipsx import save
-    from clipsx.evaluation import compare, produce
+    from clipsx.evaluation import compare, produce, results
     from clipsx.evaluation.parts import Parts
     from clipsx.evaluation.tasks import merged
 
     if compare.runs(options.out):
         table, differences, changed = compare.compared(options.out)
-        print(differences[DIFFERENCES].round(3).to_string(index=False, na_rep=""))
-        for name, some in {"table": table, "differences": differences, "changed": changed}.items():
-            print(save.table(some, options.out, name))
+        seeds = compare.over_seeds(table)
+        print((seeds[SEEDS] if len(seeds) else differences[DIFFERENCES]).round(3).to_string(index=False, na_rep=""))
+        files = results.write(table, options.out)
+        rest = {"differences": differences, "changed": changed, "seeds": seeds}
+        print(*files, *(save.table(some, options.out, name) for name, some in rest.items() if len(some)), sep="\n")
         return 0
     if produce.NAME in Parts.of(Path(options.out)).measures:
         return _produced(produce.write(options.out, options.format), options.out)

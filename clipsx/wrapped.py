@@ -1,7 +1,7 @@
 """An open_clip model that is wrapped and never modified: what it is, and the heads that its features go through."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -37,7 +37,8 @@ class Heads:
     """What CLIP's features go through afterwards: nothing, or trained projectors.
 
     image, text: from unit features (…, D) to unit features (…, d), without gradient; width: d, None where it is D;
-    logit_scale: the factor on cosines that they were trained with, None for CLIP's own; name, weights: what tables add.
+    logit_scale: the factor on cosines that they were trained with, None for CLIP's own; name, weights: what tables add
+    to CLIP's; about: columns of their own, how they were trained.
     """
 
     image: Callable[[Tensor], Tensor] = _same
@@ -46,6 +47,7 @@ class Heads:
     logit_scale: float | None = None
     name: str = ""
     weights: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class Wrapped:
@@ -144,7 +146,7 @@ class Wrapped:
 
     def describe(self) -> dict[str, str]:
         """Provenance columns for tables."""
-        return {"model": self.name, "weights": self.weights, "positions": self.positions}
+        return {"model": self.name, "weights": self.weights, "positions": self.positions, **self.heads.about}
 
     def _ready(self) -> None:
         training = next((name for name, module in self.model.named_modules() if module.training), None)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipsx.clip import Clip
 from clipsx.datasets.lines import listed
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.messages import require_known
 from clipsx.reading import Reading

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import queries
 from clipsx.evaluation.stream import BATCH, Look, Measure
 from clipsx.evaluation.summary import constants
 from clipsx.images import resize

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clipsx.clip import Clip
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
 from clipsx.metrics import coverage, energy_outside, iou, msc

@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from clipsx import mfi, paths
 from clipsx.clip import Clip
-from clipsx.evaluation import protocols, recognise, segment, summary
-from clipsx.evaluation.parts import Parts, joined
-from clipsx.evaluation.protocols import MMSEG, Protocol
-from clipsx.evaluation.tasks import TASK_OF, merged
+from clipsx.evaluation import recognise, segment, summary
+from clipsx.evaluation.parts import joined
+from clipsx.evaluation.protocols import MMSEG, PER_IMAGE, Protocol, protocol
+from clipsx.evaluation.tasks import both, merged, told
 from clipsx.metrics import average_precision, mean_average_precision
-from clipsx.reading import Reading
-from clipsx.statistics import difference, draws, interval, verdict
+from clipsx.statistics import band, bootstrap, difference, draws, interval, verdict
 
 RUN = "model-"  # and a number: a model's own folder; the first is what the others are held against
 MATRIX = "similarities.csv"
 MOST = 20  # pictures that changed most
 PIXELS = "pixels right (%)"
+ALIKE = ("task", "dataset", "data", "rules")  # of all models of one comparison
 Row = dict[str, Any]
+Frames = Sequence[pd.DataFrame]
 
 
 def runs(out: str | Path) -> list[Path]:
@@ -47,23 +47,24 @@ def compared(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     """
     folders = runs(out)
     tables = [merged(folder) for folder in folders]
-    same = ["dataset", "data", "rules"]
-    each = [_rows(folder) for folder in folders]
-    if len({(task, *found[same].iloc[0]) for task, found, _ in each}) > 1:
+    each = [both(folder) for folder in folders]
+    about = [told(found) for found, _ in each]
+    task, *_, rules = same = [about[0][name] for name in ALIKE]
+    if any([other[name] for name in ALIKE] != same for other in about):
         raise ValueError(f"The models in {out} were not measured alike (task, data and protocol): take another folder.")
-    task, base, tuned = each[0]
-    rules = protocols.protocol(base["rules"].iloc[0], task)
+    names = [f"{a['model']} ({a['weights']}, {folder.name})" for a, folder in zip(about, folders, strict=True)]
+    base, *others = [[parts.by_reading() for parts in some if parts is not None] for some in each]
     rows, changes = [], []
-    for folder, (_, found, choosing) in zip(folders[1:], each[1:], strict=True):
-        names = {"model": _named(found, folder), "against": _named(base, folders[0])}
-        for reading in (r for r in base["reading"].unique() if r in set(found["reading"])):
-            pair = [some[some["reading"] == reading] for some in (base, found)]
-            chosen = [some[some["reading"] == reading] for some in (tuned, choosing) if some is not None]
-            rows += [row | {"what": reading} | names for row in PAIRED[task](pair, chosen, rules)]
+    for folder, name, found in zip(folders[1:], names[1:], others, strict=True):
+        who = {"model": name, "against": names[0]}
+        for reading in (r for r in base[0] if r in found[0]):  # one at a time: memory holds the rows of one
+            pair, *chosen = [[one[reading](), other[reading]()] for one, other in zip(base, found, strict=True)]
+            made = PAIRED[task](pair, chosen[0] if chosen else [], protocol(rules, task))
+            rows += [row | {"what": reading} | who for row in made]
             first, second = (_pictures(task, some) for some in pair)
             change = pd.DataFrame({"before": first, "after": second}).dropna().reset_index(names="image")
-            changes.append(change.assign(reading=reading, measure=PICTURE[task], **names))
-        rows.append(_matrices(folders[0], folder) | names)
+            changes.append(change.assign(reading=reading, measure=PICTURE[task], **who))
+        rows.append(_matrices(folders[0], folder) | who)
     every = joined(changes)
     every["change"] = every["after"] - every["before"]
     order = every["change"].abs().sort_values(ascending=False, kind="stable").index
@@ -73,36 +74,42 @@ def compared(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     return table, pd.DataFrame(rows), most.reset_index(drop=True)
 
 
-def _rows(folder: Path) -> tuple[str, pd.DataFrame, pd.DataFrame | None]:
-    """The task, the rows of the test images, and of those that thresholds are chosen on."""
-    (name, found), *_ = Parts.of(folder).tables().items()
-    tuned = next(iter(Parts.of(folder / "tuning").tables().values())) if (folder / "tuning").is_dir() else None
-    return TASK_OF.get(name, name), found, tuned
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Of CLIP itself and of projectors on it, as `compared` gives them: a row per reading and measure, with the value
+    `before`, and of those with projectors the `band` over their seeds; empty where no model has any.
+    """
+    if "projectors" not in table:
+        return pd.DataFrame()
+    by, after = ["reading", "measure"], table["projectors"].notna()
+    before = table[~after].set_index(by)["value"]
+    each = table[after].groupby(by, sort=False)["value"]
+    rows = [dict(zip(by, key, strict=True)) | {"before": before.get(key)} | band(values) for key, values in each]
+    about = {name: table[name].iloc[-1] for name in ("projectors", "data", "dataset", "protocol")}
+    found = pd.DataFrame(rows).rename(columns={"n": "seeds"}).assign(**about)
+    found.insert(4, "difference", found["mean"] - found["before"])
+    return found
 
 
-def _named(table: pd.DataFrame, folder: Path) -> str:
-    return f"{table['model'].iloc[0]} ({table['weights'].iloc[0]}, {folder.name})"
-
-
-def _objects(pair: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], rules: Protocol) -> Iterator[Row]:
+def _objects(pair: Frames, chosen: Frames, rules: Protocol) -> Iterator[Row]:
     """Maps of the labels present: every measure of `explain` on the same objects."""
     one, tuned = (
         joined(some.assign(reading=role) for some, role in zip(tables, ("before", "after"), strict=False))
         for tables in (pair, chosen)
     )
     for row in summary.against(one, tuned if len(tuned) else None, base="before").to_dict("records"):
-        yield {name: row[name] for name in ("measure", "difference", "low", "high", "verdict", "pairs")}
+        yield {name: row[name] for name in ("measure", "value", "difference", "low", "high", "verdict", "pairs")}
 
 
-def _points(pair: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], rules: Protocol) -> Iterator[Row]:
-    before, after = (some.set_index(["image", "label"]) for some in pair)
-    for name in ("accuracy", "outside", "iou"):
-        gaps = (after[name] - before[name]).dropna()
-        images, labels = (gaps.index.get_level_values(level).to_numpy() for level in ("image", "label"))
-        yield difference(gaps.to_numpy(float), images, labels) | {"measure": name, "value": float(after[name].mean())}
+def _points(pair: Frames, chosen: Frames, rules: Protocol) -> Iterator[Row]:
+    for measure, column in {"accuracy": "accuracy", "outside": "outside", "miou_points": "iou"}.items():
+        yield _means(*(some.set_index(["image", "label"])[column] for some in pair)) | {"measure": measure}
 
 
-def _segments(pair: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], rules: Protocol) -> Iterator[Row]:
+def _segments(pair: Frames, chosen: Frames, rules: Protocol) -> Iterator[Row]:
+    if rules.mean == PER_IMAGE:
+        there = (some[some["true"] > 0].set_index(["image", "label"]) for some in pair)
+        yield _means(*map(segment.iou, there)) | {"measure": "mIoU"}
+        return
     labels = sorted(set(pair[0]["label"]) | set(pair[1]["label"]))
     sums = [some.pivot_table(segment.PARTS, "image", "label", aggfunc="sum", fill_value=0) for some in pair]
     images = sums[0].index.intersection(sums[1].index)
@@ -117,13 +124,26 @@ def _segments(pair: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], rule
     yield _paired(miou, len(images)) | {"measure": "mIoU"}
 
 
-def _scores(pair: Sequence[pd.DataFrame], chosen: Sequence[pd.DataFrame], rules: Protocol) -> Iterator[Row]:
-    surgery = Reading.parse(str(pair[0]["reading"].iloc[0])).surgery != "none"
-    rule = recognise.OF_COSINES["cosine" if surgery else rules.rule]
+def _means(before: pd.Series, after: pd.Series) -> Row:
+    """Of values by image and label, means over images, then labels: the second's, and the paired difference."""
+    gaps = (after - before).dropna()
+    (own, of), (images, labels) = (
+        [index.to_numpy() for index in map(s.index.get_level_values, (0, 1))] for s in (after, gaps)
+    )
+    value, _ = bootstrap(after.to_numpy(float), own, of, 1)
+    return difference(gaps.to_numpy(float), images, labels) | {"value": value}
+
+
+def _scores(pair: Frames, chosen: Frames, rules: Protocol) -> Iterator[Row]:
     images = set(pair[0]["image"]) & set(pair[1]["image"])
-    each = [recognise.as_arrays(some[some["image"].isin(images)]) for some in pair]
-    scores, targets = [rule(torch.tensor(own)).numpy() for own, _ in each], each[0][1]
-    yield _paired(lambda w, place: mean_average_precision(scores[place], targets, w), len(targets)) | {"measure": "mAP"}
+    each = [recognise.by_protocol(some[some["image"].isin(images)], rules.rule) for some in pair]
+    targets = each[0][1]  # (n, N)
+    share = recognise.share_of(targets, rules.absent)
+
+    def mean(weights: np.ndarray, place: int) -> np.ndarray:  # (R, n) → (R,)
+        return share * mean_average_precision(each[place][0], targets, weights)
+
+    yield _paired(mean, len(targets)) | {"measure": "mAP"}
 
 
 def _paired(statistic: Any, images: int) -> Row:
@@ -160,4 +180,4 @@ def _pictures(task: str, rows: pd.DataFrame) -> pd.Series:
     if task != "recognise":
         return by[PICTURE[task]].mean()
     scores, targets = recognise.as_arrays(rows)
-    return pd.Series(100 * average_precision(scores.T, targets.T), index=rows["image"].unique())
+    return pd.Series(100 * average_precision(scores.T, targets.T), index=rows["image"])

@@ -9,7 +9,7 @@ import torch
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, labels_of
-from clipsx.datasets.lines import listed
+from clipsx.evaluation.asked import Asked, Words, queries
 from clipsx.evaluation.beside import beside, regions
 from clipsx.evaluation.stream import Look, Measure, stream
 from clipsx.maps import is_constant
@@ -20,26 +20,20 @@ INSIDE, OUTSIDE = ([f"{side}@{t:.2f}" for t in THRESHOLDS] for side in ("in", "o
 DEFAULT = crossed(("clip", "maskclip", "clip-surgery"))
 
 
-def queries(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels asked of every image, each once. Errors: those of `listed`; ValueError for fewer than two."""
-    found = tuple(dict.fromkeys(listed(labels)))
-    if len(found) < 2:
-        raise ValueError("An evaluation asks every image for all labels: give at least two different ones, labels=[…].")
-    return found
-
-
 def measure(
     clip: Clip,
     labels: Sequence[str] | Mapping[str, Sequence[str]],
     asked: str | Sequence[str | Reading] = DEFAULT,
     templates: str | Sequence[str] = "clip-surgery",
+    words: Words | None = None,
 ) -> Measure:
     """A row per image, label that is present with a mask, and reading.
 
     Every image is asked for all labels (`queries`); the maps of those that are present are stretched to 0…1 over the
     patches, upsampled to the picture's size and compared with the mask. `labels` may be several sets by name, for
     feature surgery to compare: then the column `label_set` says which (plain maps do not depend on it, and are measured
-    for the first set alone), and only labels of the first set are measured. Columns: those of the reading, `msc` (%,
+    for the first set alone), and only labels of the first set are measured. words: what asks for a label, if not its
+    name: at every place the best of several counts. Columns: those of the reading, `msc` (%,
     NaN for a mask of all the picture), `pointing` (%, see `metrics`) and its chance `area` (% of the picture; in words
     `size`), `others`, `absent`, `auc` and `oracle` (%, see `beside`), `constant` (the map says nothing), and the shares
     of object and background pixels at or above every threshold (`in@…`, `out@…`, 0…1), from which come IoU and the
@@ -48,7 +42,7 @@ def measure(
     Source: CLIP Surgery, explainability protocol (mSC, mIoU of the labels present).
     """
     sets = {name: queries(some) for name, some in (labels if isinstance(labels, Mapping) else {"": labels}).items()}
-    texts = {name: clip.encode_labels(some, templates) for name, some in sets.items()}  # (N, D) each
+    asking = {name: Asked.by(clip, some, words, templates) for name, some in sets.items()}
     first = next(iter(sets))
     shown = readings(asked)
     settings = [
@@ -64,14 +58,15 @@ def measure(
         for reading, columns, name in settings if present else ():
             places = [sets[name].index(label) for label in present]
             absent = np.array([label in sets[first] and label not in shown for label in sets[name]])
-            sim = look.similarities(reading, texts[name])  # (1, h, w, N)
+            sim = asking[name].best(look.similarities(reading, asking[name].text))  # (1, h, w, N)
             where = where or regions(look, present, (sim.shape[1], sim.shape[2]))
             own = columns | {"labels": len(sets[name])} | ({"label_set": name} if name else {})
             each = zip(measured(look, sim[..., places], present), beside(sim, where, places, absent), strict=True)
             yield from (found | more | own for found, more in each)
 
     empty = "No image has a mask of any of the labels: there is nothing to evaluate."
-    return Measure("explain", rows, shown, about={"templates": str(templates)}, asks={"labels": sets}, empty=empty)
+    asks = {"labels": sets, "words": [some.words for some in asking.values()]}
+    return Measure("explain", rows, shown, about={"templates": str(templates)}, asks=asks, empty=empty)
 
 
 def halves(

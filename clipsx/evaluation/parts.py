@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,14 @@ class Parts:
             with paths.whole(self._file(name, start)) as part:
                 table.to_parquet(part, index=False)
 
-    def read(self, name: str, start: int) -> pd.DataFrame:
-        """The rows of a measure in a part."""
-        if self.folder is None:
-            return self.held[start][0][list(self.measures).index(name)]
-        table = pd.read_parquet(self._file(name, start))
-        table.attrs.clear()
-        return table
+    def read(self, name: str, start: int, reading: str | None = None) -> pd.DataFrame:
+        """The rows of a measure in a part, or those of one reading."""
+        if self.folder:
+            table = pd.read_parquet(self._file(name, start))
+            table.attrs.clear()
+        else:
+            table = self.held[start][0][list(self.measures).index(name)]
+        return table if reading is None or table.empty else table[table["reading"] == reading]
 
     def _unread(self, start: int) -> Sequence[str]:
         if self.folder is None:
@@ -141,6 +143,23 @@ class Parts:
             found[name] = table.assign(**measure["about"] | data)
         return found
 
+    def by_reading(self) -> dict[str, Callable[[], pd.DataFrame]]:
+        """What reads the rows of each reading of its one measure: those of all need not fit in memory.
+
+        Errors: as `tables`.
+        """
+        (name, measure), *_ = self.measures.items()
+        about = measure["about"] | self.complete()
+        parts = (self.read(name, start) for start in self.starts)
+        known = dict.fromkeys(reading for part in parts if len(part) for reading in part["reading"].unique())
+        if not known:
+            raise ValueError(measure["empty"])
+
+        def rows(reading: str) -> pd.DataFrame:
+            return joined(self.read(name, start, reading) for start in self.starts).assign(**about)
+
+        return {reading: partial(rows, reading) for reading in known}
+
 
 def _known(folder: Path) -> dict[str, Any] | None:
     file = folder / "made.json"
@@ -162,11 +181,12 @@ def joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def made_by(clip: Clip) -> str:
-    """A name for what makes features of pictures: weights, layout (activations have no weights), heads, preprocess,
-    and how positions are interpolated.
+    """A name for what makes features of pictures: weights, heads and how these were trained, layout (activations have
+    no weights), preprocess, and how positions are interpolated.
     """
     layout = hashlib.sha256(f"{clip.model}|{clip.opener().args}".encode()).hexdigest()
-    return f"{digest(clip.model)}{clip.heads.weights}, layout sha256:{layout}, positions {clip.positions}"
+    heads = ", ".join([clip.heads.weights, *clip.heads.about.values()])
+    return f"{digest(clip.model)}{heads}, layout sha256:{layout}, positions {clip.positions}"
 
 
 def names_of(measures: Sequence[Measure]) -> list[str]:

@@ -9,7 +9,8 @@ import pandas as pd
 from jaxtyping import Bool
 
 from clipsx.clip import Clip
-from clipsx.evaluation.explain import DEFAULT, measured, queries
+from clipsx.evaluation.asked import Asked, Words, queries
+from clipsx.evaluation.explain import DEFAULT, measured
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import FIXED, ROW, best, constants, iou_at
 from clipsx.metrics import THRESHOLDS, iou
@@ -37,6 +38,7 @@ def measure(
     segmenter: str | Path | Segmenter = WALKER,
     threshold: float = THRESHOLD,
     templates: str | Sequence[str] = "clip-surgery",
+    words: Words | None = None,
 ) -> Measure:
     """A row per image, label that is present with a mask, and reading: where its points lie, and the mask they yield.
 
@@ -44,19 +46,20 @@ def measure(
     plain thresholding; `positives`, `negatives`, how many points; `accuracy`, the share of positives on the object, its
     `chance`, the object's area, and `outside`, the share of negatives off it (%, NaN without a point); `iou`, the
     segmenter's mask against the object (%), 0 where there is no point: then `why` says why. What is ignored counts
-    nowhere. threshold: of the points (`maps.points_from_map`).
+    nowhere. threshold: of the points (`maps.points_from_map`); words: as in `explain.measure`.
     Errors: ValueError for fewer than two labels, a threshold outside 0…1, and a reading that the tower cannot serve.
     Source: CLIP Surgery, points for SAM; the comparison with a plain threshold is ours.
     """
     names, shown, maker = queries(labels), readings(asked), load(segmenter)
-    text = clip.encode_labels(names, templates)  # (N, D)
+    asking = Asked.by(clip, names, words, templates)
     columns = {reading: reading.columns(clip.tower) | {"labels": len(names)} for reading in shown}
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
         sample = look.sample
         present = [label for label in sample.labels if label in names and label in sample.masks]
         for reading in shown if present else ():
-            sim = look.similarities(reading, text)[..., [names.index(label) for label in present]]  # (1, h, w, n)
+            sim = asking.best(look.similarities(reading, asking.text))  # (1, h, w, N)
+            sim = sim[..., [names.index(label) for label in present]]  # (1, h, w, n)
             for row in measured(look, sim, present):
                 map = sim[0, :, :, [present.index(row["label"])]]  # (h, w, 1)
                 found = segmented(sample.image, map, maker, threshold)
@@ -65,7 +68,7 @@ def measure(
     rule = f"points: cells of the halved map at or above {threshold:g}, as many of the lowest beside the object"
     about = {"templates": str(templates), "segmenter": maker.name, "protocol": rule}
     empty = "No image has a mask of any of the labels: there is nothing to evaluate."
-    return Measure("points", rows, shown, about=about, asks={"labels": names}, empty=empty)
+    return Measure("points", rows, shown, about=about, asks={"labels": names, "words": asking.words}, empty=empty)
 
 
 def scored(found: Segmented, mask: Bool[np.ndarray, "H W"], ignore: Bool[np.ndarray, "H W"]) -> dict[str, Any]:

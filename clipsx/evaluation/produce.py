@@ -4,7 +4,7 @@ import importlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -21,7 +21,7 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample, Vocabulary
 from clipsx.datasets.folder import pictures
 from clipsx.datasets.protocol import digest, sketches
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import Words, queries
 from clipsx.evaluation.parts import Parts, joined
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.protocols import protocol as named
@@ -111,7 +111,7 @@ def measure(
     labels: Sequence[str],
     reading: str | Reading = "clip-surgery",
     grounds: Sequence[str] = (),
-    words: Mapping[str, Sequence[str]] | None = None,
+    words: Words | None = None,
     rules: Protocol = OWN,
 ) -> Measure:
     """A row per image and label that wins somewhere: `place` (1 … N, 0 for the background), `pixels`, `confidence`.

@@ -73,7 +73,7 @@ PER_IMAGE = "of each image and class there, over images, then classes"
 SURGERY = "CLIP Surgery (Li et al. 2023)"
 SOFTMAX = "softmax(100·cosine)"
 ASSUMED = "templates assumed"
-PROJECTED = "projectors trained on another split"
+HEAD = "the spatial head at every position"  # of Unmix-CLIP, behind projectors or none
 _OWN = (
     Protocol(
         "clip-surgery-explain", "explain", "threshold of mIoU chosen on other images, searched on these, fixed at 0.6",
@@ -86,7 +86,7 @@ _OWN = (
     Protocol("maskclip-context59", "segment", ASSUMED, windows=Windows(520), mean=MMSEG, source="MaskCLIP"),
     Protocol("maskclip-coco-stuff", "segment", ASSUMED, windows=Windows(512), mean=MMSEG, source="MaskCLIP"),
     Protocol("maskclip-voc20", "segment", ASSUMED, windows=Windows(512), mean=MMSEG, source="MaskCLIP"),
-    Protocol("unmix-segment", "segment", PROJECTED, 448, templates="photo", source="Unmix-CLIP"),
+    Protocol("unmix-segment", "segment", size=448, templates="photo", source="Unmix-CLIP"),
     Protocol("softmax", "recognise", rule=SOFTMAX),
     Protocol("centring", "recognise", rule="centring"),
     Protocol("clip-surgery-recognise", "recognise", "size not published", 224, rule=SOFTMAX, source=SURGERY),
@@ -97,7 +97,7 @@ _OWN = (
     Protocol(
         "dualcoop", "recognise", size=448, templates="photo", rule=SOFTMAX, absent="as 0", yes=0.5, source="DualCoOp"
     ),
-    Protocol("unmix-recognise", "recognise", PROJECTED, 448, templates="photo", source="Unmix-CLIP"),
+    Protocol("unmix-recognise", "recognise", size=448, rule=HEAD, yes=0.5, source="Unmix-CLIP"),
     Protocol("clip-surgery-points", "points", size=512, source=SURGERY),
 )  # fmt: skip
 # Method family and data set: short side, window / stride (none: whole), scale, background below, share of the area.

@@ -9,6 +9,7 @@ from clipsx import paths
 from clipsx.evaluation.protocols import named, require_one
 
 DEFAULT_DEPTH = "@6"  # of CLIP Surgery as published: what a reading without a depth means
+UNMIXED = "unmix"  # what numbers are published as that are read through projectors, whatever the reading
 SHOWN = [
     "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper",
     "published_model", "published_data", "published_protocol", "source", "model", "weights", "data", "protocol",
@@ -36,6 +37,8 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
         )
     require_one(table)
     own = table.assign(of=[reading.replace(DEFAULT_DEPTH, "") for reading in table["reading"]])
+    if "projectors" in own:
+        own["of"] = own["of"].where(own["projectors"].isna(), UNMIXED)
     known = published().rename(columns={"value": "published", "reading": "of"})
     both = own.merge(known, on=["of", "measure"], suffixes=("", "_theirs"))
     same = both["dataset"] == both["dataset_theirs"]

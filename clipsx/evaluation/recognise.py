@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from clipsx import arrays
 from clipsx.clip import Clip
 from clipsx.datasets.lines import listed
+from clipsx.evaluation.asked import Asked, Words
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
 from clipsx.metrics import f1_scores, mean_average_precision
@@ -56,39 +57,61 @@ def measure(
     labels: Sequence[str],
     asked: str | Sequence[str | Reading] = "clip",
     templates: str | Sequence[str] = "clip-surgery",
+    words: Words | None = None,
+    head: tuple[Sequence[str], Callable[[Tensor, Tensor], Tensor]] | None = None,
 ) -> Measure:
-    """A row per image, reading and label: `score` of the reading's class feature, and whether the label is `present`
-    (None where its sample is unsure).
+    """A row per image and reading: `scores` of all labels, and which are `present` (1, 0; −1: its sample is unsure).
 
-    The score is the cosine, or what feature surgery makes of it where the reading has it (`maps.surgery_scores`). Where
-    the tower is not understood, its class feature alone is read.
+    Both in the order of `classes`, a label a line. The score is the cosine with the reading's class feature, or what
+    feature surgery makes of it where the reading has it (`maps.surgery_scores`). Where the tower is not understood, its
+    class feature alone is read. words: what asks for a label, if not its name: the best of several counts. head:
+    instead of the class feature prompts and a function, from positions (1, P, D) and labels by every prompt (T, Q, D)
+    to scores (1, Q). Errors: ValueError for feature surgery before a head.
     """
     names, shown = tuple(dict.fromkeys(listed(labels))), readings(asked)
-    text = clip.encode_labels(names, templates)  # (N, D)
+    by = [[prompt] for prompt in head[0]] if head else [templates]
+    each = [Asked.by(clip, names, words, prompts) for prompts in by]
+    text = torch.stack([one.text for one in each])  # (T, Q, D)
     alone = not clip.methods and all(reading.method == "clip" for reading in shown)
     columns = {reading: reading.columns(None if alone else clip.tower) for reading in shown}
+    if head and (alone or any(reading.surgery != "none" for reading in shown)):
+        raise ValueError(
+            "A head reads the features of all positions, and knows no feature surgery: ask for such readings."
+        )
+
+    def scores(look: Look, reading: Reading) -> Float[Tensor, "1 Q"]:
+        if head:
+            return head[1](look.dense(reading).patches.flatten(1, 2), text)
+        return scored(reading, look.seen.cls if alone else look.dense(reading).cls, text[0])
 
     def rows(look: Look) -> Iterator[dict[str, Any]]:
+        there, unsure = look.sample.labels, look.sample.unsure
+        present = np.array([-1 if name in unsure else name in there for name in names], np.int8)  # (N,)
         for reading in shown:
-            cls = look.seen.cls if alone else look.dense(reading).cls  # (1, D)
-            there, unsure = look.sample.labels, look.sample.unsure
-            for label, score in zip(names, scored(reading, cls, text)[0].tolist(), strict=True):
-                present = None if label in unsure else label in there
-                yield columns[reading] | {"image": look.name, "label": label, "score": score, "present": present}
+            found = each[0].best(scores(look, reading))[0].cpu().numpy()  # (N,)
+            yield columns[reading] | {"image": look.name, "scores": found, "present": present}
 
-    about = {"templates": str(templates), "labels": len(names)}
-    return Measure("recognition", rows, () if alone else shown, about=about, asks={"names": names})
+    about = {"templates": " ".join(head[0]) if head else str(templates), "labels": len(names)}
+    about |= {"classes": "\n".join(names)}
+    return Measure("recognition", rows, () if alone else shown, about=about, asks={"words": each[0].words})
 
 
-def as_arrays(table: pd.DataFrame, value: str = "score") -> tuple[Scores, Targets]:
-    """Scores and targets (images, labels) from rows of one reading of `measure`, both in the order of the rows.
+def as_arrays(table: pd.DataFrame) -> tuple[Scores, Targets]:
+    """Scores and targets (images, labels) from rows of one reading of `measure`, both in their order.
 
     Where samples are unsure, targets are a masked array.
     """
-    shape, unsure = (-1, table["label"].nunique()), table["present"].isna().to_numpy()
-    present = table["present"].eq(True).to_numpy(bool).reshape(shape)
-    targets = np.ma.masked_array(present, unsure.reshape(shape)) if unsure.any() else present
-    return table[value].to_numpy().reshape(shape), targets
+    scores, present = (np.stack(list(table[name])) for name in ("scores", "present"))  # (n, N) both
+    unsure = present < 0
+    return scores.astype(float), np.ma.masked_array(present > 0, unsure) if unsure.any() else present > 0
+
+
+def by_protocol(table: pd.DataFrame, rule: str) -> tuple[Scores, Targets]:
+    """As `as_arrays`; cosines by a protocol's rule (`OF_COSINES`): other rules are in the scores already."""
+    scores, targets = as_arrays(table)
+    plain = Reading.parse(str(table["reading"].iloc[0])).surgery == "none"
+    made = OF_COSINES.get(rule) if plain else None
+    return scores if made is None else made(torch.tensor(scores)).numpy(), targets
 
 
 def by_rule(table: pd.DataFrame) -> tuple[dict[str, Scores], Targets]:
@@ -123,7 +146,7 @@ def summarise(
     if not present.any():
         raise ValueError("There is no image with any of the labels: nothing to recognise.")
     found, there = [], present.any(axis=0)
-    share = 1.0 if absent == "masked" else there.mean()
+    share = share_of(targets, absent)
     for name, given in scores.items():
         score = arrays.numeric(given, f"scores of {name!r}")
         chosen = tuning is not None and name in tuning[0]
@@ -139,6 +162,11 @@ def summarise(
         row |= {"without_labels": int((~present.any(axis=1)).sum())}
         found.append(row | {"protocol": f"absent classes {absent}; {how}; {METHOD}, centred"})
     return pd.DataFrame(found)
+
+
+def share_of(targets: Targets, absent: str) -> float:
+    """What the mean over classes with a positive image is multiplied with: their share, where the others count as 0."""
+    return 1.0 if absent == "masked" else float(arrays.known(targets)[0].any(axis=0).mean())
 
 
 def best_threshold(scores: Scores, targets: Targets) -> float:

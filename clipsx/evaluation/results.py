@@ -5,21 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from clipsx import save
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, fingerprint_of
 from clipsx.datasets.protocol import digest
-from clipsx.evaluation import published, recognise
+from clipsx.evaluation import published, recognise, segment
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import OURS, PROTOCOLS, Protocol, named, protocol
 from clipsx.evaluation.tasks import evaluate
 from clipsx.metrics import average_precision
 from clipsx.statistics import difference
 
-VALUES = {"hits": "IoU (%)", "score": "AP (%)", "iou": "IoU from points (%)", "msc": "mSC (%)"}  # by a column of rows
+VALUES = {"hits": "IoU (%)", "scores": "AP (%)", "iou": "IoU from points (%)", "msc": "mSC (%)"}  # by a column of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,15 +92,15 @@ def pairs(rows: pd.DataFrame) -> pd.DataFrame:
     Maps by mSC, or by the IoU of the mask from points; segmentation by the IoU of each class there; recognition by the
     average precision of an image's own labels among all (label "").
     """
-    if "score" not in rows:
+    if "scores" not in rows:
         known = rows[rows["true"] > 0] if "hits" in rows else rows
-        worth = _iou(known) if "hits" in rows else known["iou" if "iou" in rows else "msc"]
+        worth = segment.iou(known) if "hits" in rows else known["iou" if "iou" in rows else "msc"]
         return known[["reading", "image", "label"]].assign(value=worth)
     found = []
     for reading, own in rows.groupby("reading", sort=False):
         scores, present = recognise.as_arrays(own)
-        each = pd.DataFrame({"image": own["image"].to_numpy()[:: scores.shape[1]]})
-        found.append(each.assign(reading=reading, label="", value=100 * average_precision(scores.T, present.T)))
+        worth = 100 * average_precision(scores.T, present.T)
+        found.append(own[["image"]].assign(reading=reading, label="", value=worth))
     return pd.concat(found, ignore_index=True)
 
 
@@ -110,13 +109,14 @@ def classes(rows: pd.DataFrame) -> pd.DataFrame:
     by = ["reading", "label"]
     if "hits" in rows:
         sums = rows.groupby(by, sort=False)[["hits", "said", "true"]].sum().reset_index()
-        return sums[sums["true"] > 0].assign(value=_iou)[[*by, "value"]]
-    if "score" not in rows:
+        return sums[sums["true"] > 0].assign(value=segment.iou)[[*by, "value"]]
+    if "scores" not in rows:
         return pairs(rows).groupby(by, sort=False)["value"].mean().reset_index()
     found = []
     for reading, own in rows.groupby("reading", sort=False):
         values = 100 * average_precision(*recognise.as_arrays(own))
-        found.append(pd.DataFrame({"reading": reading, "label": own["label"].unique(), "value": values}))
+        names = own["classes"].iloc[0].split("\n")
+        found.append(pd.DataFrame({"reading": reading, "label": names, "value": values}))
     return pd.concat(found, ignore_index=True).dropna()
 
 
@@ -148,7 +148,3 @@ def ends(samples: Sequence[Sample], worth: pd.Series, count: int = 2) -> list[Sa
     known = [name for name in worth.index if name in place]
     few = dict.fromkeys([*known[:count], *known[-count:]])
     return [samples[place[name]] for name in few]
-
-
-def _iou(sums: pd.DataFrame) -> Any:
-    return np.divide(100.0 * sums["hits"], sums["said"] + sums["true"] - sums["hits"])

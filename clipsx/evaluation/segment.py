@@ -1,7 +1,7 @@
 """Zero-shot segmentation by the best label at every position: what is where, by label alone."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from clipsx.clip import Clip
-from clipsx.datasets.lines import listed
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import Asked, Words, queries
 from clipsx.evaluation.protocols import MMSEG, PER_IMAGE, PROTOCOLS, Protocol
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
@@ -31,7 +30,7 @@ def measure(
     asked: str | Sequence[str | Reading] = "clip",
     grounds: Sequence[str] = (),
     templates: str | Sequence[str] = "clip-surgery",
-    words: Mapping[str, Sequence[str]] | None = None,
+    words: Words | None = None,
     rules: Protocol = OWN,
 ) -> Measure:
     """A row per image, reading and class that is there or was said: pixels that are `hits`, `said` and `true`.
@@ -75,7 +74,7 @@ def predictor(
     asked: str | Sequence[str | Reading],
     grounds: Sequence[str],
     templates: str | Sequence[str],
-    words: Mapping[str, Sequence[str]] | None,
+    words: Words | None,
     rules: Protocol,
 ) -> tuple[Callable[[Look], Iterator[Said]], tuple[Reading, ...], dict[str, Any]]:
     """From a look to what each reading says: its columns, the class of every pixel (`winners`) and how sure it is.
@@ -83,19 +82,17 @@ def predictor(
     Arguments as in `measure`. Beside it: the readings that a walk has to give, and what else decides.
     """
     shown, windows = readings(asked), rules.windows
-    each = [listed((words or {}).get(name, (name,))) for name in names] + [(ground,) for ground in listed(grounds)]
-    text = clip.encode_labels([word for some in each for word in some], templates)  # (Q, D)
-    of = torch.tensor([min(k, len(names)) for k, some in enumerate(each) for _ in some])  # (Q,), the class of a word
+    asking = Asked.by(clip, names, words, templates, grounds)
     columns = {reading: reading.columns(clip.tower) for reading in shown}
     columns = {r: own | ({"image_size": str(windows)} if windows else {}) for r, own in columns.items()}
 
     def said(look: Look) -> Iterator[Said]:
-        maps = stitched(clip, look.sample.image, windows, shown, text) if windows else {}
+        maps = stitched(clip, look.sample.image, windows, shown, asking.text) if windows else {}
         for reading in shown:
-            map = maps.pop(reading) if windows else whole(look.similarities(reading, text), look.pixels)
-            yield columns[reading], *winners(map, of, rules, len(names))
+            map = maps.pop(reading) if windows else whole(look.similarities(reading, asking.text), look.pixels)
+            yield columns[reading], *winners(map, asking.of, rules, len(names))
 
-    asks = {"names": tuple(names), "grounds": grounds, "words": each, "rules": str(rules)}
+    asks = {"names": tuple(names), "grounds": grounds, "words": asking.words, "rules": str(rules)}
     return said, () if windows else shown, asks
 
 
@@ -139,9 +136,8 @@ def summarise(
         counts = np.stack([wide[part].to_numpy(float) for part in PARTS], axis=1)  # (n, 3, K)
         if mean == PER_IMAGE:
             there = rows[rows["true"] > 0]
-            ious = 100 * there["hits"] / (there["said"] + there["true"] - there["hits"])
             images, labels = there["image"].to_numpy(), there["label"].to_numpy()
-            value, drawn = bootstrap(ious.to_numpy(), images, labels, resamples)
+            value, drawn = bootstrap(iou(there).to_numpy(), images, labels, resamples)
         else:
             weighed = functools.partial(miou, said_too=mean == MMSEG)
             value = float(weighed(counts.sum(axis=0)[None])[0])
@@ -151,6 +147,11 @@ def summarise(
         row |= {"mIoU_low": low, "mIoU_high": high, "images": len(counts)} | constants(rows, by)
         found.append(row | {"protocol": f"{rows['protocol'].iloc[0]}; {METHOD}"})
     return pd.DataFrame(found)
+
+
+def iou(sums: pd.DataFrame) -> Any:
+    """IoU (%) from columns of pixels, of classes that are there."""
+    return 100.0 * sums["hits"] / (sums["said"] + sums["true"] - sums["hits"])
 
 
 def miou(counts: Num[np.ndarray, "R 3 K"], said_too: bool = False) -> Num[np.ndarray, " R"]:

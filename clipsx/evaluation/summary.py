@@ -23,8 +23,8 @@ MEASURES = {
     "pointing": "pointing game (%)",
 }  # of a summary: columns of `explain` (or made of them), and titles
 ABOUT = (
-    "model", "weights", "positions", "data", "image_size", "templates", "labels", "reading", "method", "authority",
-    "surgery", "tau", "depth", "segmenter", "protocol",
+    "model", "weights", "projectors", "positions", "data", "image_size", "templates", "labels", "reading", "method",
+    "authority", "surgery", "tau", "depth", "segmenter", "protocol",
 )  # fmt: skip
 
 

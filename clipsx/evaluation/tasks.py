@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from clipsx.clip import Clip
 from clipsx.datasets import BUILT_IN, Sample, Vocabulary, labels_of, recipe_of
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import Protocol
-from clipsx.evaluation.stream import stream
+from clipsx.evaluation.stream import Measure, keep
 from clipsx.messages import require_known
 from clipsx.reading import SURGERIES, Reading, crossed, readings
 from clipsx.segmenters.named import WALKER
+from clipsx.unmix.projectors import PROMPTS, spatial_head
 
 TASKS = {
     "explain": tuple(summary.MEASURES),
@@ -57,57 +57,76 @@ def evaluate(
     recognise: CLIP's class feature by every form of it). protocol: a name in `PROTOCOLS`, the task's own by default.
     folder: where rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where
     it stopped. segmenter: of the task points, as `segmenters.load` takes it. options: those of `stream`.
-    To segment, a class is asked for by all query words that the data set's vocabulary has for it, else by its name; or
-    by those of a built-in `vocabulary`, in the order of its classes.
+    A class is asked for by all query words that the data set's vocabulary has for it, of which the best counts at every
+    place, else by its name; or by those of a built-in `vocabulary`, in the order of its classes.
     Errors: those of `protocols.protocol`, of `stream` and of the task's measure; ValueError for a vocabulary that is
     unknown, or of another number of classes.
     """
     rules, labels = protocols.protocol(protocol, task), labels_of(test)
-    default = crossed(("clip",), SURGERIES) if task == "recognise" else crossed(clip.methods)
+    head = (PROMPTS, spatial_head) if rules.rule == protocols.HEAD else None
+    default = crossed(clip.methods) if task != "recognise" else crossed(("clip",), ("none",) if head else SURGERIES)
     shown, asking = readings(asked) if asked else default, _vocabulary(test, vocabulary)
     words = dict(zip(labels, asking.queries, strict=True))
     grounds = rules.background and (asking.background or rules.background)
     make = {
         "explain": explain.measure,
-        "segment": partial(segment.measure, grounds=grounds, words=words, rules=rules),
-        "recognise": recognise.measure,
+        "segment": partial(segment.measure, grounds=grounds, rules=rules),
+        "recognise": partial(recognise.measure, head=head),
         "points": partial(points.measure, segmenter=segmenter),
     }[task]
-    measure = make(clip, labels, shown, templates=rules.templates)
-    kept = {"rules": rules.name, "others": 0 if task == "segment" else len(tuning), "dataset": named(test)}
-    kept["wording"] = f"; words of {vocabulary}" if vocabulary else ""
+    measure = make(clip, labels, shown, templates=rules.templates, words=words)
+    alone = task == "segment" or not len(tuning)
+    kept = {"rules": rules.name, "others": 0 if alone else len(tuning), "dataset": named(test)}
+    several = any(len(some) > 1 for some in asking.queries)
+    kept["wording"] = f"; words of {vocabulary}" * bool(vocabulary) + "; the best of a class's words" * several
     measure = replace(measure, about={**measure.about, **kept})
-    choosing = explain.measure(clip, labels, shown) if task == "points" else measure  # a threshold needs no segmenter
+    choosing = explain.measure(clip, labels, shown, words=words) if task == "points" else measure  # needs no segmenter
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside the windows costs next to nothing
     options |= {"size": size} if size else {}
 
-    def rows(samples: Sequence[Sample], part: str, words: str) -> pd.DataFrame | None:
-        place, asked = None if folder is None else Path(folder, part), measure if samples is test else choosing
-        return next(iter(stream(clip, samples, [asked], folder=place, words=words, **options)), None)
+    def parts(samples: Sequence[Sample], asks: Measure, part: str, told: str) -> Parts:
+        return keep(clip, samples, [asks], folder=folder and Path(folder, part), words=told, **options)
 
-    found = rows(test, ".", "measuring")
-    tuned = None if task == "segment" or not len(tuning) else rows(tuning, "tuning", "choosing thresholds")
-    return pd.DataFrame() if found is None else _summarised(task, found, tuned)
+    found = parts(test, measure, ".", "measuring")
+    tuned = None if alone else parts(tuning, choosing, "tuning", "choosing thresholds")
+    return pd.DataFrame() if options.get("shard", (1, 1))[1] > 1 else _summarised(found, tuned)
 
 
 def merged(folder: str | Path) -> pd.DataFrame:
     """The table of a run whose parts lie in `folder`, whoever made them: that of `evaluate`, to the digit.
 
-    Errors: those of `Parts`: for parts that are missing, and of another run; ValueError for a folder without a run.
+    Errors: those of `both`, and of `Parts` for parts that are missing.
     """
-    (name, found), *_ = Parts.of(Path(folder)).tables().items()
-    task, alone = TASK_OF.get(name, name), "others" in found and not found["others"].any()
-    tuned = None if alone else next(iter(Parts.of(Path(folder, "tuning")).tables().values()))
-    return _summarised(task, found, tuned)
+    return _summarised(*both(folder))
 
 
-def _summarised(task: str, found: pd.DataFrame, tuned: pd.DataFrame | None) -> pd.DataFrame:
+def both(folder: str | Path) -> tuple[Parts, Parts | None]:
+    """The parts of a run in `folder`, and those that its thresholds were chosen on, where there are any.
+
+    Errors: ValueError for a folder without a run.
+    """
+    found = Parts.of(Path(folder))
+    return found, Parts.of(Path(folder, "tuning")) if told(found)["others"] else None
+
+
+def told(parts: Parts) -> dict[str, Any]:
+    """What a run says of itself: its `task`, and the columns that are the same in all its rows."""
+    (name, measure), *_ = parts.measures.items()
+    return {"task": TASK_OF.get(name, name), "others": 0, **measure["about"]}
+
+
+def _summarised(found: Parts, tuned: Parts | None) -> pd.DataFrame:
     """The table of a task from the rows of test images and of others, by the protocol that they say."""
-    rules = protocols.protocol(found["rules"].iloc[0], task)
-    table = _long(SUMMARIES[task](found, tuned, rules), TASKS[task] + rules.more)
+    about, others = told(found), {} if tuned is None else tuned.by_reading()
+    task, rules = about["task"], protocols.protocol(about["rules"], about["task"])
+    each = [  # a reading at a time: memory holds the rows of one
+        SUMMARIES[task](rows(), others[name]() if name in others else None, rules)
+        for name, rows in found.by_reading().items()
+    ]
+    table = _long(pd.concat(each, ignore_index=True), TASKS[task] + rules.more)
     alone = "" if tuned is not None or task == "segment" else "; no other images to choose a threshold on"
-    said = [f"{rules}{found['wording'].iloc[0]}; {words}{alone}" for words in table["protocol"]]
-    return table.assign(protocol=said, dataset=found["dataset"].iloc[0])
+    said = [f"{rules}{about['wording']}; {words}{alone}" for words in table["protocol"]]
+    return table.assign(protocol=said, dataset=about["dataset"])
 
 
 def named(samples: Sequence[Sample]) -> str:
@@ -141,17 +160,13 @@ def _explained(table: pd.DataFrame, tuning: pd.DataFrame | None, rules: Protocol
 
 
 def _recognised(table: pd.DataFrame, tuning: pd.DataFrame | None, rules: Protocol) -> pd.DataFrame:
-    """A summary of every reading's rows, its cosines by the protocol's rule."""
-    found = []
-    for name, rows in table.groupby("reading", sort=False):
-        rule = recognise.OF_COSINES["cosine" if Reading.parse(str(name)).surgery != "none" else rules.rule]
-        chosen = None if tuning is None or rules.yes is not None else tuning[tuning["reading"] == name]
-        given = [recognise.as_arrays(some) for some in (rows, chosen) if some is not None]
-        each = [({str(name): rule(torch.tensor(scores)).numpy()}, targets) for scores, targets in given]
-        how: Any = {"absent": rules.absent, "yes": 0.5 if rules.yes is None else rules.yes}
-        row = recognise.summarise(*each[0], each[1] if chosen is not None else None, **how).drop(columns="labels")
-        found.append(row.rename(columns={"rule": "reading"}).assign(**summary.constants(rows, ["reading"])))
-    return pd.concat(found, ignore_index=True)
+    """A summary of a reading's rows, its cosines by the protocol's rule."""
+    name, asked = str(table["reading"].iloc[0]), None if rules.yes is not None else tuning
+    each = [recognise.by_protocol(some, rules.rule) for some in (table, asked) if some is not None]
+    (scores, targets), *others = [({name: own}, known) for own, known in each]
+    how: Any = {"absent": rules.absent, "yes": 0.5 if rules.yes is None else rules.yes}
+    row = recognise.summarise(scores, targets, others[0] if others else None, **how).drop(columns="labels")
+    return row.rename(columns={"rule": "reading"}).assign(**summary.constants(table, ["reading"]))
 
 
 SUMMARIES: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None, Protocol], pd.DataFrame]] = {

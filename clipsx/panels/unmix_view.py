@@ -118,7 +118,11 @@ class RunView:
     def unmixed(self) -> Unmixed | None:
         """The projectors on their CLIP; None before the first epoch."""
         run, projectors, train = self.now.run, self.now.projectors, self.train
-        return None if projectors is None else Unmixed(self.clip, projectors, train.labels, run, train.reading)
+        return (
+            None
+            if projectors is None
+            else Unmixed(self.clip, projectors, train.labels, run, train.reading, train.trained)
+        )
 
     @property
     def run(self) -> Config:

@@ -20,7 +20,7 @@ from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.datasets.lines import listed
 from clipsx.evaluation import segment
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import queries
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.stream import Measure, looks
 from clipsx.maps import is_constant, minmax, similarity, upsample

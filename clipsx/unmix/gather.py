@@ -15,7 +15,7 @@ from clipsx import datasets
 from clipsx.cache import Entry, entry, trim
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Subset
-from clipsx.evaluation.explain import queries
+from clipsx.evaluation.asked import queries
 from clipsx.evaluation.parts import made_by
 from clipsx.evaluation.stream import Measure, left_out, looks
 from clipsx.paths import reserve
@@ -44,6 +44,12 @@ class Gathered:
     about: dict[str, str] = field(default_factory=dict)
     samples: Sequence[Sample] | None = None
     reading: Reading = field(default_factory=Reading)
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What projectors that learn from these keep of them: the `data`, a line, its `recipe`, and the `count`."""
+        recipe = None if self.samples is None else datasets.recipe_of(self.samples)
+        return {"data": self.about.get("data", "given features"), "recipe": recipe, "count": len(self.present)}
 
 
 def gather(

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clipsx import paths
 from clipsx.clip import Clip, Heads
+from clipsx.datasets import Sample, recipe_of
 from clipsx.reading import Reading
 from clipsx.text import check_labels
 from clipsx.unmix.gather import own_positions
@@ -26,6 +27,7 @@ from clipsx.weights import digest
 
 BATCH = 64  # images at a time
 WEIGHTS, WORDS = "projectors.safetensors", "unmix.json"  # the second is written last, with the first one's checksum
+WORDING = ("root", "length", "vocabulary")  # of a recipe: what leaves its pictures the same at the same places
 SCALE = 100.0  # the factor on cosines in the spatial head: 5 · 20
 
 
@@ -35,7 +37,8 @@ class Unmixed:
 
     base: the frozen model, shared and not changed; labels: what they were trained on, in order (any other label is
     projected too); config: of the run; reading: of the positions that they were trained on (None: the model's own, as
-    `gather` takes them), whose maps are theirs. Errors: ValueError where the projectors are of another width.
+    `gather` takes them), whose maps are theirs; trained: of `Gathered`.
+    Errors: ValueError where the projectors are of another width.
     """
 
     base: Clip
@@ -43,6 +46,7 @@ class Unmixed:
     labels: Sequence[str]
     config: Config
     reading: Reading | None = None
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reading", self.reading or own_positions(self.base))
@@ -54,6 +58,7 @@ class Unmixed:
     @cached_property
     def clip(self) -> Clip:
         """The CLIP in the unmixed space (half as wide): every map, metric, plot and panel works on it unchanged."""
+        data = self.trained.get("data", "data that are not known")
         heads = Heads(
             torch.no_grad()(self.projectors.project_image),
             torch.no_grad()(self.projectors.project_text),
@@ -61,8 +66,20 @@ class Unmixed:
             logit_scale=SCALE,
             name=" unmixed",
             weights=f" + projectors sha256:{digest(self.projectors)[:8]}",
+            about={"projectors": f"of {self.reading}, seed {self.config.seed}, trained on {data}"},
         )
         return self.base.with_heads(heads)
+
+    def require_apart(self, samples: Sequence[Sample]) -> None:
+        """Errors: ValueError where they were trained on pictures of these, as far as recipes tell."""
+        learned, asked = self.trained.get("recipe"), recipe_of(samples)
+        if learned and asked:
+            (whole, own), (other, places) = _pictures(learned, self.trained["count"]), _pictures(asked, len(samples))
+            if both := len(own & places) if whole == other else 0:
+                told = (
+                    f"{both} of the {len(samples)} pictures to test on are among those that the projectors learned from"
+                )
+                raise ValueError(f"{told} ({self.trained['data']}): take another --split.")
 
     def probabilities(
         self, positions: Shaped[np.ndarray, "n P D"], labels: Sequence[str] | None = None
@@ -79,6 +96,7 @@ class Unmixed:
         clip = self.base.describe() | {"sha256": digest(self.base.model)}
         words = {"version": VERSION, "width": self.projectors.width, "labels": list(self.labels)}
         words |= {"prompts": list(PROMPTS), "config": asdict(self.config), "clip": clip, "reading": str(self.reading)}
+        words |= {"trained": json.dumps(dict(self.trained))}  # in one line, however many pictures
         words |= {"sha256": hashlib.sha256(weights).hexdigest()}
         paths.write_whole(folder / WEIGHTS, weights)
         paths.write_whole(folder / WORDS, (json.dumps(words, indent=1, ensure_ascii=False) + "\n").encode())
@@ -118,7 +136,27 @@ class Unmixed:
             projectors.load_state_dict(load(weights))
         except (SafetensorError, RuntimeError) as error:
             raise ValueError(f"{folder / WEIGHTS} does not hold projectors of width {width} ({error}).") from None
-        return Unmixed(base, projectors, known, config, reading)
+        return Unmixed(base, projectors, known, config, reading, json.loads(words.get("trained", "{}")))
+
+
+def kept(where: str | Path) -> list[Path]:
+    """The folders that `Unmixed.save` wrote: one, by itself or a file of it, or all in a folder, seed by seed.
+
+    Errors: ValueError where there is none.
+    """
+    folder = Path(where).parent if Path(where).is_file() else Path(where)
+    each = [folder] if (folder / WORDS).is_file() else [file.parent for file in folder.glob(f"*/{WORDS}")]
+    if not each:
+        raise ValueError(f"{where} holds no projectors: give the folder that `clipsx unmix` wrote, or a seed's in it.")
+    return sorted(each, key=lambda place: (len(place.name), place.name))
+
+
+def _pictures(recipe: Mapping[str, Any], count: int) -> tuple[dict[str, Any], set[int]]:
+    """The whole data set that a recipe is of, wherever it lies, and the places in it of its `count` pictures."""
+    places: Sequence[int] = range(count)
+    while recipe["dataset"] == "subset":
+        places, recipe = [recipe["indices"][n] for n in places], recipe["of"]
+    return {name: value for name, value in recipe.items() if name not in WORDING}, set(places)
 
 
 @torch.no_grad()

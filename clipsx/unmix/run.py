@@ -51,7 +51,7 @@ def run(
     heads: dict[str, Clip] = {}
 
     def keep(seed: int, projectors: Projectors) -> None:
-        head = Unmixed(clip, projectors, learned.labels, replace(config, seed=seed), learned.reading)
+        head = Unmixed(clip, projectors, learned.labels, replace(config, seed=seed), learned.reading, learned.trained)
         head.save(Path(out) / f"{NAME}-seed{seed}")
         heads[f"seed {seed}"] = head.clip
 

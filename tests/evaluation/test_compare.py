@@ -15,6 +15,7 @@ from clipsx.datasets import labels_of, tuning_and_test
 from clipsx.evaluation import compare
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.parts import Parts
+from clipsx.evaluation.protocols import PROTOCOLS
 from helpers import tiny_clip
 
 COUNT, READINGS = 5, "clip, clip+code"
@@ -45,7 +46,7 @@ LITERAL = {  # what is held against the rows of both models, and by how much it 
         lambda t: np.mean([100 * s["hits"].sum() / (s["said"].sum() + s["true"].sum() - s["hits"].sum())
                            for _, s in t.groupby("label") if s["true"].sum()]),
     ),
-    "points": ("iou", lambda t: t.groupby(["label", "image"])["iou"].mean().groupby("label").mean().mean()),
+    "points": ("miou_points", lambda t: t.groupby(["label", "image"])["iou"].mean().groupby("label").mean().mean()),
     "recognise": ("mAP", None),
 }  # fmt: skip
 
@@ -66,6 +67,7 @@ def test_differences_are_those_of_the_rows(call: list[str], tmp_path: Path, task
             own = [value(some[some["reading"] == reading]) for some in both]
         assert found["difference"] == pytest.approx(own[1] - own[0], abs=1e-9)
         assert found["low"] <= found["difference"] <= found["high"]
+        assert_as_in_the_table(gaps, table)
         assert found["model"] == "tiny (seed 1, model-2)" and found["against"] == "tiny (seed 0, model-1)"
     texts = gaps.iloc[-1]
     expected = [pd.read_csv(f / compare.MATRIX, index_col=0).to_numpy() for f in compare.runs(tmp_path)]
@@ -74,6 +76,21 @@ def test_differences_are_those_of_the_rows(call: list[str], tmp_path: Path, task
     assert changed["image"].is_unique and len(changed) <= COUNT
     assert changed["change"].abs().is_monotonic_decreasing
     assert (changed["after"] - changed["before"]).tolist() == pytest.approx(changed["change"].tolist())
+
+
+def assert_as_in_the_table(gaps: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Differences are of the numbers that the table has, by the one rule of the protocol."""
+    values = table.set_index(["run", "reading", "measure"])["value"]
+    for row in gaps[gaps["what"] != "label texts"].itertuples():
+        before, after = (values[f"model-{n}", row.what, row.measure] for n in (1, 2))
+        assert (row.value, row.difference) == pytest.approx((after, after - before), abs=1e-9, nan_ok=True), row.measure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clip-surgery-segment-per-image", "dualcoop"])
+def test_differences_are_by_the_protocol(call: list[str], tmp_path: Path, name: str) -> None:
+    assert main([*call, "--limit", "3", "--protocol", name, "--task", PROTOCOLS[name].task]) == 0
+    assert_as_in_the_table(pd.read_csv(tmp_path / "differences.csv"), pd.read_csv(tmp_path / "table.csv"))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import clipsx
 from clipsx import metrics
 from clipsx.datasets import Sketchbook, Subset
 from clipsx.evaluation import recognise, segment, summary
-from clipsx.evaluation.protocols import PER_IMAGE, PROTOCOLS, TASKS, Protocol, named, protocol
+from clipsx.evaluation.protocols import HEAD, PER_IMAGE, PROTOCOLS, TASKS, Protocol, named, protocol
 from clipsx.evaluation.stream import stream
 from clipsx.evaluation.tasks import SUMMARIES, evaluate
 from clipsx.evaluation.windows import Stitched, Windows, stitched
@@ -33,7 +33,7 @@ def test_a_row_says_what_it_does(row: Protocol) -> None:
     words = str(row)
     assert row.task in TASKS and set(SUMMARIES) == set(TASKS) and words.startswith(row.name)
     assert protocol(row.name, row.task) is row and named(f"{words}; and more") == row.name
-    assert row.rule in recognise.OF_COSINES
+    assert row.rule in (*recognise.OF_COSINES, HEAD)
     assert bool(row.least or row.area) <= bool(row.background), "what is sent to the background has one"
     for part in (row.windows, row.least, row.scale, row.source, row.words, row.size):
         assert not part or str(part) in words

@@ -61,16 +61,13 @@ def test_rows_are_cosines_of_the_class_feature() -> None:
         Sample(noise(8, 8), ("sky", "dog")),
     ]
     (table,) = stream(clip, samples, [recognise.measure(clip, labels, templates="photo")])
-    assert (
-        table["label"].tolist() == list(labels) * 3 and table["image"].tolist() == ["a"] * 3 + ["#1"] * 3 + ["#2"] * 3
-    )
+    assert table["image"].tolist() == ["a", "#1", "#2"] and set(table["classes"]) == {"dog\ncat\nsky"}
     scores, targets = recognise.as_arrays(table)
     assert targets.tolist() == [[False, True, False], [False, False, False], [True, False, True]]
     text = clip.encode_labels(labels, "photo")
     for sample, row in zip(samples, scores, strict=True):
         own = clip.encode_image(clip.prepare(sample.image)) @ text.T
         assert row.tolist() == pytest.approx(own[0].tolist(), abs=1e-6)
-    assert recognise.as_arrays(table.assign(twice=2 * table["score"]), "twice")[0] == pytest.approx(2 * scores)
     (again,) = stream(clip, samples, [recognise.measure(clip, (*labels, "cat"), templates="photo")])
     pd.testing.assert_frame_equal(again, table)  # each label once
 

@@ -81,11 +81,15 @@ def test_worth_of_recognition(runs: dict[str, Result]) -> None:
     clip = rows[rows["reading"] == "clip"]
     values = results.images(rows, "clip")
     assert values.is_monotonic_increasing and len(values) == 3
-    for name, own in clip.groupby("image"):
-        assert values[name] == pytest.approx(100 * average_precision_score(own["present"], own["score"]))
+    for name, present, scores in zip(clip["image"], clip["present"], clip["scores"], strict=True):
+        assert values[name] == pytest.approx(100 * average_precision_score(present, scores))
     classes = results.classes(rows).query("reading == 'clip'").set_index("label")["value"]
-    for label, own in clip.groupby("label"):
-        assert classes[label] == pytest.approx(100 * average_precision_score(own["present"], own["score"]))
+    for place, label in enumerate(LABELS):
+        present, scores = (np.array([row[place] for row in clip[name]]) for name in ("present", "scores"))
+        if present.any():
+            assert classes[label] == pytest.approx(100 * average_precision_score(present, scores))
+        else:
+            assert label not in classes
 
 
 def test_worth_of_maps_and_differences(runs: dict[str, Result]) -> None:

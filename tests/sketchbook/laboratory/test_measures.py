@@ -78,8 +78,7 @@ def test_an_error_is_an_absent_companion_that_ranks_high():
     nouns, mates = Sketchbook.NOUNS, measures.mates()
     present = companions.presence(test, nouns)  # (n, N)
     wanted = present @ (np.eye(len(nouns)) + 2 * mates)  # (n, N)
-    each = {"image": np.repeat(np.arange(len(test)), len(nouns)), "label": list(nouns) * len(test)}
-    scores = pd.DataFrame(each | {"score": wanted.ravel(), "present": present.ravel()})
+    scores = pd.DataFrame({"image": range(len(test)), "scores": list(wanted), "present": list(present)})
     a, b, c = "car", "house", "boat"
     active = [{"image": 0, "a": a, "b": other, "score": s, "companion": False} for other, s in ((b, 0.9), (c, 0.4))]
     rows = {row["measure"]: row["value"] for row in measures._company(clip, scores, pd.DataFrame(active))}

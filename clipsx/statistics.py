@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num, Shaped
 
-AT_ONCE = 100  # draws: memory stays at 100 × images
+AT_ONCE, ROOM = 100, 2**22  # draws, and weights of images, in memory at a time
 METHOD = "95 % image bootstrap"
 
 
@@ -22,9 +22,9 @@ def draws(
     the same seed gives paired draws: subtract them for the interval of a difference.
     """
     found = np.full(resamples, np.nan)
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples if images > 1 else 0, AT_ONCE):
-        stop = min(start + AT_ONCE, resamples)
+    rng, at_once = np.random.default_rng(seed), max(1, min(AT_ONCE, ROOM // max(images, 1)))
+    for start in range(0, resamples if images > 1 else 0, at_once):
+        stop = min(start + at_once, resamples)
         found[start:stop] = statistic(rng.multinomial(images, np.full(images, 1 / images), size=stop - start))
     return found
 

@@ -137,10 +137,8 @@ def seen(
     at_once = fitted(clip, measures, size, batch) if numbers else 1
     opened = partial(_opened, clip.opener(size), samples, workers > 0)
     # One at a time in the loader, so that a batch is made of pictures of one part and one size.
-    how: Any = {"num_workers": workers, "collate_fn": opened, "worker_init_fn": _undisturbed}
-    loader: Any = iter(DataLoader(numbers, None, **how))  # type: ignore[arg-type]
-    try:
-        for (_, shape), alike in groupby(loader, key=partial(_alike, part)):
+    with loading(numbers, opened, workers) as loaded:
+        for (_, shape), alike in groupby(loaded, key=partial(_alike, part)):
             if shape is None:
                 yield from alike
                 continue
@@ -149,6 +147,15 @@ def seen(
                 found = clip.look(torch.from_numpy(np.concatenate([one[2] for one in group])), *needs)
                 for n, (number, sample, _) in enumerate(group):
                     yield Look(number, sample.name or f"#{number}", sample, f"{height}×{width}", found.of(n))
+
+
+@contextmanager
+def loading(items: Sequence[int], each: Callable[[int], Any], workers: int, **how: Any) -> Iterator[Iterator[Any]]:
+    """What `each` makes of items, in their order: here, or in other processes, which end when this is left."""
+    how |= {"num_workers": workers, "collate_fn": each, "worker_init_fn": _undisturbed}
+    loader: Any = iter(DataLoader(items, None, **how))  # type: ignore[arg-type]
+    try:
+        yield loader
     finally:
         if workers:  # at once: an error's traceback, which a notebook keeps, would keep them too
             loader._shutdown_workers()
@@ -195,16 +202,20 @@ def _opened(
         return Unread(number, sample.name or f"#{number}", error)
 
 
-def read(measures: Iterable[Measure], look: Look | Unread) -> list[pd.DataFrame]:
-    """A table of one picture's rows per measure. Errors: `UNREADABLE`, for a picture or a mask that cannot be read."""
+def read(measures: Iterable[Measure], look: Look | Unread) -> list[list[Any]]:
+    """One picture's rows per measure: one by one, or a table of them, with the size that the model read.
+
+    Errors: `UNREADABLE`, for a picture or a mask that cannot be read.
+    """
     if isinstance(look, Unread):
         raise look.error
-    tables = []
-    for measure in measures:
-        rows = measure.rows(look)
-        table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        tables.append(table if "image_size" in table else table.assign(image_size=look.image_size))
-    return tables
+    size, found = {"image_size": look.image_size}, []
+    for rows in (measure.rows(look) for measure in measures):
+        if isinstance(rows, pd.DataFrame):
+            found.append([rows if "image_size" in rows else rows.assign(**size)])
+        else:
+            found.append([row if "image_size" in row else {**row, **size} for row in rows])
+    return found
 
 
 def told(name: str, error: Exception) -> str:

@@ -180,6 +180,11 @@ def joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
 
+def framed(rows: Sequence[Any]) -> pd.DataFrame:
+    """One table of rows, as `looks.read` gives them: made at once, a table for each picture would take long."""
+    return joined(rows) if rows and isinstance(rows[0], pd.DataFrame) else pd.DataFrame(rows)
+
+
 def made_by(clip: Clip) -> str:
     """A name for what makes features of pictures: weights, heads and how these were trained, layout (activations have
     no weights), preprocess, and how positions are interpolated.

@@ -1,25 +1,43 @@
 """The one loop over a data set: parts of its pictures, one walk of the tower a batch, rows of measures as they come."""
 
+import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.looks import BATCH, UNREADABLE, Look, Measure, Rows, Size, ended, left_out, looks, read, told
+from clipsx.evaluation.looks import (
+    BATCH,
+    UNREADABLE,
+    Look,
+    Measure,
+    Rows,
+    Size,
+    ended,
+    fitted,
+    left_out,
+    loading,
+    looks,
+    read,
+    told,
+)
 from clipsx.evaluation.looks import seen as _seen
-from clipsx.evaluation.parts import Parts, joined, made, names_of
+from clipsx.evaluation.parts import Parts, framed, made, names_of
 from clipsx.messages import nearest
 
 __all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "keep", "left_out", "looks", "stream"]
 
 PART = 64  # pictures whose rows are made and kept together, on their own
+Part = tuple[int, list[pd.DataFrame], list[str]]  # its first picture, a table per measure, pictures that cannot be read
 ENGINES = ("own", "ray")
 
 
@@ -59,10 +77,10 @@ def keep(
     """Make the parts of a run that are not there yet.
 
     size: what the model reads, as in `Clip.prepare`; batch: pictures at a time, or "auto"; workers: processes that open
-    pictures (0: this one); folder: where the rows of every `PART` pictures are kept as they come, and found again by a
-    run that was stopped; words: of a line of progress. shard: (i, n) makes every n-th part from the i-th on. between:
-    called before every part; where it raises, what was made is kept. engine: "own", or "ray" (`evaluation.ray`), of
-    which workers are the actors.
+    pictures (0: this one), or make whole parts (`_apart`); folder: where the rows of every `PART` pictures are kept as
+    they come, and found again by a run that was stopped; words: of a line of progress. shard: (i, n) makes every n-th
+    part from the i-th on. between: called before every part; where it raises, what was made is kept. engine: "own", or
+    "ray" (`evaluation.ray`), of which workers are the actors.
     Errors: ValueError for no picture, for a folder of another run, saying what differs, and a shard that is out of
     range or without a folder; those of `Clip`.
     """
@@ -106,26 +124,52 @@ def make(
     batch: int | str = BATCH,
     workers: int = 0,
     words: str | None = None,
-) -> Generator[tuple[int, list[pd.DataFrame], list[str]], None, None]:
+) -> Generator[Part, None, None]:
     """Parts as they come: first picture, a table per measure, a line for each picture that cannot be read.
 
     starts: the first picture of every part that is asked for; part: how many a part has; else as in `stream`.
     """
     ranges = {start: range(start, min(start + part, len(samples))) for start in starts}
     numbers = [number for own in ranges.values() for number in own]
-    seen = _seen(clip, samples, measures, size, batch, workers, numbers, part)
-    bar = tqdm(seen, words, total=len(numbers), unit=" pictures", leave=False, disable=words is None, delay=1)
-    with closing(seen), closing(bar):
-        looked = iter(bar)
+    bar = tqdm(desc=words, total=len(numbers), unit=" pictures", leave=False, disable=words is None, delay=1)
+    if _apart(clip.device, workers, len(ranges)):
+        batch = fitted(clip, measures, size, batch)
+        one = partial(_one, partial(make, clip, samples, measures, part=part, size=size, batch=batch))
+        with closing(bar), loading(list(ranges), one, workers, multiprocessing_context="fork") as made:
+            for found in made:
+                if isinstance(found, Exception):
+                    raise found
+                yield found
+                bar.update(len(ranges[found[0]]))
+        return
+    with closing(bar), closing(_seen(clip, samples, measures, size, batch, workers, numbers, part)) as seen:
         for start, own in ranges.items():
-            rows: list[list[pd.DataFrame]] = [[] for _ in measures]
+            rows: list[list[Any]] = [[] for _ in measures]
             unread = []
-            for look in islice(looked, len(own)):
+            for look in islice(seen, len(own)):
+                bar.update()
                 try:
                     found = read(measures, look)
                 except UNREADABLE as error:
                     unread.append(told(look.name, error))
                     continue
-                for tables, table in zip(rows, found, strict=True):
-                    tables.append(table)
-            yield start, [joined(tables) for tables in rows], unread
+                for known, more in zip(rows, found, strict=True):
+                    known += more
+            yield start, [framed(known) for known in rows], unread
+
+
+def _apart(device: torch.device, workers: int, parts: int) -> bool:
+    """Whether every process makes whole parts, the model's work too, with one thread: on a CPU that is as many.
+
+    Opening pictures is a quarter of the work there or less, so that processes that open them hardly help.
+    """
+    threads = torch.get_num_threads()
+    return sys.platform == "linux" and device.type == "cpu" and max(2, threads) <= workers <= parts
+
+
+def _one(make: Callable[[list[int]], Any], start: int) -> Part | Exception:
+    """A part as another process makes it; what is raised there would be told with its traceback."""
+    try:
+        return next(make([start]))
+    except Exception as error:
+        return error

@@ -106,6 +106,8 @@ def alike(found: list[pd.DataFrame], expected: list[pd.DataFrame], places: float
                 room = {"in@": 0.03, "out@": 0.03}.get(name.partition("@")[0] + "@", 3.0)
                 values = (frame[name].to_numpy(float) for frame in (one, other))
                 np.testing.assert_allclose(*values, atol=room, err_msg=name)
+            elif name == "scores":
+                np.testing.assert_allclose(*(np.stack(list(frame[name])) for frame in (one, other)), atol=10 * places)
             elif pd.api.types.is_float_dtype(one[name]):
                 scale = max(1.0, float(np.nanmax(np.abs(one[name].to_numpy()), initial=0)))  # percent, norms
                 np.testing.assert_allclose(one[name], other[name], atol=10 * places * scale, err_msg=name)
@@ -132,6 +134,20 @@ def test_workers_do_not_matter(clip: clipsx.Clip, tables: list[pd.DataFrame]) ->
     for one, other in zip(found, tables, strict=True):
         pd.testing.assert_frame_equal(one, other)
     assert not world.opened  # not in this process
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_processes_that_make_whole_parts_do_not_matter(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    asks = [recognise.measure(clip, LABELS, templates="photo"), segment.measure(clip, LABELS, templates="photo")]
+    expected, walks, world = stream(clip, World(), asks, batch=4), Walks(monkeypatch), World()
+    for one, other in zip(stream(clip, world, asks, batch=4, workers=2), expected, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert not walks.batches and not world.opened  # not in this process
+    for workers, count, device in ((1, 4, "cpu"), (3, 2, "cpu"), (2, 2, "cuda")):
+        assert not streams._apart(torch.device(device), workers, count)
 
 
 @pytest.mark.slow
@@ -425,14 +441,16 @@ class Dying(World):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.filterwarnings("ignore:Could not serialize")  # pandas, where torch's word comes while it writes
 @pytest.mark.usefixtures("short_parts")
-@pytest.mark.parametrize("pause", [0.0, 0.2])  # where it waits for pictures, and in the midst of a measure
-def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path, pause: float) -> None:
+@pytest.mark.parametrize(("pause", "workers"), [(0.0, 1), (0.2, 1), (0.0, 2)])
+def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path, pause: float, workers: int) -> None:
+    """Where it waits for pictures, in the midst of a measure, and of one that makes whole parts."""
+
     def wait(number: int) -> None:
         for _ in range(20):
             time.sleep(pause / 20)
 
     with pytest.raises(RuntimeError, match=r"A process that opens pictures ended \(.*\): run it again, or workers=0"):
-        run(clip, tmp_path, samples=Dying(), measures=[counting([], wait)], workers=1, batch=1)
+        run(clip, tmp_path, samples=Dying(), measures=[counting([], wait)], workers=workers, batch=1)
     seen: list[int] = []
     pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None))
     assert seen[-1] == COUNT - 1
@@ -449,7 +467,8 @@ class Broken(World):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.usefixtures("short_parts")
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_an_error_of_the_data_is_told_as_it_is(clip: clipsx.Clip, workers: int) -> None:
     with pytest.raises(RuntimeError, match="picture 2 is damaged") as told:
         run(clip, None, samples=Broken(), workers=workers)
@@ -457,22 +476,25 @@ def test_an_error_of_the_data_is_told_as_it_is(clip: clipsx.Clip, workers: int) 
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_processes_end_with_the_run_even_where_its_error_is_kept(clip: clipsx.Clip) -> None:
+def test_processes_end_with_the_run_even_where_its_error_is_kept(
+    clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a notebook keeps the last one, with all that its traceback holds."""
     kept: list[BaseException] = []
 
     def fail(number: int) -> None:
         raise KeyboardInterrupt
 
-    for options in ({"measures": [counting([], fail)]}, {"samples": Broken()}):
+    monkeypatch.setattr(streams, "PART", 3)
+    for options in ({"measures": [counting([], fail)]}, {"samples": Broken()}, {"samples": Broken(), "workers": 2}):
         started = time.monotonic()
         try:
-            run(clip, None, workers=1, **options)
+            run(clip, None, **{"workers": 1, **options})
         except (KeyboardInterrupt, RuntimeError) as error:
             kept.append(error)
         assert time.monotonic() - started < 4  # none is waited for
         assert not multiprocessing.active_children()
-    assert len(kept) == 2
+    assert len(kept) == 3
 
 
 # --- pictures that cannot be read ---
@@ -619,7 +641,7 @@ def test_a_resnet_goes_through_what_needs_no_blocks() -> None:
     explained, _, recognition = stream(clip, world, measures)
     assert explained["depth"].isna().all() and set(explained["reading"]) == set(asked.split(", "))
     own = clip.encode_image(clip.prepare(made(0).image)) @ clip.encode_labels(LABELS, "photo").T
-    assert recognition["score"][:3].tolist() == pytest.approx(own[0].tolist(), abs=1e-5)
+    assert recognition["scores"][0].tolist() == pytest.approx(own[0].tolist(), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -663,7 +685,7 @@ def test_an_unmixed_clip_goes_through_every_analysis_in_one_stream(clip: clipsx.
             seen = clip.look(clip.prepare(sample.image), [Reading("clip"), Reading("clip-surgery")], keep=True)
             cls = projectors.project_image(seen.cls)
             own = recognition[recognition["image"] == sample.name]
-            assert own["score"].tolist() == pytest.approx((cls @ text.T)[0].tolist(), abs=1e-5)
+            assert own["scores"].iloc[0].tolist() == pytest.approx((cls @ text.T)[0].tolist(), abs=1e-5)
             for block in seen.blocks:
                 rows = cosines.query("image == @sample.name and block == @block.index").set_index("part")
                 for part in ("attention", "ffn"):

@@ -14,6 +14,7 @@ from clipsx.analyses import attention, redundancy
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Subset
 from clipsx.evaluation import explain, summary
+from clipsx.evaluation.asked import vocabulary_of
 from clipsx.evaluation.stream import Size, stream
 from clipsx.load import load
 from clipsx.reading import Reading, crossed, readings
@@ -58,7 +59,8 @@ def numbers(clip: Clip, samples: Sequence[Sample], asked: Sequence[Reading] = AS
     ("cosine ffn", "cosine_text ffn").
     """
     labels = datasets.labels_of(samples)
-    maps = [explain.measure(clip, labels, asked), redundancy.measure(clip, labels, [RAW])]
+    words = dict(zip(labels, vocabulary_of(samples).queries, strict=True))
+    maps = [explain.measure(clip, labels, asked, words=words), redundancy.measure(clip, labels, [RAW])]
     rows, shared, *looked = stream(clip, samples, [*maps, *attention.measures(clip)], size=size)
     means = summary.summarise(rows, rows, resamples=1)
     names = [name for name in summary.MEASURES if name in means]

@@ -19,7 +19,7 @@ from typing import Any
 
 from clipsx import runs
 from clipsx.ending import interrupts, printing
-from clipsx.options import load, loading
+from clipsx.options import data, load, loading
 from clipsx.parser import parser
 
 # what stands under a figure of `explain`
@@ -132,15 +132,18 @@ def _lab_measure(options: argparse.Namespace) -> int:
 
 
 def _chance(options: argparse.Namespace) -> int:
-    from clipsx import chance, datasets, save
+    from clipsx import chance, save
 
     if options.model is None:
+        told = (options.dataset, options.root, options.count, options.split, options.vocabulary, *options.having)
+        if any(told):
+            raise ValueError("The shipped bands are of the built-in models' own data: say --model for other data.")
         from clipsx.sketchbook.laboratory import floors
 
         print(floors.write(options.out, options.starts))
         return 0
     clip = load(options)
-    _, test = datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or chance.IMAGES)
+    _, test = data(options, chance.IMAGES)
     table = chance.bands(chance.starts(chance.again(clip), test, options.starts))
     print(table[["reading", "measure", "mean", "sd", "low", "high", "n"]].round(2).to_string(index=False, na_rep=""))
     print(save.table(table, options.out, "chance"))

@@ -117,10 +117,12 @@ def load(options: argparse.Namespace, *pair: str | None) -> "Clip":
     return loaded(model or "sketchbook", pretrained, **loading(options))
 
 
-def data(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The images to choose or train on, and those to report on."""
+def data(options: argparse.Namespace, count: int | None = None, alone: bool = False) -> tuple[Any, Any]:
+    """The images to choose or train on (none where it is `alone`), and those to report on, `count` by default."""
     from clipsx import datasets
 
     given = {name: getattr(options, name) for name in ("split", "others", "annotations", "vocabulary")}
     given = {name: value for name, value in given.items() if value is not None} | dict(options.having)
-    return datasets.tuning_and_test(options.dataset or "sketchbook", options.root, options.count or 200, **given)
+    return datasets.tuning_and_test(
+        options.dataset or "sketchbook", options.root, options.count or count, alone=alone, **given
+    )

@@ -31,7 +31,12 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
         "--root", help="where the data set lies: its folder, or one that holds it (default: $CLIPSX_DATA)"
     )
     data.add_argument(
-        "--images", "--limit", dest="count", metavar="N", type=positive, help="how many samples to read (default: 200)"
+        "--images",
+        "--limit",
+        dest="count",
+        metavar="N",
+        type=positive,
+        help="how many samples to read (default: all, 200 scenes)",
     )
     read = Parser(add_help=False)
     read.add_argument("--split", help="of the data set, such as val (default: its own)")
@@ -132,7 +137,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     sub.add_argument("--out", help="folder for the whole table, with the reasons in words")
 
     words = "random starts of a model's architecture as bands; without --model the shipped ones again (chance.csv)"
-    sub = command("chance", words, model, data, out)
+    sub = command("chance", words, model, data, read, out)
     sub.add_argument("--starts", type=positive, default=20, help="seeds, at least two (default: %(default)s)")
 
     sub = command("datasets", "which data sets are there: what is missing, where to get it, where it belongs")

@@ -23,11 +23,15 @@ SHOWN = ["reading", "measure", "value", "low", "high", "n"]  # of a table, at th
 
 def evaluate(options: argparse.Namespace) -> int:
     from clipsx import datasets
-    from clipsx.evaluation import compare, tasks
+    from clipsx.evaluation import compare, protocols, tasks
 
     if options.check:
         return _check(options)
-    tuning, test = data(options)
+    chosen = tasks.chooses(options.task, protocols.protocol(options.protocol, options.task))
+    tuning, test = data(options, alone=not chosen)
+    if options.count is None and options.dataset not in (None, *datasets.ROOTLESS):
+        words = f", {len(tuning)} others to choose thresholds on" if chosen else ""
+        print(f"{len(test)} pictures to report on{words}; --limit takes fewer.", flush=True)
     models, asked = _models(options, test)
     several, table = len(models) > 1, None
     with _running(options) as how:
@@ -70,7 +74,7 @@ def _check(options: argparse.Namespace) -> int:
     tuning, test = datasets.tuning_and_test(options.dataset or "voc2012", options.root, options.count or 40)
     names = check.MODELS if options.model is None else {options.model: options.pretrained}
     clips = {name: load(options, name, pretrained) for name, pretrained in names.items()}
-    found = check.check(clips, tuning, test, workers=options.workers)
+    found = check.check(clips, tuning, test, options.out, workers=options.workers)
     table = pd.DataFrame(found["checks"]).drop(columns=["vocabulary", "source"])
     print(table.round(2).to_string(index=False), check.write(found, options.out), sep="\n")
     if options.against:

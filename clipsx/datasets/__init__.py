@@ -45,6 +45,7 @@ DATASETS: dict[str, Callable[..., Any]] = {
     "folder": Folder,
     "coco-json": coco.own,
 } | {name: partial(KINDS[row.kind], name) for name, row in LAYOUTS.items() if row.kind in KINDS}
+SCENES = 200  # of the sketchbook, which has no end
 ROOTLESS = ("sketchbook", "photographs")  # what comes with the package, and those that it needs
 
 
@@ -90,14 +91,24 @@ def open(recipe: Mapping[str, Any]) -> Any:
 
 
 def tuning_and_test(
-    name: str, root: str | PathLike[str] | None = None, images: int = 200, others: str | None = None, **options: Any
+    name: str,
+    root: str | PathLike[str] | None = None,
+    images: int | None = None,
+    others: str | None = None,
+    alone: bool = False,
+    **options: Any,
 ) -> tuple[Sequence[Sample], Sequence[Sample]]:
     """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
 
-    others: a split to choose on, where the data set has splits. Without it, the sketchbook gives two worlds of
-    different seeds, any other data set its even and its odd samples, with a word where they are fewer.
+    images: all that there are by default, of the sketchbook `SCENES`. others: a split to choose on, where the data set
+    has splits. Without it, the sketchbook gives two worlds of different seeds, any other data set its even and its odd
+    samples, with a word where they are fewer. alone: nothing is chosen, so that the first part is empty.
     Errors: those of `load`; ValueError for fewer than two samples.
     """
+    if name == "sketchbook":
+        images = images or SCENES
+    if alone and name != "sketchbook":
+        return (), _first(load(name, root, **options), images)
     if others is not None:
         if others == options.get("split", LAYOUTS[name].split if name in LAYOUTS else None):
             raise ValueError(f"Thresholds cannot be chosen on the split {others!r} that is reported on.")
@@ -105,16 +116,16 @@ def tuning_and_test(
         return _first(tuning, images), _first(test, images)
     if name == "sketchbook":
         tuning, test = (load(name, root, **{"seed": seed, "length": images} | options) for seed in (101, 102))
-        return tuning, test
+        return () if alone else tuning, test
     whole = load(name, root, **options)
-    count = min(len(whole), 2 * images)
+    count = len(whole) if images is None else min(len(whole), 2 * images)
     if count < 2:
         raise ValueError(f"{name!r} has {len(whole)} samples: choosing and reporting a threshold needs at least two.")
-    if count < 2 * images:
+    if images is not None and count < 2 * images:
         parts = f"{(count + 1) // 2} to tune or train on, {count // 2} to report on"
         print(f"{name!r} has fewer samples than 2 × {images}: {parts}.")
     return Subset(whole, range(0, count, 2), "even samples"), Subset(whole, range(1, count, 2), "odd samples")
 
 
-def _first(samples: Sequence[Sample], count: int) -> Sequence[Sample]:
-    return samples if len(samples) <= count else Subset(samples, range(count), "the first")
+def _first(samples: Sequence[Sample], count: int | None) -> Sequence[Sample]:
+    return samples if count is None or len(samples) <= count else Subset(samples, range(count), "the first")

@@ -8,7 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipsx.clip import Clip
+from clipsx.datasets import BUILT_IN, Sample, Vocabulary, labels_of
 from clipsx.datasets.lines import listed
+from clipsx.messages import require_known
 
 Words = Mapping[str, Sequence[str]]  # by class; one that is not there is asked for by its name
 
@@ -18,6 +20,20 @@ def queries(labels: Sequence[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(listed(labels)))
     if len(found) < 2:
         raise ValueError("An evaluation asks every image for all labels: give at least two different ones, labels=[…].")
+    return found
+
+
+def vocabulary_of(samples: Sequence[Sample], name: str | None = None) -> Vocabulary:
+    """A built-in vocabulary by name, else that of a data set, else its labels.
+
+    Errors: ValueError for an unknown name (with the nearest), and for another number of classes than the data set's.
+    """
+    if name is not None:
+        require_known("vocabulary", name, BUILT_IN)
+    labels, own = labels_of(samples), getattr(samples, "vocabulary", None)
+    found = BUILT_IN[name] if name else own or Vocabulary.single(labels)
+    if len(found.queries) != len(labels):
+        raise ValueError(f"The vocabulary has {len(found.queries)} classes, the data set {len(labels)}: take its own.")
     return found
 
 

@@ -13,8 +13,9 @@ from clipsx import paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, fingerprint_of
 from clipsx.datasets.protocol import digest
+from clipsx.evaluation import summary
 from clipsx.evaluation.protocols import PROTOCOLS
-from clipsx.evaluation.tasks import evaluate
+from clipsx.evaluation.tasks import both, evaluate
 from clipsx.weights import digest as weights_of
 
 B, L = "ViT-B-16", "ViT-L-14-336"
@@ -28,7 +29,7 @@ USUAL = 2.0  # points between papers for one method, and on few images half thei
 
 @dataclass(frozen=True)
 class Claim:
-    """A published number: from low to high, and its tolerance; gain: over `clip` by the same protocol."""
+    """A published number: from low to high, and its tolerance; gain: over `clip` on the same images."""
 
     model: str
     protocol: str
@@ -63,12 +64,13 @@ CLAIMS = _claims()
 
 
 def check(
-    clips: Mapping[str, Clip], tuning: Sequence[Sample], test: Sequence[Sample], **options: Any
+    clips: Mapping[str, Clip], tuning: Sequence[Sample], test: Sequence[Sample], out: str | Path, **options: Any
 ) -> dict[str, Any]:
     """Every one of `CLAIMS` for these models (by their names in it): values, verdicts, and what made them, plain.
 
-    "inside": within low … high and the tolerance; "near": within `USUAL` points and half the image interval more;
-    else "far". options: of `evaluate`. Errors: ValueError for a model without claims; those of `evaluate`.
+    "inside": within low … high and the tolerance; "near": within `USUAL` points and half the image interval more (of a
+    gain: of paired differences); else "far". out: where rows are kept, so that a check goes on where it stopped.
+    options: of `evaluate`. Errors: ValueError for a model without claims; those of `evaluate`.
     """
     if unknown := sorted(set(clips) - set(MODELS)):
         raise ValueError(f"Nothing was published here for {', '.join(unknown)}: check {' or '.join(MODELS)}.")
@@ -77,9 +79,11 @@ def check(
         for protocol in dict.fromkeys(claim.protocol for claim in CLAIMS if claim.model == name):
             own = [claim for claim in CLAIMS if (claim.model, claim.protocol) == (name, protocol)]
             asked = list(dict.fromkeys(["clip"] * any(c.gain for c in own) + [c.reading for c in own]))
-            how = {"protocol": protocol, "vocabulary": own[0].vocabulary} | options
+            folder = Path(out, f"{name}-{protocol}")
+            how = {"protocol": protocol, "vocabulary": own[0].vocabulary, "folder": folder} | options
             table = evaluate(clip, PROTOCOLS[protocol].task, tuning, test, asked, **how)
-            rows += [asdict(claim) | judged(claim, table) for claim in own]
+            gaps = gains(folder) if any(claim.gain for claim in own) else pd.DataFrame()
+            rows += [asdict(claim) | judged(claim, gaps if claim.gain else table) for claim in own]
     models = {
         name: {"weights": weights_of(clip.model), "positions": clip.positions, "activation": activation(clip)}
         for name, clip in clips.items()
@@ -90,12 +94,18 @@ def check(
     return {"models": models, "images": images, "versions": versions, "checks": rows}
 
 
+def gains(folder: Path) -> pd.DataFrame:
+    """What readings of maps gain over `clip` on the same images, where a run of theirs lies: as `evaluate`'s table."""
+    rows = next(iter(both(folder)[0].tables().values()))
+    found = summary.against(rows, rows)  # the threshold searched on these images
+    found["measure"] = found["measure"].replace("miou", "miou_searched")
+    return found.drop(columns="value").rename(columns={"difference": "value"})
+
+
 def judged(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
     """A claim's measured value, half the width of its image interval, and the verdict."""
-    rows = table[table["measure"] == claim.measure].set_index("reading")
-    own: Any = rows.loc[claim.reading]
-    value = float(own["value"] - (rows["value"]["clip"] if claim.gain else 0))
-    half = float((own["high"] - own["low"]) / 2)
+    own: Any = table[table["measure"] == claim.measure].set_index("reading").loc[claim.reading]
+    value, half = float(own["value"]), float((own["high"] - own["low"]) / 2)
     off = max(claim.low - value, value - claim.high, 0.0)
     near = USUAL + (half if half == half else 0.0)
     return {

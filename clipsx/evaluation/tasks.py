@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from clipsx.clip import Clip
-from clipsx.datasets import BUILT_IN, Sample, Vocabulary, labels_of, recipe_of
+from clipsx.datasets import Sample, labels_of, recipe_of
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
+from clipsx.evaluation.asked import vocabulary_of
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.stream import Measure, keep
-from clipsx.messages import require_known
 from clipsx.reading import SURGERIES, Reading, crossed, readings
 from clipsx.segmenters.named import WALKER
 from clipsx.unmix.projectors import PROMPTS, spatial_head
@@ -65,7 +65,7 @@ def evaluate(
     rules, labels = protocols.protocol(protocol, task), labels_of(test)
     head = (PROMPTS, spatial_head) if rules.rule == protocols.HEAD else None
     default = crossed(clip.methods) if task != "recognise" else crossed(("clip",), ("none",) if head else SURGERIES)
-    shown, asking = readings(asked) if asked else default, _vocabulary(test, vocabulary)
+    shown, asking = readings(asked) if asked else default, vocabulary_of(test, vocabulary)
     words = dict(zip(labels, asking.queries, strict=True))
     grounds = rules.background and (asking.background or rules.background)
     make = {
@@ -75,7 +75,7 @@ def evaluate(
         "points": partial(points.measure, segmenter=segmenter),
     }[task]
     measure = make(clip, labels, shown, templates=rules.templates, words=words)
-    alone = task == "segment" or not len(tuning)
+    alone = not len(tuning) or not chooses(task, rules)
     kept = {"rules": rules.name, "others": 0 if alone else len(tuning), "dataset": named(test)}
     several = any(len(some) > 1 for some in asking.queries)
     kept["wording"] = f"; words of {vocabulary}" * bool(vocabulary) + "; the best of a class's words" * several
@@ -90,6 +90,11 @@ def evaluate(
     found = parts(test, measure, ".", "measuring")
     tuned = None if alone else parts(tuning, choosing, "tuning", "choosing thresholds")
     return pd.DataFrame() if options.get("shard", (1, 1))[1] > 1 else _summarised(found, tuned)
+
+
+def chooses(task: str, rules: Protocol) -> bool:
+    """Whether something of the protocol is chosen on other images."""
+    return task != "segment" and rules.yes is None
 
 
 def merged(folder: str | Path) -> pd.DataFrame:
@@ -124,7 +129,7 @@ def _summarised(found: Parts, tuned: Parts | None) -> pd.DataFrame:
         for name, rows in found.by_reading().items()
     ]
     table = _long(pd.concat(each, ignore_index=True), TASKS[task] + rules.more)
-    alone = "" if tuned is not None or task == "segment" else "; no other images to choose a threshold on"
+    alone = "" if tuned is not None or not chooses(task, rules) else "; no other images to choose a threshold on"
     said = [f"{rules}{about['wording']}; {words}{alone}" for words in table["protocol"]]
     return table.assign(protocol=said, dataset=about["dataset"])
 
@@ -135,18 +140,6 @@ def named(samples: Sequence[Sample]) -> str:
     while recipe and "of" in recipe:
         recipe = recipe["of"]
     return recipe["dataset"] if recipe else "given"
-
-
-def _vocabulary(samples: Any, name: str | None) -> Vocabulary:
-    """A built-in vocabulary, else that of a data set, else its labels."""
-    labels, own = labels_of(samples), getattr(samples, "vocabulary", None)
-    if name is not None:
-        require_known("vocabulary", name, BUILT_IN)
-        own = BUILT_IN[name]
-    found = own or Vocabulary.single(labels)
-    if len(found.queries) != len(labels):
-        raise ValueError(f"The vocabulary has {len(found.queries)} classes, the data set {len(labels)}: take its own.")
-    return found
 
 
 def _explained(table: pd.DataFrame, tuning: pd.DataFrame | None, rules: Protocol) -> pd.DataFrame:

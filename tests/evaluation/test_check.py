@@ -11,7 +11,10 @@ import pytest
 import clipsx
 from clipsx.datasets import BUILT_IN, VOCABULARIES
 from clipsx.evaluation import check
+from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import PROTOCOLS, Windows
+from clipsx.evaluation.tasks import evaluate
+from clipsx.statistics import difference
 from helpers import masked, tiny_clip
 
 
@@ -23,7 +26,7 @@ SAMPLES = Given([masked(20, 28, Given.labels[n : n + 2], n) for n in range(2)])
 
 
 @pytest.fixture(scope="module")
-def found() -> Any:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The whole list for a tiny model under the name of the real one; sizes are the model's."""
     clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
     small = {
@@ -32,7 +35,7 @@ def found() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         for name in {claim.protocol for claim in check.CLAIMS}:
             patch.setitem(PROTOCOLS, name, small[name])
-        return check.check({check.B: clip}, [], SAMPLES)
+        return check.check({check.B: clip}, [], SAMPLES, tmp_path_factory.mktemp("check"))
 
 
 def test_every_claim_can_be_checked() -> None:
@@ -71,13 +74,21 @@ def test_verdicts(value: float, verdict: str) -> None:
     assert alone == ("far" if value < 57.1 else verdict), "no interval adds nothing to the tolerance"
 
 
-def test_a_gain_is_over_clip() -> None:
-    claim = next(claim for claim in check.CLAIMS if claim.gain and claim.measure == "msc")
-    rows = [
-        {"measure": "msc", "reading": r, "value": v, "low": v, "high": v}
-        for r, v in (("clip", -16), ("clip-surgery", 34))
-    ]
-    assert check.judged(claim, pd.DataFrame(rows)) == {"value": 50, "half": 0, "verdict": "inside"}
+def test_a_gain_is_of_the_same_images(tmp_path: Path) -> None:
+    """Its tolerance is that of paired differences: what all images share does not widen it."""
+    clip, readings = tiny_clip(image_size=32, layers=2, width=32, patch_size=8), ["clip", "clip-surgery"]
+    table = evaluate(clip, "explain", [], SAMPLES, readings, protocol="clip-surgery-explain", folder=tmp_path)
+    values = table.set_index(["measure", "reading"])["value"]
+    rows = next(iter(Parts.of(tmp_path).tables().values()))
+    for measure in ("msc", "miou_searched"):
+        claim = next(claim for claim in check.CLAIMS if claim.gain and claim.measure == measure)
+        found = check.judged(claim, check.gains(tmp_path))
+        assert found["value"] == pytest.approx(values[measure, "clip-surgery"] - values[measure, "clip"])
+        if measure == "msc":
+            wide = rows.pivot_table("msc", ["image", "label"], "reading").reset_index()
+            gaps = (wide["clip-surgery"] - wide["clip"]).to_numpy()
+            own = difference(gaps, wide["image"].to_numpy(), wide["label"].to_numpy())
+            assert found["half"] == pytest.approx((own["high"] - own["low"]) / 2)
 
 
 def test_what_is_no_check_list(tmp_path: Path) -> None:
@@ -87,4 +98,4 @@ def test_what_is_no_check_list(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check.against({}, tmp_path / "b.json")
     with pytest.raises(ValueError, match="ViT-B-16 or ViT-L-14-336"):
-        check.check({"RN50": clipsx.load("sketchbook")}, [], SAMPLES)
+        check.check({"RN50": clipsx.load("sketchbook")}, [], SAMPLES, tmp_path)

@@ -30,14 +30,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     data.add_argument(
         "--root", help="where the data set lies: its folder, or one that holds it (default: $CLIPSX_DATA)"
     )
-    data.add_argument(
-        "--images",
-        "--limit",
-        dest="count",
-        metavar="N",
-        type=positive,
-        help="how many samples to read (default: all, 200 scenes)",
-    )
+    words = "how many samples to read (default: all; 200 scenes of the sketchbook)"
+    data.add_argument("--images", "--limit", dest="count", metavar="N", type=positive, help=words)
     read = Parser(add_help=False)
     read.add_argument("--split", help="of the data set, such as val (default: its own)")
     read.add_argument("--others", metavar="SPLIT", help="choose or train on this split (default: every other image)")

@@ -60,14 +60,11 @@ def car(u: Uniform) -> Drawing:
     roof, left, right, wheel = u(22, 32), u(22, 30), u(66, 76), u(10, 13)
     cabin = polygon((left - 10, 50), (left, roof), (right - 6, roof), (right + 8, 50))
     window = polygon((left - 4, 48), (left + 3, roof + 5), (right - 9, roof + 5), (right + 1, 48))
-    wheels = [
-        *discs(INK, (24, 74, wheel), (76, 74, wheel)),
-        *discs(CREAM, (24, 74, wheel * 0.45), (76, 74, wheel * 0.45)),
-    ]
     body = polygon((4, 54), (12, 48), (88, 48), (97, 56), (97, 74), (4, 74))
     return [
         ("main", cabin), (GLASS, window), ("main", stroke(48, roof, 48, 50, 5)), ("main", body),
-        ("dark", box(4, 66, 97, 74)), (CREAM, ellipse(93, 59, 4)), *wheels,
+        ("dark", box(4, 66, 97, 74)), (CREAM, ellipse(93, 59, 4)), *discs(INK, (24, 74, wheel), (76, 74, wheel)),
+        *discs(CREAM, (24, 74, wheel * 0.45), (76, 74, wheel * 0.45)),
     ]  # fmt: skip
 
 

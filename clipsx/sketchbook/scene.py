@@ -19,17 +19,11 @@ FORMS = ("a photo of {}", "a photo of {}.", "a picture of {}", "a drawing of {}"
 
 
 @dataclass(frozen=True)
-class Named:
-    """An object as a caption sees it."""
+class Thing:
+    """One object of a scene; `drawing` in picture coordinates, 0 … 1."""
 
     noun: str
     colour: str
-
-
-@dataclass(frozen=True)
-class Thing(Named):
-    """One object of a scene; `drawing` in picture coordinates, 0 … 1."""
-
     rgb: tuple[int, int, int]
     drawing: Drawing
 
@@ -133,7 +127,7 @@ def _fill(canvas: Image.Image, thing: Thing, value: int) -> None:
         pen.polygon((points * canvas.width).ravel().tolist(), fill=value)
 
 
-def phrase(things: Sequence[Named], colours: bool = False, ground: str | None = None) -> str:
+def phrase(things: Sequence[Thing], colours: bool = False, ground: str | None = None) -> str:
     """Objects in words: "a red boat and a fish on water"."""
     words = [f"{t.colour} {t.noun}" if colours else t.noun for t in things]
     words = [f"{'an' if w[0] in 'aeiou' else 'a'} {w}" for w in words]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 import clipsx
 from clipsx.datasets import Sketchbook
 from clipsx.load import built_in
-from clipsx.sketchbook.scene import Named
+from clipsx.sketchbook.scene import Thing
 from clipsx.sketchbook.training import grid, loop, remake, train
 from clipsx.sketchbook.training.pools import Pool, caption, draw_pool
 from clipsx.sketchbook.training.recipes import RECIPES, Recipe, Stage
@@ -67,7 +67,7 @@ def test_images_with_the_same_caption_are_all_its_positives():
 
 def test_a_caption_means_what_the_scene_shows():
     rng = np.random.default_rng(0)
-    things = [Named("boat", "red"), Named("fish", "blue")]
+    things = [Thing(noun, colour, (0, 0, 0), []) for noun, colour in (("boat", "red"), ("fish", "blue"))]
     stage = Stage(1, 1, (1, 4), alone=0.5, colours=0.5, ground=0.5)
     seen = {caption(rng, "water", things, stage) for _ in range(200)}
     assert {"a boat", "a fish", "a red boat on water", "a red boat and a blue fish"} <= {meaning for _, meaning in seen}

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from clipsx import chance
-from clipsx.sketchbook.laboratory.floors import tower_of
+from clipsx.sketchbook.laboratory.floors import bands
 from clipsx.sketchbook.laboratory.runs import Results, finished, tidy
 from clipsx.sketchbook.training import grid
 from clipsx.statistics import apart, band, beyond, student, verdict
@@ -65,9 +64,10 @@ def by_model(found: Results) -> pd.DataFrame:
     same size. Pairs of maps are not shipped: a repair's interval takes both means' errors as independent.
     """
     rows, ends = [], finished(tidy(found)).set_index(["run", "measure"])[["value", "low", "high"]].astype(float)
-    bands = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model").T.to_dict()
-    for model in finished(found.runs).query("factor != @RANDOM").to_dict("records"):
-        starts, raw = bands[tower_of(model["run"])], ends.loc[(model["run"], RAW)].to_numpy()
+    models = finished(found.runs).query("factor != @RANDOM")
+    chance = bands(models["run"]).set_index("run").T.to_dict()
+    for model in models.to_dict("records"):
+        starts, raw = chance[model["run"]], ends.loc[(model["run"], RAW)].to_numpy()
         told = {"what": "raw maps", "against": f"{starts['n']} random starts", "value": raw[0]} | beyond(
             raw[0], raw[1], raw[2], starts
         )

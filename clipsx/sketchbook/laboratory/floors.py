@@ -1,6 +1,6 @@
 """Chance in the sketchbook: bands over random starts of the built-in towers and of every tower of the laboratory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,12 @@ def tower_of(run: str) -> str:
     parts = [str(vision[name]) for name in ("layers", "pool_type") if name in vision and vision[name] != "tok"]
     kind = "ViT" if "patch_size" in vision else "ResNet"
     return f"{kind} {' '.join(parts)}, made for {vision['image_size']} px, read at {size_of(run)}"
+
+
+def bands(runs: Iterable[str]) -> pd.DataFrame:
+    """The shipped band of raw mSC of every `run`'s tower."""
+    known = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model")
+    return known.loc[[tower_of(run) for run in runs]].assign(run=list(runs))
 
 
 def start(run: str, seed: int) -> Clip:

@@ -70,7 +70,7 @@ def measure(
     tested, scores, active, around, *inside = stream(clip, test, measures, size=size, words=words)
     (tuned,) = stream(clip, world(TUNING, length, size), [maps], size=size, words=words)
     rows = [*_recognition(clip, size, length), *_company(clip, scores, active)]
-    rows += _preference(around, "of the ground", OF_GROUND)
+    rows += _by("mSC of the ground, {}", around, "method", "msc", OF_GROUND)
     rows += [*_attention(*inside[:2]), *_tokens(inside[2])] if inside else []
     rows += _home(clip, size, length)
     about = {name: scores[name].iloc[0] for name in ("model", "weights", "data", "templates")}
@@ -85,6 +85,12 @@ def _row(name: str, values: Float[np.ndarray, " P"], images: Iterable[object], w
     mean, draws = bootstrap(np.asarray(values, float), np.asarray(list(images)))
     low, high = interval(draws)
     return {"measure": name, "value": mean, "low": low, "high": high, "what": what}
+
+
+def _by(name: str, table: pd.DataFrame, column: str, value: str, what: str) -> Found:
+    """One measure for each of a column's entries, which stands in its name."""
+    for entry, rows in table.groupby(column, sort=False):
+        yield _row(name.format(entry), rows[value].to_numpy(), rows["image"], what)
 
 
 def _recognition(clip: Clip, size: int, length: int) -> Found:
@@ -144,30 +150,21 @@ def grounds(clip: Clip, test: Sketchbook) -> Measure:
     return replace(own, name="grounds", rows=rows)
 
 
-def _preference(table: pd.DataFrame, where: str, what: str) -> Found:
-    """mSC by method."""
-    for method, rows in table.groupby("method", sort=False):
-        yield _row(f"mSC {where}, {method}", rows["msc"].to_numpy(), rows["image"], what)
-
-
 def _home(clip: Clip, size: int, length: int) -> Found:
     """mSC of scenes of one object, on its home ground and on any: does a ground that goes with the object light up?"""
     for where, bias in (("at home", 1.0), ("anywhere", 0.0)):
         alone = Sketchbook(TEST, length, co_occurrence=0.0, background_bias=bias, size=size, objects=(1, 1))
         (table,) = stream(clip, alone, [explain.measure(clip, NOUNS, RAW)], size=size)
-        yield from _preference(table, where, "scenes of one object; pairs")
+        yield from _by(f"mSC {where}, {{}}", table, "method", "msc", "scenes of one object; pairs")
 
 
 def _attention(shares: pd.DataFrame, cosines: pd.DataFrame) -> Found:
     """Of the last block, with intervals: attention inside an object's patches' own object, cosines of sub-modules."""
-    last = shares["block"].max()
-    ended, parts = shares[shares["block"] == last], cosines[cosines["block"] == last]
-    for kind, table in ended.groupby("kind"):
-        name, what = f"attention inside the object, all patches, {kind}", "last block, without the patch's own cell; %"
-        yield _row(name, table["share_others"].to_numpy(), table["image"], what)
-    for part, table in parts.groupby("part"):
-        name = f"cosine of the last {part} with the class feature"
-        yield _row(name, table["cosine"].to_numpy(), table["image"], "class token through norm and projection")
+    ended, parts = (table[table["block"] == table["block"].max()] for table in (shares, cosines))
+    name, what = "attention inside the object, all patches, {}", "last block, without the patch's own cell; %"
+    yield from _by(name, ended, "kind", "share_others", what)
+    name, what = "cosine of the last {} with the class feature", "class token through norm and projection"
+    yield from _by(name, parts, "part", "cosine", what)
 
 
 def _tokens(patches: pd.DataFrame) -> Found:

@@ -1,6 +1,6 @@
 """The panel of the laboratory: dials over the trained cells, one scene through the one they choose and another."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,7 @@ class LaboratoryPanel(FigurePanel):
         self._runs = self.found.runs.set_index("run")
         self._grid = self._runs[self._runs["background_bias"].notna()]
         runs = list(self._runs.index)
-        default = Cell(run=next(iter(self._grid.index)), beside=runs[-1])
-        default = replace(default, **{k: v for k, v in vars(Cell()).items() if v in runs})
-        self._centre, self._state = default.run, self._checked(updated(default, state))
+        self._state = self._checked(updated(Cell(), state))
         look = {"layout": W.Layout(width="auto"), "style": {"description_width": "130px"}}
         self._dials = {}
         for name, words in DIALS.items():
@@ -125,7 +123,7 @@ class LaboratoryPanel(FigurePanel):
 
     def nearest(self, dial: str, value: Any) -> str:
         """The trained run with this value of a dial that keeps most of the others, then most of the centre's."""
-        now, centre = self._grid.loc[self._state.run], self._grid.loc[self._centre]
+        now, centre = self._grid.loc[self._state.run], self._grid.loc[Cell.run]
         fitting = self._grid[self._grid[dial] == value]
         others = [name for name in DIALS if name != dial]
         kept = (fitting[others] == now[others]).sum(axis=1) + 0.01 * (fitting[others] == centre[others]).sum(axis=1)

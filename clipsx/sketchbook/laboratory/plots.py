@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from clipsx import chance, plots
-from clipsx.plots.axes import MARKERS
+from clipsx import plots
+from clipsx.plots.axes import DASHES, MARKERS, level
 from clipsx.sketchbook.laboratory.answers import CENTRE, RANDOM, RAW, REPAIRS
-from clipsx.sketchbook.laboratory.floors import tower_of
+from clipsx.sketchbook.laboratory.floors import bands
 from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, TUNING
 from clipsx.sketchbook.laboratory.runs import Results, finished, tidy
 from clipsx.statistics import spread
@@ -16,7 +16,6 @@ from clipsx.statistics import spread
 RAWS = {"CLIP": RAW}
 MAPS = RAWS | REPAIRS
 TITLES = dict(zip(MAPS, (*(reading.title for reading in CHOICES), "the same, grounds asked as well"), strict=True))
-LINES = ("-", "--", "-.", ":")
 FACTORS = {  # the grid's name: the setting that it changes, or two that it crosses, and what it is called
     "background_bias": ("background_bias", "background bias"),
     "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
@@ -61,8 +60,7 @@ def _points(ax: Any, x: Any, rows: pd.DataFrame, n: int, name: str) -> None:
 
 def _starts(runs: Sequence[str]) -> pd.DataFrame:
     """Where 95 % of random starts of every run's tower lie, in raw mSC: a row per run."""
-    bands = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model")
-    found = bands.loc[[tower_of(run) for run in runs]].assign(run=list(runs))
+    found = bands(runs)
     half = spread(found["sd"], found["n"])
     return found.assign(value=found["mean"], value_low=found["mean"] - half, value_high=found["mean"] + half)
 
@@ -74,7 +72,7 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
     """
     place = {at: k for k, at in enumerate(dict.fromkeys(table["at"]))}
     if zero:
-        ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
+        level(ax.axhline)
     if measures == RAWS:
         grey = _starts(table.groupby("at", sort=False)["run"].first().tolist())
         style = {"color": plots.STYLE["chance"], "alpha": 0.25, "label": "95 % of random starts"}
@@ -85,7 +83,7 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
         x = rows["at"].map(place) + 0.09 * (n - (len(measures) - 1) / 2) + 0.02 * (rows["seed"] - 8)
         _points(ax, x, rows, n, TITLES.get(name, name))
         means = rows.groupby("at", sort=False)["value"].mean().reindex([*place])
-        ax.plot(range(len(place)), means, color=plots.shade(n), linewidth=1, linestyle=LINES[n % 4])
+        ax.plot(range(len(place)), means, color=plots.shade(n), linewidth=1, linestyle=DASHES[n % 4])
     ax.set_xticks(range(len(place)), [*place], fontsize=8)
     ax.set_xlim(-0.4, len(place) - 0.6)
     return ax
@@ -150,8 +148,8 @@ def depths(found: Results, surgery: str = "none") -> Any:
     for (words, rows), ax in zip(shown.items(), axes, strict=True):
         for n, (at, mine) in enumerate(rows.groupby("at", sort=False)):
             _points(ax, mine["depth"] + 0.1 * (n - 1) + 0.03 * (mine["seed"] - 8), mine, n, str(at))
-            ax.plot(mine.groupby("depth")["value"].mean(), LINES[n % 4], color=plots.shade(n), linewidth=1)
-        ax.axhline(0, color=plots.STYLE["chance"], linewidth=0.8, linestyle="--")
+            ax.plot(mine.groupby("depth")["value"].mean(), DASHES[n % 4], color=plots.shade(n), linewidth=1)
+        level(ax.axhline)
         ax.set_title(words, fontsize=9)
         ax.legend(fontsize=7, loc="upper left", ncols=2)
     axes[0].set_ylim(top=axes[0].get_ylim()[1] + 7)  # room for the legends

@@ -21,7 +21,6 @@ SETTINGS = (
     "image_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout", "lifted",
     "largest_scale",
 )  # fmt: skip
-TABLES = ("maps", "blocks", "measures", "log")
 # Pixels: a stride of 32 wants pictures larger than in training.
 LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
@@ -45,9 +44,7 @@ class Results:
 
     runs: pd.DataFrame  # and the cell's settings
     maps: pd.DataFrame
-    blocks: pd.DataFrame
     measures: pd.DataFrame
-    log: pd.DataFrame
 
 
 def write(name: str, model: Path, length: int = 150, words: str | None = None) -> Path:
@@ -103,16 +100,15 @@ def results() -> Results:
     runs = pd.DataFrame([{"run": name, **_about(name)} for name in names])
     order = {name: n for n, name in enumerate(dict.fromkeys(cell["cell"] for cell in cells().values()))}
     runs = runs.sort_values(by=["cell", "seed", "images"], key=lambda c: c.map(order) if c.name == "cell" else c)
-    found = {}
-    for table in TABLES:
-        files = {name: folder() / name / f"{table}.csv" for name in runs["run"]}
-        parts = [pd.read_csv(file).assign(run=name) for name, file in files.items() if file.exists()]
-        known = runs[["run", "cell", "seed", "factor"]]
-        some = [part for part in parts if len(part)] or [pd.DataFrame(columns=["run"], dtype=str)]
-        found[table] = pd.concat(some, ignore_index=True).merge(known, on="run")
-    made = found["measures"].groupby("run")[["weights", "data", "templates"]].first()
-    made["protocol"] = found["maps"].groupby("run")["protocol"].first()
-    return Results(runs.merge(made.reset_index(), on="run"), **found)
+    maps, measures = (
+        pd.concat([pd.read_csv(folder() / run / f"{table}.csv").assign(run=run) for run in runs["run"]])
+        for table in ("maps", "measures")
+    )
+    made = measures.groupby("run")[["weights", "data", "templates"]].first()
+    made["protocol"] = maps.groupby("run")["protocol"].first()
+    known = runs[["run", "cell", "seed", "factor"]]
+    runs = runs.merge(made.reset_index(), on="run")
+    return Results(runs, maps.merge(known, on="run"), measures.merge(known, on="run"))
 
 
 def scenes(run: str) -> dict[str, torch.Tensor]:

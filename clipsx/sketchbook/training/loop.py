@@ -118,7 +118,7 @@ def fit(
     state = _resume(work / "checkpoint.pt", model, optimizer)
     check_scenes = exam(CHECK_SEED, 300, recipe.model["vision_cfg"]["image_size"])
     model.train().visual.to(memory_format=torch.channels_last)
-    worker: Any = _in_bfloat16(model) if recipe.bfloat16 else model  # what computes; `model` is what learns
+    worker: Any = _worker(model, recipe.bfloat16)
     visual = torch.compile(worker.visual) if compiled else worker.visual
     losses, began = [], time.perf_counter()
     with _painter() as painter:
@@ -144,13 +144,11 @@ def fit(
                     text = encode_text(worker, tokenizer, texts)  # (T, D)
                     loss = contrastive_loss(image, text, which, worker.logit_scale.float().exp())
                     loss.backward()
-                if worker is not model:
-                    _hand_over(worker, model)
+                _hand_over(worker, model)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 model.logit_scale.data.clamp_(0, math.log(recipe.largest_scale))
-                if worker is not model:
-                    worker.load_state_dict(model.state_dict())  # rounded
+                worker.load_state_dict(model.state_dict())  # rounded, where it computes in bfloat16
                 losses.append(loss.item())
                 if (step + 1) % REPORT == 0 or step + 1 == ends[n]:
                     state["seconds"] += time.perf_counter() - began
@@ -158,7 +156,8 @@ def fit(
                     row |= {"loss": round(float(np.mean(losses)), 4), "scale": round(model.logit_scale.exp().item(), 2)}
                     row |= scores(model, tokenizer, check_scenes) | {"seconds": round(state["seconds"])}
                     state |= {"step": step + 1, "log": [*state["log"], row]}
-                    _keep(state, model, optimizer, work / "checkpoint.pt")
+                    learnt = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                    progress.write(work / "checkpoint.pt", state | learnt)
                     _write_log(state, log)
                     print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
                     losses, began = [], time.perf_counter()
@@ -191,10 +190,14 @@ def _painter() -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _in_bfloat16(model: open_clip.CLIP) -> open_clip.CLIP:
-    """A copy that computes in bfloat16, twice as fast where the processor has it; the logit scale stays exact."""
-    worker = copy.deepcopy(model).bfloat16()
-    worker.logit_scale.data = model.logit_scale.data.clone()
+def _worker(model: open_clip.CLIP, bfloat16: bool) -> open_clip.CLIP:
+    """A copy that computes where `model` learns: bfloat16 is twice as fast where the processor has it.
+
+    The logit scale stays exact.
+    """
+    worker = copy.deepcopy(model)
+    if bfloat16:
+        worker.bfloat16().logit_scale.data = model.logit_scale.data.clone()
     return worker
 
 
@@ -242,10 +245,6 @@ def _resume(checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Opt
         model.load_state_dict(saved.pop("model"))
         optimizer.load_state_dict(saved.pop("optimizer"))
         return {name: saved[name] for name in ("step", "seconds", "log")}
-
-
-def _keep(state: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Path) -> None:
-    progress.write(checkpoint, state | {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
 
 def _write_log(state: dict[str, Any], log: Path) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from clipsx import paths
-from clipsx.sketchbook.scene import FORMS, Named, phrase
+from clipsx.sketchbook.scene import FORMS, Thing, phrase
 from clipsx.sketchbook.training.recipes import MEAN, STD, Stage
 from clipsx.sketchbook.world import Sketchbook
 from clipsx.text import templates_of
@@ -40,7 +40,7 @@ def _sound(file: Path, shape: tuple[int, ...]) -> bool:
         return False
 
 
-def caption(rng: np.random.Generator, ground: str, things: Sequence[Named], stage: Stage) -> tuple[str, str]:
+def caption(rng: np.random.Generator, ground: str, things: Sequence[Thing], stage: Stage) -> tuple[str, str]:
     """A caption of the scene, and its meaning: the words that are left when form and order are taken away."""
     alone = rng.random() < stage.alone
     chosen = [things[int(rng.integers(len(things)))]] if alone else [things[i] for i in rng.permutation(len(things))]

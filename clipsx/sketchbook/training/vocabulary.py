@@ -1,6 +1,7 @@
 """A small byte-pair vocabulary for the sketchbook's captions, in the file format of open_clip's tokenizer."""
 
 import gzip
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -13,29 +14,20 @@ from clipsx.text import templates_of
 
 def learn_merges(words: Counter[str], limit: int = 600) -> list[tuple[str, str]]:
     """Byte-pair merges, most frequent first, until every word is one symbol (Sennrich et al. 2016)."""
-    spelled = {(*word[:-1], word[-1] + "</w>"): count for word, count in words.items()}
+    spelled = {" ".join(word) + "</w>": count for word, count in words.items()}
     merges: list[tuple[str, str]] = []
     while len(merges) < limit:
         pairs: Counter[tuple[str, str]] = Counter()
-        for symbols, count in spelled.items():
-            for pair in pairwise(symbols):
+        for word, count in spelled.items():
+            for pair in pairwise(word.split()):
                 pairs[pair] += count
         if not pairs:
             break
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
-        spelled = {_merged(symbols, best): count for symbols, count in spelled.items()}
+        apart = re.compile(rf"(?<!\S){re.escape(' '.join(best))}(?!\S)")
+        spelled = {apart.sub("".join(best), word): count for word, count in spelled.items()}
     return merges
-
-
-def _merged(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    out: list[str] = []
-    for symbol in symbols:
-        if out and (out[-1], symbol) == pair:
-            out[-1] += symbol
-        else:
-            out.append(symbol)
-    return tuple(out)
 
 
 def write_vocabulary(path: Path) -> int:

@@ -54,7 +54,7 @@ def made(raw: dict[str, tuple[float, float, float]], measures: dict[str, dict[st
             one = each.get(run, (50.0, 40.0, 60.0))
             rows.append({"run": run, "measure": measure, **dict(zip(("value", "low", "high"), one, strict=True))})
     table = pd.DataFrame(runs)
-    return Results(table, pd.DataFrame(maps), pd.DataFrame(), pd.DataFrame(rows), pd.DataFrame())
+    return Results(table, pd.DataFrame(maps), pd.DataFrame(rows))
 
 
 CENTRE = {"lab-centre-s7": (-10.0, -12.0, -8.0)}
@@ -64,7 +64,7 @@ def test_one_number_stands_for_surgery_at_depth_six_or_all_blocks():
     found = made(CENTRE)
     found.maps.loc[found.maps["depth"] == 4, "depth"] = 6
     extra = found.maps[found.maps["depth"] == 6].assign(depth=8, msc=99.0)
-    deep = Results(found.runs, pd.concat([found.maps, extra]), found.blocks, found.measures, found.log)
+    deep = Results(found.runs, pd.concat([found.maps, extra]), found.measures)
     for results, value in ((made(CENTRE), 10.0), (deep, 10.0)):
         table = tidy(results).set_index("measure")
         assert table.loc["mSC clip-surgery none", "value"] == value

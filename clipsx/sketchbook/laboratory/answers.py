@@ -34,14 +34,14 @@ def hypotheses(found: Results) -> pd.DataFrame:
     known = {(row["cell"], row["seed"], row["measure"]): row for row in table[[*key, *ends]].to_dict("records")}
     rows = []
     for number, item in enumerate(grid.read()["hypothesis"], 1):
-        cell, measure, than = item["cell"], item["measure"], item.get("than", CENTRE)
+        asked = {"than": CENTRE} | item
+        cell, measure, than = asked["cell"], asked["measure"], asked["than"]
         for seed in sorted({seed for name, seed, _ in known if name == cell}) or [0]:
             one = known.get((cell, seed, measure))
             # Held against the centre, another measure of the same cell, or 0.
             against = (CENTRE, seed, measure) if than == CENTRE else (cell, seed, than)
             other = dict.fromkeys(ends, 0.0) if than == 0 else known.get(against)
-            row = {"number": number, "says": item["says"], "cell": cell, "measure": measure}
-            row |= {"than": than, "expect": item["expect"], "seed": seed, **{end: one[end] for end in ends if one}}
+            row = {"number": number, **asked, "seed": seed, **{end: one[end] for end in ends if one}}
             row |= {"other": other["value"]} if other else {}
             clear = verdict(one["low"] - other["high"], one["high"] - other["low"]) if one and other else "not tried"
             rows.append(row | {"seen": clear})

@@ -18,6 +18,7 @@ from clipsx.sketchbook.laboratory.runs import LARGER
 from clipsx.sketchbook.training.grid import cells
 from clipsx.sketchbook.training.grid import recipe as cell_recipe
 from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, Recipe
+from clipsx.statistics import spread
 
 BUILT_IN = ("sketchbook", "sketchbook-rn")
 IMAGES, FEWER = 150, 60  # scenes for the built-in towers, and for those of the laboratory
@@ -44,9 +45,11 @@ def tower_of(run: str) -> str:
 
 
 def bands(runs: Iterable[str]) -> pd.DataFrame:
-    """The shipped band of raw mSC of every `run`'s tower."""
+    """The shipped band of raw mSC of every `run`'s tower; `value_low` … `value_high`: where 95 % of starts lie."""
     known = chance.shipped().query("measure == 'msc' and reading == 'clip'").set_index("model")
-    return known.loc[[tower_of(run) for run in runs]].assign(run=list(runs))
+    found = known.loc[[tower_of(run) for run in runs]].assign(run=list(runs), value=lambda band: band["mean"])
+    half = spread(found["sd"], found["n"])
+    return found.assign(value_low=found["mean"] - half, value_high=found["mean"] + half)
 
 
 def start(run: str, seed: int) -> Clip:
@@ -63,7 +66,7 @@ def start(run: str, seed: int) -> Clip:
 
 def towers() -> dict[str, str]:
     """Every tower that the laboratory trained, and a run that has it."""
-    return {tower_of(run): run for run in [*BUILT_IN[::-1], *cells()][::-1]}
+    return dict(sorted((tower_of(run), run) for run in [*cells(), *BUILT_IN]))
 
 
 def remade(count: int = chance.STARTS, words: str | None = "chance") -> Iterator[pd.DataFrame]:

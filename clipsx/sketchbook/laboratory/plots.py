@@ -11,7 +11,6 @@ from clipsx.sketchbook.laboratory.answers import CENTRE, RANDOM, RAW, REPAIRS
 from clipsx.sketchbook.laboratory.floors import bands
 from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, TUNING
 from clipsx.sketchbook.laboratory.runs import Results, finished, tidy
-from clipsx.statistics import spread
 
 RAWS = {"CLIP": RAW}
 MAPS = RAWS | REPAIRS
@@ -58,13 +57,6 @@ def _points(ax: Any, x: Any, rows: pd.DataFrame, n: int, name: str) -> None:
     ax.errorbar(x, rows["value"], [low, high], label=name, **style)
 
 
-def _starts(runs: Sequence[str]) -> pd.DataFrame:
-    """Where 95 % of random starts of every run's tower lie, in raw mSC: a row per run."""
-    found = bands(runs)
-    half = spread(found["sd"], found["n"])
-    return found.assign(value=found["mean"], value_low=found["mean"] - half, value_high=found["mean"] + half)
-
-
 def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool = False) -> Any:
     """Measures (name: measure) of `of_factor`'s rows against the setting: points with intervals, means joined.
 
@@ -74,7 +66,7 @@ def along(table: pd.DataFrame, measures: Mapping[str, str], ax: Any, zero: bool 
     if zero:
         level(ax.axhline)
     if measures == RAWS:
-        grey = _starts(table.groupby("at", sort=False)["run"].first().tolist())
+        grey = bands(table.groupby("at", sort=False)["run"].first().tolist())
         style = {"color": plots.STYLE["chance"], "alpha": 0.25, "label": "95 % of random starts"}
         ax.bar([*place.values()], grey["value_high"] - grey["value_low"], 0.7, grey["value_low"], **style)
     for n, (name, measure) in enumerate(measures.items()):
@@ -108,7 +100,7 @@ def others(found: Results) -> Any:
     titles = {measure: TITLES[name] for name, measure in MAPS.items()}
     table = table.assign(value_low=table["low"], value_high=table["high"], map=table["measure"].map(titles))
     figure, axes = plots.row(2, height=2.8, sharey=True)
-    plots.intervals(_starts(table["run"].unique().tolist()), "value", "run", axes[0], chance=True)
+    plots.intervals(bands(table["run"].unique().tolist()), "value", "run", axes[0], chance=True)
     for ax, names in zip(axes, (RAWS, REPAIRS), strict=True):
         plots.intervals(table[table["measure"].isin(names.values())], "value", "run", ax, hue="map", zero=True)
         ax.set_xlabel("mSC (%)")

@@ -51,11 +51,6 @@ def typical(runs: Sequence[str]) -> tuple[int, str]:
     return min(found, key=lambda key: float(np.square(found[key] - mean).sum()))
 
 
-def _score(map: np.ndarray, sample: Sample, label: str) -> str:
-    """Under a map's title, its mSC where the true region is known."""
-    return f"\nmSC {round(msc(map, sample.masks[label]))} %" if label in sample.masks else ""
-
-
 def side_by_side(
     runs: Sequence[str], number: int = 0, label: str | None = None, side: float = 1.35, abreast: int = 1
 ) -> Any:
@@ -65,12 +60,12 @@ def side_by_side(
     """
     sample = scene(number)
     label = label or next(iter(sample.masks))
-    cells = []
+    cells, mask = [], sample.masks.get(label)
     for run in runs:
-        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
+        cells.append(plots.Cell(sample.image, None, mask, run.removeprefix("lab-")))
         for map, reading in zip(_drawn(scenes(run), sample, number, label), CHOICES, strict=True):
-            title = f"{reading.title}: {label}{_score(map, sample, label)}"
-            cells.append(plots.Cell(sample.image, map, sample.masks.get(label), title))
+            score = "" if mask is None else f"\nmSC {round(msc(map, mask))} %"
+            cells.append(plots.Cell(sample.image, map, mask, f"{reading.title}: {label}{score}"))
     wide = abreast * (1 + len(CHOICES))
     return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)
 

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from open_clip.transformer import VisionTransformer
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -127,7 +126,7 @@ def fit(
         drawn = {n: painter.submit(draw_pool, worlds[n], work.parent / "pools") for n in left}
         for n, stage in [(n, recipe.stages[n]) for n in left]:
             pool = Pool(drawn[n].result(), worlds[n], stage)
-            if isinstance(model.visual, VisionTransformer):
+            if hasattr(worker.visual, "patch_dropout"):
                 worker.visual.patch_dropout.prob = stage.patch_dropout
             if stage.restart and state["step"] == ends[n - 1]:
                 model.load_state_dict(halved(model))

@@ -81,8 +81,8 @@ def normalise(images: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
 def exam(seed: int, length: int, size: int) -> list[tuple[Tensor, np.ndarray]]:
     """Scenes of one object, and of one to three: images (length, 3, S, S) as bytes, nouns present (length, N)."""
     worlds = [Sketchbook(seed=seed, length=length, size=size, objects=objects) for objects in ((1, 1), (1, 3))]
-    return [(_pictures(world), np.array([[n in s.labels for n in world.NOUNS] for s in world])) for world in worlds]
-
-
-def _pictures(world: Sketchbook) -> UInt8[Tensor, "B 3 S S"]:
-    return torch.from_numpy(np.stack([np.asarray(sample.image) for sample in world])).permute(0, 3, 1, 2)
+    found = []
+    for world in worlds:
+        images = torch.from_numpy(np.stack([np.asarray(sample.image) for sample in world])).permute(0, 3, 1, 2)
+        found.append((images, np.array([[noun in sample.labels for noun in world.NOUNS] for sample in world])))
+    return found

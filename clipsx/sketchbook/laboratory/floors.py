@@ -17,7 +17,7 @@ from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, world
 from clipsx.sketchbook.laboratory.runs import LARGER
 from clipsx.sketchbook.training.grid import cells
 from clipsx.sketchbook.training.grid import recipe as cell_recipe
-from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, Recipe
+from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, VIT, Recipe
 from clipsx.statistics import spread
 
 BUILT_IN = ("sketchbook", "sketchbook-rn")
@@ -39,8 +39,10 @@ def size_of(run: str) -> int:
 def tower_of(run: str) -> str:
     """A name for a run's tower and the size that it is read at: runs of one name share their band of chance."""
     vision = recipe_of(run).model["vision_cfg"]
+    patch, usual = vision.get("patch_size"), VIT["vision_cfg"]["patch_size"]
     parts = [str(vision[name]) for name in ("layers", "pool_type") if name in vision and vision[name] != "tok"]
-    kind = "ViT" if "patch_size" in vision else "ResNet"
+    parts += [f"with patches of {patch} px"] if patch not in (None, usual) else []
+    kind = "ViT" if patch else "ResNet"
     return f"{kind} {' '.join(parts)}, made for {vision['image_size']} px, read at {size_of(run)}"
 
 

@@ -20,8 +20,8 @@ from clipsx.sketchbook.world import Sketchbook
 
 DIALS = {
     "background_bias": "background bias", "co_occurrence": "co-occurrence", "named": "grounds named",
-    "blocks": "blocks (0: ResNet)", "pooling": "pooling", "lifted": "last dropout", "largest_scale": "scale at most",
-    "images": "images seen", "seed": "seed",
+    "blocks": "blocks (0: ResNet)", "patch_size": "patch, px", "pooling": "pooling", "lifted": "last dropout",
+    "largest_scale": "scale at most", "images": "images seen", "seed": "seed",
 }  # fmt: skip
 TOLD = {"top-1": "top-1", "mAP": "mAP"} | {f"mSC, {TITLES[name]}": measure for name, measure in MAPS.items()}
 

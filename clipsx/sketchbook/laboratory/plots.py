@@ -20,6 +20,7 @@ FACTORS = {  # the grid's name: the setting that it changes, or two that it cros
     "background_bias and named": ("background_bias, named", "background bias / share of grounds named"),
     "co_occurrence": ("co_occurrence", "co-occurrence"),
     "blocks": ("blocks", "blocks"),
+    "patch_size": ("patch_size", "patch, px"),
     "patch_dropout": ("lifted", "dropout, last stretch"),
     "pooling": ("pooling", "pooling"),
     "largest_scale": ("largest_scale", "logit scale at most"),

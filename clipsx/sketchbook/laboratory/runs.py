@@ -18,8 +18,8 @@ from clipsx.sketchbook.laboratory.measures import measure, shown
 from clipsx.sketchbook.training.grid import cells
 
 SETTINGS = (
-    "image_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout", "lifted",
-    "largest_scale",
+    "image_size", "patch_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout",
+    "lifted", "largest_scale",
 )  # fmt: skip
 # Pixels: a stride of 32 wants pictures larger than in training.
 LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}

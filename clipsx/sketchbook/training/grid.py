@@ -39,7 +39,7 @@ def recipe(name: str) -> Recipe:
     model = VIT if dials["blocks"] else RESNET
     vision = model["vision_cfg"] | {"image_size": dials["image_size"]}
     if dials["blocks"]:
-        vision |= {"layers": dials["blocks"], "pool_type": dials["pooling"]}
+        vision |= {"layers": dials["blocks"], "pool_type": dials["pooling"], "patch_size": dials["patch_size"]}
     few, several, many, last = dials["images"]
     world = {"co_occurrence": dials["co_occurrence"], "background_bias": dials["background_bias"]}
     # One object keeps no company: where only company differs, the first stage is the same run.

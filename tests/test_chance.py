@@ -8,7 +8,7 @@ import torch
 import clipsx
 from clipsx import chance
 from clipsx.cli import main
-from clipsx.datasets import Sketchbook
+from clipsx.datasets import Sketchbook, Subset, Vocabulary
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
 from clipsx.reading import Reading
@@ -59,6 +59,22 @@ def test_a_model_whose_starts_are_not_known_has_no_band(capsys: pytest.CaptureFi
     assert chance.beside([make(0)], WORLD)[1] is None
     assert "tiny was not made by clipsx.load" in capsys.readouterr().out
     assert main(["chance", "--model", "sketchbook", "--starts", "1"]) == 2
+    for more in (["--split", "val"], ["--vocabulary", "voc21.sclip"], ["--dataset", "voc2012"], ["--limit", "3"]):
+        capsys.readouterr()
+        assert main(["chance", *more]) == 2 and "say --model for other data" in capsys.readouterr().err
+
+
+def test_a_class_is_asked_for_as_its_vocabulary_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip, asked = make(0), []
+    encode = clip.encode_labels
+    monkeypatch.setattr(
+        clip, "encode_labels", lambda labels, *more: asked.append(list(labels)) or encode(labels, *more)
+    )
+    WORDS = Vocabulary(tuple((name, f"a drawn {name}") for name in WORLD.labels))
+    world = Subset(WORLD, range(2), "two")
+    world.vocabulary = WORDS
+    chance.numbers(clip, world, [Reading("clip")])
+    assert [word for words in WORDS.queries for word in words] in asked
 
 
 def test_seeds_of_random_weights() -> None:

@@ -114,7 +114,9 @@ def digest_of(file: Path) -> str:
 def sketches(root: Path, files: Iterable[Path]) -> list[tuple[str, int, str]]:
     """Path under `root`, size, and a digest of the first and the last 4 KiB of every file: quick for large data sets.
 
-    −1 and "" for what is no file.
+    A file that changes in its middle alone, at its size, is not noticed. Pictures are compressed, so that a change
+    reaches their ends or their size; to read every byte of COCO's would take as long as a run on a small model. Where
+    content is small, or of one's own, it is hashed whole (`digests`). −1 and "" for what is no file.
     """
     found = []
     for file in files:

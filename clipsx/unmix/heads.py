@@ -27,7 +27,12 @@ from clipsx.weights import digest
 
 BATCH = 64  # images at a time
 WEIGHTS, WORDS = "projectors.safetensors", "unmix.json"  # the second is written last, with the first one's checksum
-WORDING = ("root", "length", "vocabulary")  # of a recipe: what leaves its pictures the same at the same places
+WORDING = (
+    "root",
+    "length",
+    "vocabulary",
+    "labels",
+)  # of a recipe: what leaves its pictures the same at the same places
 SCALE = 100.0  # the factor on cosines in the spatial head: 5 · 20
 
 

@@ -40,6 +40,10 @@ def test_two_parts_share_no_sample(devkit):
     tuning, test = datasets.tuning_and_test("voc2012", devkit, images=5)
     assert [s.name for s in tuning] == ["a"] and [s.name for s in test] == ["b"] and test.labels == VOC(devkit).labels
     assert test.describe() == {"data": "VOC2012 val n=2, words: voc-20, odd samples: 1"}
+    assert [len(part) for part in datasets.tuning_and_test("voc2012", devkit)] == [1, 1]  # all that there are
+    for count, expected in ((None, ["a", "b"]), (1, ["a"])):  # where nothing is chosen, nothing is put aside
+        tuning, test = datasets.tuning_and_test("voc2012", devkit, count, alone=True)
+        assert not tuning and [s.name for s in test] == expected
     (devkit / "ImageSets" / "Segmentation" / "val.txt").write_text("a\n")
     with pytest.raises(ValueError, match="has 1 samples"):
         datasets.tuning_and_test("voc2012", devkit)
@@ -47,6 +51,8 @@ def test_two_parts_share_no_sample(devkit):
         datasets.tuning_and_test("sketchbook", devkit)
     tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16)
     assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
+    none, same = datasets.tuning_and_test("sketchbook", images=3, size=16, alone=True)
+    assert not none and [s.name for s in same] == [s.name for s in test]
 
 
 @pytest.fixture(params=["sketchbook", "photographs", "voc2012", "folder", "subset"])

@@ -163,6 +163,15 @@ def loading(items: Sequence[int], each: Callable[[int], Any], workers: int, **ho
                 process.kill()
 
 
+def _given(loader: Any) -> Iterator[Any]:
+    """What it gives, while its processes live: torch's word of one that ended may be lost in a library's callback."""
+    for one in loader:
+        yield one
+        for process in getattr(loader, "_workers", ()):
+            if process.exitcode:  # what it was writing would be waited for without end
+                raise RuntimeError(f"DataLoader worker (pid {process.pid}) ended")
+
+
 def _needs(measures: Iterable[Measure]) -> tuple[tuple[Reading, ...], bool]:
     """What a walk has to give them: readings, and whether blocks."""
     readings = dict.fromkeys(reading for measure in measures for reading in measure.readings)

@@ -11,6 +11,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Folder, Sample
 from clipsx.evaluation import explain, parts, points, recognise, segment
 from clipsx.evaluation import stream as streams
+from clipsx.evaluation.looks import _given, ended
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
 from clipsx.weights import digest
@@ -454,6 +456,16 @@ def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path,
     seen: list[int] = []
     pd.testing.assert_frame_equal(run(clip, tmp_path, seen), run(clip, None))
     assert seen[-1] == COUNT - 1
+
+
+def test_a_process_that_ends_is_told_though_torchs_word_of_it_was_lost() -> None:
+    """In a callback of a library's, which drops what is raised: half a picture would be waited for without end."""
+
+    class Loader(list[int]):
+        _workers = (SimpleNamespace(exitcode=None, pid=1), SimpleNamespace(exitcode=-9, pid=2))
+
+    with pytest.raises(RuntimeError, match=r"A process that opens pictures ended \(.*pid 2.*\)"), ended():
+        list(_given(Loader([1, 2])))
 
 
 class Broken(World):

@@ -14,31 +14,18 @@ from clipsx.load import load
 from clipsx.preprocess import transform
 from clipsx.quiet import making
 from clipsx.sketchbook.laboratory.measures import CHOICES, TEST, world
-from clipsx.sketchbook.laboratory.runs import LARGER
-from clipsx.sketchbook.training.grid import cells
-from clipsx.sketchbook.training.grid import recipe as cell_recipe
-from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, VIT, Recipe
+from clipsx.sketchbook.laboratory.runs import size_of
+from clipsx.sketchbook.training import grid
+from clipsx.sketchbook.training.recipes import MEAN, STD, VIT
 from clipsx.statistics import spread
 
 BUILT_IN = ("sketchbook", "sketchbook-rn")
 IMAGES, FEWER = 150, 60  # scenes for the built-in towers, and for those of the laboratory
 
 
-def recipe_of(run: str) -> Recipe:
-    """The recipe of a run, a checkpoint of one, or a built-in model."""
-    name = run.partition("@")[0]
-    return RECIPES.get(name) or cell_recipe(name)
-
-
-def size_of(run: str) -> int:
-    """Pixels a side at which the laboratory reads a run."""
-    larger = next((side for start, side in LARGER.items() if run.startswith(start)), None)
-    return larger or recipe_of(run).model["vision_cfg"]["image_size"]
-
-
 def tower_of(run: str) -> str:
     """A name for a run's tower and the size that it is read at: runs of one name share their band of chance."""
-    vision = recipe_of(run).model["vision_cfg"]
+    vision = grid.recipe(run).model["vision_cfg"]
     patch, usual = vision.get("patch_size"), VIT["vision_cfg"]["patch_size"]
     parts = [str(vision[name]) for name in ("layers", "pool_type") if name in vision and vision[name] != "tok"]
     parts += [f"with patches of {patch} px"] if patch not in (None, usual) else []
@@ -56,7 +43,7 @@ def bands(runs: Iterable[str]) -> pd.DataFrame:
 
 def start(run: str, seed: int) -> Clip:
     """A run's tower with random weights of a seed."""
-    folder, recipe = paths.data() / "sketchbook", recipe_of(run)
+    folder, recipe = paths.data() / "sketchbook", grid.recipe(run)
     config = recipe.model["text_cfg"]
     tokenizer = open_clip.SimpleTokenizer(str(folder / "bpe.txt.gz"), context_length=config["context_length"])
     with making(seed):
@@ -68,16 +55,14 @@ def start(run: str, seed: int) -> Clip:
 
 def towers() -> dict[str, str]:
     """Every tower that the laboratory trained, and a run that has it."""
-    return dict(sorted((tower_of(run), run) for run in [*cells(), *BUILT_IN]))
+    return dict(sorted((tower_of(run), run) for run in [*grid.cells(), *BUILT_IN]))
 
 
 def remade(count: int = chance.STARTS, words: str | None = "chance") -> Iterator[pd.DataFrame]:
     """Every shipped band again, one table after the other: the built-in towers', then those of the laboratory."""
     for name in BUILT_IN:
         _, test = datasets.tuning_and_test("sketchbook", None, IMAGES)
-        yield chance.bands(
-            chance.starts(lambda seed, name=name: load(name, f"random:{seed}"), test, count, words=words)
-        )
+        yield chance.bands(chance.starts(chance.again(load(name)), test, count, words=words))
     for tower, run in towers().items():
         side = size_of(run)
         found = chance.starts(partial(start, run), world(TEST, FEWER, side), count, CHOICES, side, words)

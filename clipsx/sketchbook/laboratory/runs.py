@@ -15,7 +15,7 @@ from clipsx import paths
 from clipsx.load import load
 from clipsx.messages import nearest
 from clipsx.sketchbook.laboratory.measures import measure, shown
-from clipsx.sketchbook.training.grid import cells
+from clipsx.sketchbook.training.grid import cells, recipe
 
 SETTINGS = (
     "image_size", "patch_size", "blocks", "pooling", "co_occurrence", "background_bias", "named", "patch_dropout",
@@ -25,17 +25,19 @@ SETTINGS = (
 LARGER = {"lab-resnet": 256, "sketchbook-rn": 384}
 DEPTH = 6  # of CLIP Surgery, where one number stands for it
 PART = ".part"  # of a folder that is being written
-REFERENCES = {  # factor, tower
-    "sketchbook": ("built in", "ViT"),
-    "sketchbook-home": ("built in", "ViT"),
-    "sketchbook-rn": ("built in", "ResNet"),
-    "sketchbook-random": ("random weights", "ViT"),
-}
+REFERENCES: dict[str, str] = dict.fromkeys(("sketchbook", "sketchbook-home", "sketchbook-rn"), "built in")
+REFERENCES["sketchbook-random"] = "random weights"
 
 
 def folder() -> Path:
     """Where results lie: per run a folder of tables (CSV), what was trained (JSON), and maps of some scenes."""
     return paths.data() / "laboratory" / "runs"
+
+
+def size_of(run: str) -> int:
+    """Pixels a side at which a run is read."""
+    larger = next((side for start, side in LARGER.items() if run.startswith(start)), None)
+    return larger or recipe(run).model["vision_cfg"]["image_size"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def write(name: str, model: Path, length: int = 150, words: str | None = None) -
     if re.sub(r"@[0-9]+\Z", "", name) not in (known := [*cells(), *REFERENCES]):
         raise ValueError(f"The grid has no run {name!r}{nearest(name, known)}.")
     clip, place = load(str(model)), folder() / name
-    size = next((side for start, side in LARGER.items() if name.startswith(start)), None)
+    size = size_of(name)
     depths = (6,) if "@" in name else None  # of a checkpoint, the one that stands for all
     tables = measure(clip, length, size, depths, words)
     with paths.whole(place) as part:
@@ -79,11 +81,10 @@ def _about(name: str) -> dict[str, Any]:
     seen = made.get("images", 0) + (_read(folder() / begun / "train.json").get("images", 0) if begun else 0)
     about = {"images": int(images) if images else seen, "patches": maps.shape[1], "minutes": made.get("minutes")}
     about |= {"top-1, default dials": scored.get("top1"), "mAP, default dials": scored.get("mAP")}
+    about["tower"] = "ViT" if "patch_size" in recipe(run).model["vision_cfg"] else "ResNet"
     if run in REFERENCES:
-        factor, tower = REFERENCES[run]
-        return {"cell": run, "seed": 7, "factor": factor, "tower": tower} | about
+        return {"cell": run, "seed": 7, "factor": REFERENCES[run]} | about
     cell = cells()[run]
-    about["tower"] = "ViT" if cell["settings"]["blocks"] else "ResNet"
     settings = {key: cell["settings"][key] for key in SETTINGS} | {"named": max(cell["settings"]["named"])}
     return {key: cell[key] for key in ("cell", "seed", "factor")} | about | settings
 

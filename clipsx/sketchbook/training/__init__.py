@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save
 
 from clipsx import paths
 from clipsx.messages import require_known
-from clipsx.sketchbook.training.grid import cells
-from clipsx.sketchbook.training.grid import recipe as cell_recipe
+from clipsx.sketchbook.training import grid
 from clipsx.sketchbook.training.loop import fit, halved, scores
 from clipsx.sketchbook.training.pools import exam
 from clipsx.sketchbook.training.recipes import MEAN, RECIPES, STD, Recipe
@@ -77,10 +76,10 @@ def remake(
 
     out: ./NAME by default; work: in the cache; threads: all cores. Errors: ValueError for an unknown name.
     """
-    require_known("recipe", name, [*RECIPES, *cells()])
+    require_known("recipe", name, [*RECIPES, *grid.cells()])
     threads = threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     out, work = out or Path(name), work or paths.cache() / "train" / name
     command = f"clipsx train {name} --threads {threads}{' --compile' if compiled else ''}"
-    found = train(RECIPES.get(name) or cell_recipe(name), out, work, compiled, command=command)
+    found = train(grid.recipe(name), out, work, compiled, command=command)
     return f"{out}: top-1 {found['top1']} %, mAP {found['mAP']} %  ({found['protocol']})"

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from clipsx import paths
-from clipsx.sketchbook.training.recipes import RESNET, VIT, Recipe, Stage
+from clipsx.sketchbook.training.recipes import RECIPES, RESNET, VIT, Recipe, Stage
 
 
 @cache
@@ -33,7 +33,10 @@ def cells() -> dict[str, dict[str, Any]]:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a cell, by its name in `cells`."""
+    """The recipe of a built-in model, or of a run of the grid (`cells`) or a checkpoint of one, RUN@IMAGES."""
+    name = name.partition("@")[0]
+    if name in RECIPES:
+        return RECIPES[name]
     cell = cells()[name]
     dials = cell["settings"]
     model = VIT if dials["blocks"] else RESNET

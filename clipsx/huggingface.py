@@ -15,6 +15,7 @@ import torch
 from clipsx import checkpoint, convert
 from clipsx.clip import Clip
 from clipsx.config import read_json
+from clipsx.openclip import Wanted
 from clipsx.preprocess import transform
 from clipsx.quiet import quiet
 from clipsx.tokenizer import tokenizer_of
@@ -49,22 +50,14 @@ def fetched(repository: str, revision: str | None) -> Path:
     return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns="*/*"))
 
 
-def folder(
-    place: Path,
-    pretrained: str | Path | None,
-    device: torch.device,
-    precision: str,
-    quickgelu: bool | None,
-    name: str = "",
-) -> Clip:
+def folder(place: Path, wanted: Wanted, name: str = "") -> Clip:
     """A Clip of a folder of transformers, a Trainer's checkpoint included; its other files are not opened.
 
-    name: of the hub repository that it is a copy of. Other arguments and errors: as `load`.
+    name: of the hub repository that it is a copy of. Errors: as of `load`.
     """
     place = place.resolve()
     name = name or ("/".join(place.parts[-2:]) if place.name.startswith("checkpoint-") else place.name)
-    if pretrained is not None:
-        raise ValueError(f"{name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
+    wanted.leave(name)
     if not (place / CONFIG).is_file():
         raise ValueError(
             f"{name} is an adapter of PEFT, not a whole model: load it with peft onto its base model, and give "
@@ -72,15 +65,14 @@ def folder(
         )
     config = read_json(place / CONFIG)
     family = convert.require_family(config, name)
-    stated = convert.is_quick(config, family)
-    if quickgelu not in (None, stated):
-        raise ValueError(f"quickgelu={quickgelu} contradicts what is known: {name}'s {CONFIG} says {stated}.")
+    quick = convert.is_quick(config, family)
+    wanted.agree(quick, f"{name}'s {CONFIG} says {quick}")
     files = _weights(place)
     tensors = {key: value for file in files for key, value in checkpoint.tensors(file).items()}
     image, text = convert.sections(config, family)
     preprocess = _preprocess(_processor(place), image["image_size"], name)
     tokenizer = tokenizer_of(place, family, text, name)
-    model = convert.made(config, tensors, preprocess, device, precision, name)
+    model = convert.made(config, tensors, preprocess, wanted.device, wanted.precision, name)
     sha = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest() if files[1:] else file_digest(files[0])
     return Clip(model, transform(model.visual), tokenizer, name, f"{name} sha256:{sha[:8]}")
 

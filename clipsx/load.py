@@ -13,13 +13,11 @@ from clipsx.checkpoint import SUFFIXES, fill
 from clipsx.clip import Clip
 from clipsx.hub import looking, reaching
 from clipsx.messages import brief, nearest, require_known, require_package
-from clipsx.openclip import downloaded, made, wrap
+from clipsx.openclip import RANDOM, Wanted, downloaded, filled, made, wrap
 from clipsx.towers import POSITIONS
-from clipsx.weights import file_digest
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 PRECISIONS = ("fp32", "fp16", "bf16", "pure_fp16", "pure_bf16")
-RANDOM = "random"
 
 
 def built_in() -> dict[str, Path]:
@@ -57,36 +55,22 @@ def load(
         require_known("rule for positions", positions, POSITIONS)
     given = {"name": str(name), "pretrained": None if pretrained is None else str(pretrained)}
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    clip = _loaded(str(name), pretrained, on, precision, quickgelu)
+    clip = _loaded(str(name).removeprefix("local-dir:"), Wanted(pretrained, on, precision, quickgelu))
     clip.recipe = {**given, "precision": precision, "quickgelu": quickgelu}
     return clip if positions is None else clip.with_positions(positions)
 
 
-def _seed(pretrained: str | Path | None) -> int | None:
-    """The seed of "random" and "random:7"; None for other weights. Errors: ValueError for what is no seed."""
-    word, colon, seed = str(pretrained).partition(":")
-    if word != RANDOM or pretrained is None:
-        return None
-    if colon and not (seed.isdecimal() and int(seed) < 2**32):
-        raise ValueError(f'{str(pretrained)!r} names no seed: write "{RANDOM}:7", a whole number from 0 on.')
-    return int(seed or 0)
-
-
-def _loaded(
-    name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
-) -> Clip:
-    given = (pretrained, device, precision, quickgelu)
-    name = name.removeprefix("local-dir:")
+def _loaded(name: str, wanted: Wanted) -> Clip:
     if name.startswith("hf-hub:"):
-        return _hub(name, *given)
+        return _hub(name, wanted)
     place = built_in().get(name) or Path(name).expanduser()
     if place.is_file() and (place.parent / config.NAME).is_file():
-        return _directory(place.parent, place, *given)
+        return _directory(place.parent, place, wanted)
     if (place / config.NAME).is_file():
-        return _directory(place, _weights_in(place), *given)
+        return _directory(place, _weights_in(place), wanted)
     folder = place.parent if place.name in huggingface.WEIGHTS else place
     if huggingface.fits(folder):
-        return huggingface.folder(folder, *given)
+        return huggingface.folder(folder, wanted)
     if place.is_dir():
         raise FileNotFoundError(
             f"{place} holds neither {config.NAME} (of open_clip) nor {huggingface.CONFIG} (of transformers): "
@@ -97,43 +81,31 @@ def _loaded(
             f"{place.name} alone does not say its architecture: "
             f"load('ViT-B-16', pretrained='{place.name}', quickgelu=True or False)."
         )
-    return _architecture(name, *given)
+    return _architecture(name, wanted)
 
 
-def _directory(
-    folder: Path,
-    file: Path,
-    pretrained: str | Path | None,
-    device: torch.device,
-    precision: str,
-    quickgelu: bool | None,
-    name: str = "",
-) -> Clip:
+def _directory(folder: Path, file: Path, wanted: Wanted, name: str = "") -> Clip:
     """A folder in open_clip's format; name: of the hub repository that it is a copy of."""
-    seed = _seed(pretrained)
-    if pretrained is not None and seed is None:
-        raise ValueError(f"{name or folder.name} brings its own weights; leave pretrained={str(pretrained)!r} out.")
+    if wanted.seed is None:
+        wanted.leave(name or folder.name)
     folder = folder.resolve()  # so that "." has a name as well
     cfg = config.read(folder)["model_cfg"]
     _require_transformers(cfg, name or folder.name)
     stated = bool(cfg.get("quick_gelu", False))
-    _agree(quickgelu, stated, f"{name or folder.name}'s {config.NAME} says quick_gelu={stated}")
+    wanted.agree(stated, f"{name or folder.name}'s {config.NAME} says quick_gelu={stated}")
     vocabulary = (cfg["text_cfg"].get("tokenizer_kwargs") or {}).get("bpe_path")
     # A relative path would be looked for in the working directory.
     own = {"bpe_path": str((folder / vocabulary).resolve())} if vocabulary else {}
     try:
         place = f"local-dir:{folder}"
-        model, tokenizer = made(place, device, precision, seed or 0, tokenizer=(name or place, own))
+        model, tokenizer = made(place, wanted, name or place, own)
     except (TypeError, ValueError, AssertionError, OSError, RuntimeError) as error:
         raise ValueError(f"{folder / config.NAME} is not understood by open_clip: {brief(error)}") from None
     name = name.removeprefix("hf-hub:") or folder.name
-    if seed is not None:
-        return wrap(model, tokenizer, name, f"random, seed {seed}")
-    fill(model, file)
-    return wrap(model, tokenizer, name, f"{name} sha256:{file_digest(file)[:8]}")
+    return filled(model, tokenizer, name, wanted, file, name)
 
 
-def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
+def _hub(name: str, wanted: Wanted) -> Clip:
     """A repository of the Hugging Face hub, "hf-hub:owner/name", of open_clip or of transformers, downloaded once."""
     looking(name, "its configuration and weights")
     with reaching(name, "its configuration and weights", f"give a local folder: {_offline()}"):
@@ -149,8 +121,8 @@ def _hub(name: str, pretrained: str | Path | None, *given: Any) -> Clip:
             folder = huggingface.fetched(repository, revision or None)
         else:
             file = Path(download_pretrained_from_hf(repository, revision=revision or None))
-            return _directory(folder, file, pretrained, *given, name=name)
-    return huggingface.folder(folder, pretrained, *given, name=short)
+            return _directory(folder, file, wanted, name)
+    return huggingface.folder(folder, wanted, short)
 
 
 def _weights_in(folder: Path) -> Path:
@@ -161,10 +133,8 @@ def _weights_in(folder: Path) -> Path:
     return files[0]
 
 
-def _architecture(
-    name: str, pretrained: str | Path | None, device: torch.device, precision: str, quickgelu: bool | None
-) -> Clip:
-    seed = _seed(pretrained)
+def _architecture(name: str, wanted: Wanted) -> Clip:
+    seed, pretrained, quickgelu = wanted.seed, wanted.pretrained, wanted.quickgelu
     if pretrained is not None and seed is None and not Path(str(pretrained)).expanduser().is_file():
         looking(name, pretrained)
     import open_clip
@@ -174,7 +144,7 @@ def _architecture(
     if name not in known:
         repository = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?", asked)
         if repository and not difflib.get_close_matches(name, known, 1, 0.8):
-            return _hub(f"hf-hub:{asked}", pretrained, device, precision, quickgelu)
+            return _hub(f"hf-hub:{asked}", wanted)
         raise ValueError(f"Unknown model {name!r}{nearest(name, (*built_in(), *known))}.")
     cfg = open_clip.get_model_config(name) or {}
     if "vision_cfg" not in cfg:
@@ -188,13 +158,13 @@ def _architecture(
         # Where an architecture has no sibling without QuickGELU, its own configuration says how it was trained.
         only = named and not name.endswith("-quickgelu")
         stated = only or bool(tag.get("quick_gelu", False))
-        _agree(quickgelu, stated, f"the tag {str(pretrained)!r} of {name} was trained with quick_gelu={stated}")
+        wanted.agree(stated, f"the tag {str(pretrained)!r} of {name} was trained with quick_gelu={stated}")
         if named and not stated:
             other = name.removesuffix("-quickgelu")
             raise ValueError(f"{name} uses QuickGELU and the tag {str(pretrained)!r} does not: load {other!r}.")
         with reaching(name, str(pretrained), f"give a local file: {_offline(name)}") as answers:
             file = downloaded(tag, answers)
-            model, tokenizer = made(name, device, precision, force_quick_gelu=stated, force_preprocess_cfg=tag)
+            model, tokenizer = made(name, wanted, force_quick_gelu=stated, force_preprocess_cfg=tag)
         fill(model, file)
         return wrap(model, tokenizer, name, str(pretrained))
     if pretrained is None:
@@ -215,11 +185,8 @@ def _architecture(
     text_cfg = cfg.get("text_cfg", {})
     downloads = {"hf_model_name", "hf_tokenizer_name"} & text_cfg.keys() or "siglip" in name.lower()
     with reaching(name, "its tokenizer", _offline(name)) if downloads else nullcontext():
-        model, tokenizer = made(name, device, precision, seed or 0, force_quick_gelu=bool(quickgelu))
-    if seed is not None:
-        return wrap(model, tokenizer, name, f"random, seed {seed}")
-    fill(model, file)
-    return wrap(model, tokenizer, name, f"{file.name} sha256:{file_digest(file)[:8]}")
+        model, tokenizer = made(name, wanted, force_quick_gelu=bool(quickgelu))
+    return filled(model, tokenizer, name, wanted, file, file.name)
 
 
 def _require_transformers(cfg: dict[str, Any], name: str) -> None:
@@ -231,8 +198,3 @@ def _require_transformers(cfg: dict[str, Any], name: str) -> None:
 def _offline(name: str = "") -> str:
     own = f"load({name!r}, pretrained='path/to/weights', quickgelu=True or False)" if name else "load('path/to/folder')"
     return f"{own}. Offline there is: {', '.join(built_in()) or 'nothing built in'}."
-
-
-def _agree(given: bool | None, stated: bool, source: str) -> None:
-    if given is not None and given != stated:
-        raise ValueError(f"quickgelu={given} contradicts what is known: {source}.")

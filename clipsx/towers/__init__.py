@@ -5,13 +5,12 @@ from copy import copy
 from torch import nn
 
 from clipsx.messages import require_known
-from clipsx.towers.coca import CoCa
 from clipsx.towers.convnet import ConvNet
 from clipsx.towers.interface import Plan, Tower
 from clipsx.towers.resnet import ResNet
 from clipsx.towers.shared import DEFAULT, POSITIONS, Block, Walk, pair
 from clipsx.towers.timm import NaFlex, Timm
-from clipsx.towers.vit import ViT
+from clipsx.towers.vit import CoCa, ViT
 
 FAMILIES = (ViT, CoCa, ResNet, Timm, NaFlex, ConvNet)
 

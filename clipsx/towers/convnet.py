@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from clipsx.recipe import Recipe
-from clipsx.towers.interface import Ending, Plan
-from clipsx.towers.shared import Gridded, Walk, pair, refuse_unknown
+from clipsx.towers.interface import Ending, Plan, Tower
+from clipsx.towers.shared import Walk, pair, refuse_unknown
 
 TRUNK = ("stem", "stages", "norm_pre", "final_conv", "head")
 HEAD = ("drop", "proj", "mlp")
 
 
-class ConvNet(Gridded):
+class ConvNet(Tower):
     """Adapter of a tower of stages of convolutions under open_clip's TimmModel.
 
     Its head, made for the pooled map, is asked of every cell as a map of 1 × 1. Where it is linear (FastViT), the mean
@@ -37,7 +37,6 @@ class ConvNet(Gridded):
 
     @staticmethod
     def fits(visual: Any) -> bool:
-        """Whether this adapter is the one for the tower."""
         return all(hasattr(getattr(visual, "trunk", None), part) for part in ("stem", "stages", "forward_head"))
 
     def refuses(self, recipe: Recipe) -> str:
@@ -51,7 +50,6 @@ class ConvNet(Gridded):
         return Walk(((cls, self.project(cells)),) * len(plans), cells)
 
     def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
-        """As the interface says."""
         return last, lambda cells: self._head(cells.mT.unflatten(2, grid))
 
     def _head(self, x: Float[Tensor, "n C h w"]) -> Float[Tensor, "n D"]:

@@ -36,7 +36,7 @@ class Tower(Protocol):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches of an image of H × W pixels."""
-        ...
+        return height // self.patch_size[0], width // self.patch_size[1]
 
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row of the table out, in words; nothing where it can."""

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipsx.recipe import Recipe
-from clipsx.towers.coca import CoCa
 from clipsx.towers.convnet import ConvNet
 from clipsx.towers.resnet import ResNet
 from clipsx.towers.timm import Timm
-from clipsx.towers.vit import ViT
+from clipsx.towers.vit import CoCa, ViT
 
 Kind = type[ViT] | type[ResNet] | type[Timm] | type[ConvNet]
 NAMED: dict[str, tuple[str, Kind]] = {  # how timm's names begin: family, and whose rules hold; the first that fits

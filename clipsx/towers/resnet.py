@@ -9,12 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.recipe import Recipe
-from clipsx.towers.interface import Ending, Plan
+from clipsx.towers.interface import Ending, Plan, Tower
 from clipsx.towers.rules import RULES
 from clipsx.towers.shared import (
     DEFAULT,
     Block,
-    Gridded,
     Heads,
     Walk,
     merge,
@@ -34,7 +33,7 @@ PARTS = (
 POOL = ("q_proj", "k_proj", "v_proj", "c_proj")
 
 
-class ResNet(Gridded):
+class ResNet(Tower):
     """Adapter of open_clip's ModifiedResNet. Errors: ValueError naming a part that is not understood."""
 
     family = "ModifiedResNet"
@@ -56,7 +55,6 @@ class ResNet(Gridded):
 
     @staticmethod
     def fits(visual: Any) -> bool:
-        """Whether this adapter is the one for the tower."""
         return all(hasattr(visual, part) for part in ("stem", "layer4", "attnpool")) and visual.attnpool is not None
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B hw C"]:
@@ -72,7 +70,6 @@ class ResNet(Gridded):
         return x + positions(table, self.native, grid, 1, self.positions).to(x.dtype)
 
     def ending(self, last: Float[Tensor, "B L C"], grid: tuple[int, int]) -> Ending:
-        """As the interface says."""
 
         def feature(cells: Tensor) -> Tensor:
             q, k, v = self._qkv(self._tokens(cells, grid))

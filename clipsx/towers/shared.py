@@ -1,6 +1,6 @@
 """What the adapters share: heads, attention by a row of the table, positions."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from clipsx.recipe import Attend
 
+IDENTITY = nn.Identity()
 Heads = Float[Tensor, "B heads L d"]
 Sides = dict[str, tuple[Heads, Heads]]
 """By letter, queries, keys and values as they stand on the left and on the right of a comparison."""
@@ -65,16 +66,6 @@ class Walk:
     features: tuple[tuple[Float[Tensor, "B D"], Float[Tensor, "B hw D"]], ...]
     last: Float[Tensor, "B L C"]
     blocks: tuple[Block, ...] = ()
-
-
-class Gridded:
-    """A tower that cuts images into cells of `patch_size` pixels, (rows, columns)."""
-
-    patch_size: tuple[int, int]
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of cells of an image of H × W pixels."""
-        return height // self.patch_size[0], width // self.patch_size[1]
 
 
 def split(x: Float[Tensor, "B L C"], heads: int) -> Heads:
@@ -164,6 +155,11 @@ def pair(value: int | Iterable[int]) -> tuple[int, int]:
         return value, value
     first, second = value
     return int(first), int(second)
+
+
+def own(module: nn.Module, part: str) -> Callable[[Tensor], Tensor]:
+    """A part that a module may have; without it, what changes nothing."""
+    return getattr(module, part, IDENTITY)
 
 
 def refuse_unknown(where: str, module: nn.Module, children: Iterable[str], own: Iterable[str] = ()) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.towers.shared import Heads, merge, pair, positions, refuse_unknown, split
+from clipsx.towers.shared import Heads, merge, own, pair, positions, refuse_unknown, split
 from clipsx.towers.transformer import Norm, Transformer
 
 EMBED = ("backbone", "proj", "norm")
@@ -66,13 +66,12 @@ class Timm(Transformer):
 
     @staticmethod
     def fits(visual: Any) -> bool:
-        """Whether this adapter is the one for the tower."""
         trunk = getattr(visual, "trunk", None)
         return hasattr(trunk, "blocks") and all(hasattr(trunk, n) for n in ("patch_embed", "norm_pre", "attn_pool"))
 
     def _read_stem(self) -> None:
-        """Sizes, and the grid and the number of first tokens that the table of positions is for."""
-        embed = self.trunk.patch_embed
+        """Sizes, what holds first tokens and positions, and the grid and the number of first tokens these are for."""
+        embed, self._holds = self.trunk.patch_embed, self.trunk
         refuse_unknown("The image tower's stem", embed, EMBED)
         self.patch_size, self.image_size = pair(embed.feat_ratio(as_scalar=False)), pair(embed.img_size)
         self.native, self._placed = pair(embed.grid_size), 0 if self.trunk.no_embed_class else self.prefix
@@ -89,12 +88,8 @@ class Timm(Transformer):
     def _tokens(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B hw C"], tuple[int, int]]:
         """The patches' tokens without positions, and their grid; past the stem's own check of the size."""
         embed = self.trunk.patch_embed
-        x = embed.proj(getattr(embed, "backbone", nn.Identity())(images))  # (B, C, h, w)
-        return getattr(embed, "norm", nn.Identity())(x.flatten(2).transpose(1, 2)), (x.shape[2], x.shape[3])
-
-    def _table(self) -> Float[Tensor, "L C"] | None:
-        """Positions as the tower holds them."""
-        return None if self.trunk.pos_embed is None else self.trunk.pos_embed[0]
+        x = embed.proj(own(embed, "backbone")(images))  # (B, C, h, w)
+        return own(embed, "norm")(x.flatten(2).transpose(1, 2)), (x.shape[2], x.shape[3])
 
     def _rope(self) -> Any:
         return getattr(self.trunk, "rope", None)
@@ -111,20 +106,16 @@ class Timm(Transformer):
 
     def stem(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L C"]:
         x, grid = self._tokens(images)
-        first = [token.expand(len(x), -1, -1).to(x.dtype) for token in self._first()]  # (B, n, C) each
+        held = (self._holds.cls_token, self._holds.reg_token)  # (1, n, C) each, or none
+        first = [token.expand(len(x), -1, -1).to(x.dtype) for token in held if token is not None]
         x = torch.cat([*first, x], dim=1)  # (B, prefix + h·w, C)
-        table = self._table()
+        table = self._holds.pos_embed  # (1, L, C), or (1, h0, w0, C)
         if table is not None:
-            where = positions(table, self.native, grid, self._placed, self.positions).to(x.dtype)
+            where = positions(table.flatten(0, -2), self.native, grid, self._placed, self.positions).to(x.dtype)
             x = x + F.pad(where, (0, 0, x.shape[1] - len(where), 0))
         return self.trunk.norm_pre(x)
 
-    def _first(self) -> list[Tensor]:
-        """The tokens before the patches, (1, n, C) each."""
-        return [token for token in (self.trunk.cls_token, self.trunk.reg_token) if token is not None]
-
     def norm(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """The block's first norm; a block that norms afterwards reads its input as it is."""
         return x if self._post_norm else self._blocks[index].norm1(x)
 
     def norms(self, index: int) -> tuple[Norm, Norm]:
@@ -159,20 +150,17 @@ class Timm(Transformer):
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]:
         """Inner norm, output projection, then LayerScale or the norm of a block that norms afterwards."""
         block = self._blocks[index]
-        out = block.attn.proj(getattr(block.attn, "norm", nn.Identity())(merge(mixed)))  # (B, L, C)
+        out = block.attn.proj(own(block.attn, "norm")(merge(mixed)))  # (B, L, C)
         return block.norm1(out) if self._post_norm else _scaled(block, 1, out)
 
     def ffn(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """The second norm, the feed-forward network and LayerScale."""
         block = self._blocks[index]
         return block.norm2(block.mlp(x)) if self._post_norm else _scaled(block, 2, block.mlp(block.norm2(x)))
 
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
-        """Tokens through the last norm, an attention pool asked of each alone, and the projection; not normalised."""
         return self._project(tokens, self.pools_by_mlp)
 
     def project_short(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
-        """As `project`, leaving out the pool's feed-forward network."""
         return self._project(tokens, False)
 
     def _project(self, tokens: Tensor, mlp: bool) -> Tensor:
@@ -189,7 +177,7 @@ class Timm(Transformer):
 def _scaled(block: Any, half: int, out: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
     """What half a block adds, by its LayerScale: a parameter in Eva, a module in VisionTransformer."""
     gamma = getattr(block, f"gamma_{half}", None)
-    return getattr(block, f"ls{half}", nn.Identity())(out) if gamma is None else gamma * out
+    return own(block, f"ls{half}")(out) if gamma is None else gamma * out
 
 
 class NaFlex(Timm):
@@ -197,11 +185,10 @@ class NaFlex(Timm):
 
     @staticmethod
     def fits(visual: Any) -> bool:
-        """Whether this adapter is the one for the tower."""
         return hasattr(getattr(visual, "trunk", None), "embeds")
 
     def _read_stem(self) -> None:
-        embeds = self.trunk.embeds
+        self._holds = embeds = self.trunk.embeds
         refuse_unknown("The image tower's stem", embeds, ("norm_input", "proj", "norm", "pos_drop"), TRUNK_OWN)
         self.patch_size, self.image_size = pair(embeds.patch_size), pair(self.visual.image_size)
         self.native, self._placed = pair(embeds.pos_embed_grid_size or (1, 1)), 0
@@ -219,10 +206,3 @@ class NaFlex(Timm):
         order = (0, 2, 4, 3, 5, 1) if getattr(embeds, "channels_last", True) else (0, 2, 4, 1, 3, 5)
         x = x.permute(order).flatten(3).flatten(1, 2)  # (B, h·w, rows · columns · 3)
         return embeds.norm(embeds.proj(x if embeds.norm_input is None else embeds.norm_input(x))), grid
-
-    def _table(self) -> Float[Tensor, "L C"] | None:
-        table = self.trunk.embeds.pos_embed  # (1, h0, w0, C)
-        return None if table is None else table.flatten(0, 2)
-
-    def _first(self) -> list[Tensor]:
-        return [token for token in (self.trunk.embeds.cls_token, self.trunk.embeds.reg_token) if token is not None]

@@ -11,29 +11,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipsx.recipe import Attend, Recipe
-from clipsx.towers.interface import Ending, Plan
+from clipsx.towers.interface import Ending, Plan, Tower
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import DEFAULT, Block, Gridded, Heads, Sides, Walk, mix
+from clipsx.towers.shared import DEFAULT, Block, Heads, Sides, Walk, mix
 from clipsx.towers.tails import TAILS
 
 Norm = Callable[[Tensor], Tensor]
 
 
-class Transformer(Gridded, ABC):
+class Transformer(Tower, ABC):
     """A tower of attention blocks: a family gives the parts below, and every row of the table follows from them.
 
     pools_first: whether the tower's own feature is read from the first token alone, so that the last block may be cut;
     pools_by_mlp: whether it is read by an attention pool with a feed-forward network of its own.
     """
 
-    family: str
     transformer = True
-    blocks: int
-    prefix: int
     pools_first: bool
     pools_by_mlp = False
     positions = DEFAULT
-    image_size: tuple[int, int]
     visual: Any
 
     @abstractmethod
@@ -59,10 +55,6 @@ class Transformer(Gridded, ABC):
     @abstractmethod
     def ffn(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
         """What a block's feed-forward network adds."""
-
-    @abstractmethod
-    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
-        """Tokens through the last norm and the projection into the joint space; not normalised."""
 
     @abstractmethod
     def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:

@@ -1,13 +1,13 @@
-"""open_clip's VisionTransformer: its stem, blocks and head, computed from its weights; it is never changed."""
+"""open_clip's VisionTransformer, alone and under CoCa's attentional pool, computed from its weights; never changed."""
 
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from clipsx.towers.shared import Heads, merge, pair, positions, refuse_unknown, split
+from clipsx.towers.shared import Heads, merge, own, pair, positions, refuse_unknown, split
 from clipsx.towers.transformer import Norm, Transformer
 
 STEM = ("conv1", "patch_dropout", "ln_pre", "transformer", "ln_post")
@@ -15,34 +15,6 @@ STEM_OWN = ("class_embedding", "positional_embedding", "proj")
 BLOCK = ("ln_1", "attn", "ls_1", "ln_attn", "ln_2", "mlp", "ls_2")
 ATTENTION = ("out_proj", "ln_q", "ln_k", "ln_inner", "attn_drop", "out_drop")
 ATTENTION_OWN = ("in_proj_weight", "in_proj_bias", "head_scale")
-
-
-class Attention:
-    """One block's attention read from `in_proj_weight`, `in_proj_bias` and `out_proj`, whatever its class."""
-
-    def __init__(self, where: str, module: Any) -> None:
-        refuse_unknown(where, module, ATTENTION, ATTENTION_OWN)
-        if getattr(module, "in_proj_weight", None) is None or getattr(module, "out_proj", None) is None:
-            raise ValueError(f"{where} ({type(module).__name__}) has no in_proj_weight and out_proj.")
-        if getattr(module, "add_zero_attn", False):
-            raise ValueError(f"{where} ({type(module).__name__}) has a part that is not understood: 'add_zero_attn'.")
-        self.module = module
-        self.heads = int(module.num_heads)
-        identity = nn.Identity()
-        self.norms = (getattr(module, "ln_q", identity), getattr(module, "ln_k", identity))
-        self.ln_inner = getattr(module, "ln_inner", identity)
-
-    def qkv(self, x: Float[Tensor, "B L C"]) -> tuple[Heads, Heads, Heads]:
-        """Queries and keys as they are compared (own norms applied), and values."""
-        packed = F.linear(x, self.module.in_proj_weight, self.module.in_proj_bias)  # (B, L, 3·C)
-        q, k, v = (split(part, self.heads) for part in packed.chunk(3, dim=-1))  # (B, heads, L, d)
-        ln_q, ln_k = self.norms
-        return ln_q(q), ln_k(k), v
-
-    def output(self, x: Heads) -> Float[Tensor, "B L C"]:
-        """Mixed values through head scales, the inner norm and the output projection."""
-        scale = getattr(self.module, "head_scale", None)
-        return self.module.out_proj(self.ln_inner(merge(x if scale is None else x * scale)))
 
 
 class ViT(Transformer):
@@ -66,15 +38,13 @@ class ViT(Transformer):
         self.native = self.grid(*self.image_size)
         self._blocks = list(visual.transformer.resblocks)
         self.blocks = len(self._blocks)
-        self._attention = []
         for i, block in enumerate(self._blocks):
             refuse_unknown(f"Block {i}", block, BLOCK)
-            self._attention.append(Attention(f"Block {i}'s attention", block.attn))
+            _require_attention(f"Block {i}'s attention", block.attn)
             self._probe(i)
 
     @staticmethod
     def fits(visual: Any) -> bool:
-        """Whether this adapter is the one for the tower."""
         blocks = hasattr(visual, "conv1") and hasattr(getattr(visual, "transformer", None), "resblocks")
         return blocks and getattr(visual, "attn_pool", None) is None
 
@@ -101,30 +71,28 @@ class ViT(Transformer):
         return visual.ln_pre(x + where.to(x.dtype))
 
     def norm(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """The block's first norm."""
         return self._blocks[index].ln_1(x)
 
     def norms(self, index: int) -> tuple[Norm, Norm]:
-        return self._attention[index].norms
+        return own(self._blocks[index].attn, "ln_q"), own(self._blocks[index].attn, "ln_k")
 
     def qkv(self, index: int, y: Float[Tensor, "B L C"], grid: tuple[int, int]) -> tuple[Heads, Heads, Heads]:
-        """Queries and keys with their own norms, and values."""
-        return self._attention[index].qkv(y)
+        attention, (ln_q, ln_k) = self._blocks[index].attn, self.norms(index)
+        packed = F.linear(y, attention.in_proj_weight, attention.in_proj_bias)  # (B, L, 3·C)
+        q, k, v = (split(part, attention.num_heads) for part in packed.chunk(3, dim=-1))  # (B, heads, L, d)
+        return ln_q(q), ln_k(k), v
 
     def attend(self, index: int, mixed: Heads) -> Float[Tensor, "B L C"]:
-        """Output projection, the block's norm of it and LayerScale."""
-        block, out = self._blocks[index], self._attention[index].output(mixed)  # (B, L, C)
-        out = block.ln_attn(out) if hasattr(block, "ln_attn") else out
-        return block.ls_1(out) if hasattr(block, "ls_1") else out
+        """Head scales, the inner norm, the output projection, the block's norm of it and LayerScale."""
+        block, scale = self._blocks[index], getattr(self._blocks[index].attn, "head_scale", None)
+        mixed = own(block.attn, "ln_inner")(merge(mixed if scale is None else mixed * scale))  # (B, L, C)
+        return own(block, "ls_1")(own(block, "ln_attn")(block.attn.out_proj(mixed)))
 
     def ffn(self, index: int, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """The second norm, the feed-forward network and LayerScale."""
         block = self._blocks[index]
-        out = block.mlp(block.ln_2(x))  # (B, L, C)
-        return block.ls_2(out) if hasattr(block, "ls_2") else out
+        return own(block, "ls_2")(block.mlp(block.ln_2(x)))
 
     def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
-        """Tokens through the last norm and the projection into the joint space; not normalised."""
         return self._head(self.visual.ln_post(tokens))
 
     def _head(self, x: Tensor) -> Tensor:
@@ -136,3 +104,43 @@ class ViT(Transformer):
         if self.visual.final_ln_after_pool:
             return self.project(x[:, self.prefix :].mean(1))
         return self._head(self.visual.ln_post(x[:, self.prefix :]).mean(1))
+
+
+def _require_attention(where: str, module: Any) -> None:
+    """Errors: ValueError for attention of another kind than `in_proj_weight`, `in_proj_bias` and `out_proj`."""
+    refuse_unknown(where, module, ATTENTION, ATTENTION_OWN)
+    if getattr(module, "in_proj_weight", None) is None or getattr(module, "out_proj", None) is None:
+        raise ValueError(f"{where} ({type(module).__name__}) has no in_proj_weight and out_proj.")
+    if getattr(module, "add_zero_attn", False):
+        raise ValueError(f"{where} ({type(module).__name__}) has a part that is not understood: 'add_zero_attn'.")
+
+
+class CoCa(ViT):
+    """As `ViT`; the class feature is the pool's first query, and a patch's is the pool asked of that patch alone.
+
+    Errors: those of `ViT`; ValueError for a second, contrastive pool.
+    """
+
+    parts = (*STEM, "attn_pool")
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__(visual)
+        refuse_unknown("The image tower's pool", visual.attn_pool, ("attn", "ln_q", "ln_k"), ("query",))
+        self.family, self.pools_first = "CoCa", False
+
+    @staticmethod
+    def fits(visual: Any) -> bool:
+        return getattr(visual, "attn_pool", None) is not None and hasattr(visual, "conv1")
+
+    def project(self, tokens: Float[Tensor, "*tokens C"]) -> Float[Tensor, "*tokens D"]:
+        """Every token as the only key of the pool: its value, mixed by 1; then the last norm and the projection."""
+        pool = self.visual.attn_pool
+        attention, width = pool.attn, pool.attn.embed_dim
+        separate = attention.v_proj_weight  # where keys are as wide as queries, all three lie in one
+        weight = attention.in_proj_weight[2 * width :] if separate is None else separate
+        values = F.linear(pool.ln_k(tokens), weight, attention.in_proj_bias[2 * width :])  # (…, D)
+        return self._head(self.visual.ln_post(attention.out_proj(values)))
+
+    def pool(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B D"]:
+        x = self.visual.ln_post(self.visual.attn_pool(x))  # (B, queries, D)
+        return self._head(x[:, 0] if self.visual.pool_type == "tok" else x[:, 1:].mean(1))

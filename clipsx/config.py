@@ -14,12 +14,9 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _side(value: Any) -> bool:
-    return _whole(value) or (isinstance(value, list) and len(value) == 2 and all(map(_whole, value)))
-
-
-def _layers(value: Any) -> bool:
-    return _whole(value) or (isinstance(value, list) and len(value) == 4 and all(map(_whole, value)))
+def _wholes(count: int) -> Callable[[Any], bool]:
+    """Whether a value is such a number, or a list of so many."""
+    return lambda value: _whole(value) or (isinstance(value, list) and len(value) == count and all(map(_whole, value)))
 
 
 def _number(value: Any) -> bool:
@@ -30,12 +27,8 @@ def _three(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
 
 
-def _spread(value: Any) -> bool:
-    return _three(value) and all(map(_number, value))
-
-
 COUNT = (_whole, "a whole number of at least 1")
-SIDE = (_side, "a whole number of at least 1, or two of them")
+SIDE = (_wholes(2), "a whole number of at least 1, or two of them")
 SECTION = (lambda value: isinstance(value, dict), "a section {…}")
 ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "model_cfg": SECTION,
@@ -44,7 +37,7 @@ ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "model_cfg.vision_cfg": SECTION,
     "model_cfg.vision_cfg.image_size": SIDE,
     "model_cfg.vision_cfg.patch_size": SIDE,
-    "model_cfg.vision_cfg.layers": (_layers, "a whole number of at least 1, or four of them (a ResNet)"),
+    "model_cfg.vision_cfg.layers": (_wholes(4), "a whole number of at least 1, or four of them (a ResNet)"),
     "model_cfg.vision_cfg.width": COUNT,
     "model_cfg.vision_cfg.head_width": COUNT,
     "model_cfg.vision_cfg.mlp_ratio": (_number, "a number above 0"),
@@ -53,7 +46,7 @@ ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "preprocess_cfg": SECTION,
     "preprocess_cfg.size": SIDE,
     "preprocess_cfg.mean": (_three, "three numbers"),
-    "preprocess_cfg.std": (_spread, "three numbers above 0"),
+    "preprocess_cfg.std": (lambda value: _three(value) and all(map(_number, value)), "three numbers above 0"),
 }
 """By its place: whether an entry can be what it is, and what it should be."""
 REQUIRED = ("model_cfg", "model_cfg.embed_dim", "model_cfg.vision_cfg", "model_cfg.text_cfg")
@@ -62,10 +55,7 @@ REQUIRED = ("model_cfg", "model_cfg.embed_dim", "model_cfg.vision_cfg", "model_c
 def read(folder: Path) -> dict[str, Any]:
     """The configuration of a model folder. Errors: ValueError naming the entry and what it should be."""
     file = folder / NAME
-    try:
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not a configuration of open_clip's: it is no JSON ({error}).") from None
+    config = read_json(file, " of open_clip's")
     for place, (can_be, words) in ENTRIES.items():
         value: Any = config
         for name in place.split("."):
@@ -79,12 +69,12 @@ def read(folder: Path) -> dict[str, Any]:
     return config
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The section {…} that a JSON file holds. Errors: ValueError, naming the file, for anything else."""
+def read_json(file: Path, of: str = "") -> dict[str, Any]:
+    """The section {…} that a JSON file holds. Errors: ValueError for anything else, naming file and owner."""
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise ValueError(f"{file} is no JSON: {brief(error)}") from None
+        raise ValueError(f"{file} is not a configuration{of}: it is no JSON ({brief(error)}).") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{file} is not a configuration: it holds no {{…}}.")
+        raise ValueError(f"{file} is not a configuration{of}: it holds no {{…}}.")
     return found

@@ -11,9 +11,8 @@ from clipsx.datasets.folder import Folder
 from clipsx.datasets.indexed import Indexed
 from clipsx.datasets.layouts import ENVIRONMENT, LAYOUTS, status
 from clipsx.datasets.photographs import Photographs
-from clipsx.datasets.protocol import Dataset, code_of, described, fingerprint_of, has, labels_of, recipe_of
+from clipsx.datasets.protocol import Dataset, Subset, code_of, described, fingerprint_of, has, labels_of, recipe_of
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.subset import Subset
 from clipsx.datasets.voc import VOC
 from clipsx.datasets.vocabularies import BUILT_IN, VOCABULARIES, Vocabulary, vocabulary
 from clipsx.messages import require_known

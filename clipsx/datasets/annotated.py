@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from clipsx.datasets.listed import Listed
+from clipsx.datasets.protocol import Listed
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import Vocabulary
 from clipsx.images import PictureError, decode

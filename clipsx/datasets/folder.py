@@ -10,8 +10,7 @@ from jaxtyping import Bool
 
 from clipsx.datasets import masks as pictured
 from clipsx.datasets.lines import classes, listed, spelled
-from clipsx.datasets.listed import Listed
-from clipsx.datasets.protocol import digests, lacking
+from clipsx.datasets.protocol import Listed, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import BUILT_IN, Vocabulary
 from clipsx.images import PictureError, decode
@@ -39,7 +38,7 @@ class Folder(Listed):
     those of `images.decode`, and ValueError for a mask of another size than its picture.
     """
 
-    seen = staticmethod(digests)
+    sketched = False
 
     def __init__(self, root: str | PathLike[str], labels: Sequence[str] = ()) -> None:
         self.root = folder = Path(root).expanduser()

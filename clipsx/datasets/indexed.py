@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from clipsx.datasets import places
 from clipsx.datasets.layouts import Place, numbers
-from clipsx.datasets.listed import Listed
+from clipsx.datasets.protocol import Listed
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import Given
 from clipsx.images import PictureError, decode

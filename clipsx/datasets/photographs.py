@@ -12,8 +12,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw
 
 from clipsx import paths
-from clipsx.datasets.listed import Listed
-from clipsx.datasets.protocol import digest_of, digests
+from clipsx.datasets.protocol import Listed, digest_of
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
 from clipsx.images import decode
@@ -45,7 +44,7 @@ class Photographs(Listed):
     Errors: FileNotFoundError when no picture is left.
     """
 
-    seen = staticmethod(digests)
+    sketched = False
 
     def __init__(self) -> None:
         self._files = {file.stem: file for file in sorted((paths.data() / "photographs").glob("*.toml"))}

@@ -1,15 +1,17 @@
-"""What a data set says about itself; and the same asked of a plain sequence of samples, which says less."""
+"""What a data set says about itself, one that lies on disk and a part; and the same asked of a plain sequence."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import Vocabulary
 from clipsx.images import PictureError
 from clipsx.weights import file_digest
 
@@ -30,6 +32,75 @@ class Dataset(Protocol):
     def describe(self) -> dict[str, str]: ...
     def fingerprint(self) -> str: ...
     def recipe(self) -> dict[str, Any] | None: ...
+
+
+class Listed(Sequence[Sample]):
+    """Pictures by their names in an order, each opened when asked (`__getitem__`, of its own kind).
+
+    recipe: what `datasets.open` makes it again from; said: how it was read, for tables; title: what they call it, by
+    default as the recipe does. whole: files whose every byte decides its content.
+    """
+
+    sketched = True
+    """Whether a fingerprint looks at the files of pictures quickly, in place of all their bytes (`digest_of`)."""
+
+    def __init__(
+        self, root: Path, names: Sequence[str], vocabulary: Vocabulary, recipe: Mapping[str, Any],
+        said: Sequence[str] = (), whole: Iterable[Path] = (), title: str = "",
+    ) -> None:  # fmt: skip
+        self.root, self.names, self.vocabulary = root, tuple(names), vocabulary
+        self.labels = vocabulary.names
+        self._recipe, self._said, self._whole = dict(recipe), list(said), list(whole)
+        self._title = title or f"{recipe['dataset']} {recipe.get('split', '')}".strip()
+
+    @abstractmethod
+    def sources(self) -> Iterable[Path]:
+        """The files that its samples are read from, each beside or under root."""
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        return {"data": ", ".join([f"{self._title} n={len(self)}", f"words: {self.vocabulary.name}", *self._said])}
+
+    def fingerprint(self) -> str:
+        """A hex digest of files (`sketched`) and their paths under root, of the words, and of how they are read."""
+        how = {key: value for key, value in self._recipe.items() if key not in ("root", "annotations", "vocabulary")}
+        words = self.vocabulary.queries, self.vocabulary.background
+        files = digests(self.root, self.sources(), not self.sketched)
+        return digest(how, words, self.names, [*map(digest_of, self._whole)], files)
+
+    def recipe(self) -> dict[str, Any]:
+        """What `datasets.open` makes it again from."""
+        return self._recipe
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Subset(Sequence[Sample]):
+    """The samples at `indices`, read when asked for; `part` says in words which ones (a table prints it)."""
+
+    def __init__(self, samples: Sequence[Sample], indices: Sequence[int], part: str) -> None:
+        self.samples, self.indices, self.part = samples, tuple(map(int, indices)), part
+        self.labels, self.vocabulary = labels_of(samples), getattr(samples, "vocabulary", None)
+
+    def describe(self) -> dict[str, str]:
+        """What a table prints about its data."""
+        return {"data": f"{described(self.samples)['data']}, {self.part}: {len(self)}"}
+
+    def fingerprint(self) -> str:
+        """A hex digest of the whole's content, and which of it this is."""
+        return digest("subset", fingerprint_of(self.samples), self.indices)
+
+    def recipe(self) -> dict[str, Any] | None:
+        """What `datasets.open` makes it again from; None for a part of a plain sequence."""
+        whole = recipe_of(self.samples)
+        return whole and {"dataset": "subset", "of": whole, "indices": list(self.indices), "part": self.part}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        return self.samples[self.indices[index]]
 
 
 def labels_of(samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -98,39 +169,30 @@ def digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
-def digests(root: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
+def digests(root: Path, files: Iterable[Path], whole: bool = True) -> list[tuple[str, str]]:
     """The path under `root` and the digest (`digest_of`) of every file."""
-    return [(file.relative_to(root).as_posix(), digest_of(file)) for file in files]
+    return [(Path(os.path.relpath(file, root)).as_posix(), digest_of(file, whole)) for file in files]
 
 
-def digest_of(file: Path) -> str:
-    """The digest of a file's bytes; "" for what is no file, or cannot be read."""
+def digest_of(file: Path, whole: bool = True) -> str:
+    """The digest of a file's bytes; "" for what is no file, or cannot be read.
+
+    Not whole: of its size, its first and its last 4 KiB, as to read every byte of COCO's would take as long as a run on
+    a small model. A file that changes in its middle alone is not noticed then; pictures are compressed, so that a
+    change reaches their ends or their size. What is small, or of one's own, is hashed whole.
+    """
     try:
-        return file_digest(file) if file.is_file() else ""  # a pipe would be waited for
+        if not file.is_file():  # a pipe would be waited for
+            return ""
+        if whole:
+            return file_digest(file)
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            first = stream.read(4096)
+            stream.seek(max(4096, size - 4096))
+            return hashlib.sha256(b"%d %b%b" % (size, first, stream.read(4096))).hexdigest()
     except OSError:
         return ""
-
-
-def sketches(root: Path, files: Iterable[Path]) -> list[tuple[str, int, str]]:
-    """Path under `root`, size, and a digest of the first and the last 4 KiB of every file: quick for large data sets.
-
-    A file that changes in its middle alone, at its size, is not noticed. Pictures are compressed, so that a change
-    reaches their ends or their size; to read every byte of COCO's would take as long as a run on a small model. Where
-    content is small, or of one's own, it is hashed whole (`digests`). −1 and "" for what is no file.
-    """
-    found = []
-    for file in files:
-        size, ends = -1, b""
-        if file.is_file():
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                ends = stream.read(4096)
-                stream.seek(max(4096, size - 4096))
-                ends += stream.read(4096)
-        found.append(
-            (Path(os.path.relpath(file, root)).as_posix(), size, hashlib.sha256(ends).hexdigest() if ends else "")
-        )
-    return found
 
 
 def lacking(**parts: Any) -> list[str]:

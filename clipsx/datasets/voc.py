@@ -10,8 +10,7 @@ from clipsx.datasets.folder import SUFFIXES, pictures
 from clipsx.datasets.indexed import masked
 from clipsx.datasets.layouts import LAYOUTS, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
-from clipsx.datasets.listed import Listed
-from clipsx.datasets.protocol import digests, lacking
+from clipsx.datasets.protocol import Listed, lacking
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
 from clipsx.images import decode
@@ -34,7 +33,7 @@ class VOC(Listed):
     is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
     """
 
-    seen = staticmethod(digests)
+    sketched = False
 
     def __init__(self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None) -> None:
         base = Path(root).expanduser()

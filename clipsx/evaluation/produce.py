@@ -20,7 +20,7 @@ from clipsx import explain, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, Vocabulary
 from clipsx.datasets.folder import pictures
-from clipsx.datasets.protocol import digest, sketches
+from clipsx.datasets.protocol import digest, digests
 from clipsx.evaluation.asked import Words, queries
 from clipsx.evaluation.parts import Parts, joined
 from clipsx.evaluation.protocols import Protocol
@@ -59,7 +59,7 @@ class Pictures(Sequence[Sample]):
         return {"data": f"{self.where.absolute().name} n={len(self)}"}
 
     def fingerprint(self) -> str:
-        return digest("pictures", self.names, sketches(self.root, (self.root / name for name in self.names)))
+        return digest("pictures", self.names, digests(self.root, (self.root / name for name in self.names), False))
 
     def __len__(self) -> int:
         return len(self.names)

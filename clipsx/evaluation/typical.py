@@ -8,7 +8,7 @@ import pandas as pd
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.datasets.subset import Subset
+from clipsx.datasets.protocol import Subset
 from clipsx.evaluation import explain
 from clipsx.evaluation.stream import Look, stream
 from clipsx.reading import Reading

@@ -23,12 +23,7 @@ from clipsx.weights import file_digest
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL's numbers, as processors state them
 
 

@@ -53,10 +53,8 @@ def _parsed(file: Path, labels: dict[str, str]) -> Seen:
     try:
         tree, found = ElementTree.parse(file), []
         for object in tree.iterfind("object"):
-            label, unclear = (
-                labels[object.findtext("name", "").strip()],
-                object.findtext("difficult", "0").strip() == "1",
-            )
+            label = labels[object.findtext("name", "").strip()]
+            unclear = object.findtext("difficult", "0").strip() == "1"
             left, top, right, bottom = (float(object.findtext(f"bndbox/{end}", "")) for end in ENDS)
             box = (left - 1, top - 1, right - left + 1, bottom - top + 1)  # pixels from 1 on, both ends included
             found.append(Object(label, unclear, box))

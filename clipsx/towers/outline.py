@@ -35,7 +35,7 @@ class Outline:
     @property
     def transformer(self) -> bool:
         """Whether it has blocks of attention."""
-        return bool(getattr(self.kind, "transformer", False))
+        return self.kind.transformer
 
     def refuses(self, recipe: Recipe) -> str:
         """Why it cannot carry a row of the table out, in words; nothing where it can."""

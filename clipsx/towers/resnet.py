@@ -11,18 +11,7 @@ from torch.nn import functional as F
 from clipsx.recipe import Recipe
 from clipsx.towers.interface import Ending, Plan, Tower
 from clipsx.towers.rules import RULES
-from clipsx.towers.shared import (
-    DEFAULT,
-    Block,
-    Heads,
-    Walk,
-    merge,
-    mix,
-    pair,
-    positions,
-    refuse_unknown,
-    split,
-)
+from clipsx.towers.shared import DEFAULT, Block, Heads, Walk, merge, mix, pair, positions, refuse_unknown, split
 
 PARTS = (
     *(f"{kind}{i}" for kind in ("conv", "bn", "act") for i in (1, 2, 3)),
@@ -102,16 +91,13 @@ class ResNet(Tower):
         q, k, v = self._qkv(x)
         whole = keep or any(recipe.attend is None for recipe, _ in plans)
         own = F.scaled_dot_product_attention(q if whole else q[:, :, :1], k, v)  # (B, heads, L or 1, d)
-        features, known = [], {}
-        for recipe, _ in plans:
-            if recipe not in known:
-                known[recipe] = self._features(recipe, x, own, (q, k, v), grid)
-            features.append(known[recipe])
+        each = dict.fromkeys(recipe for recipe, _ in plans)
+        features = {recipe: self._features(recipe, x, own, (q, k, v), grid) for recipe in each}
         blocks = ()
         if keep:
             out = self.project(merge(own))  # (B, L, D)
             blocks = (Block(0, x, q, k, v, out, torch.zeros_like(out)),)
-        return Walk(tuple(features), cells, blocks)
+        return Walk(tuple(features[recipe] for recipe, _ in plans), cells, blocks)
 
     def _features(
         self,
@@ -124,11 +110,8 @@ class ResNet(Tower):
         """The class feature and those of all positions by one row."""
         mixed = own  # (B, heads, L, d)
         if recipe.attend is not None:
-            start, sides = (
-                int(recipe.own_class),
-                {letter: (each, each) for letter, each in zip("qkv", qkv, strict=True)},
-            )
-            rule = RULES.get(recipe.attend.rule)
+            start, rule = int(recipe.own_class), RULES.get(recipe.attend.rule)
+            sides = {letter: (each, each) for letter, each in zip("qkv", qkv, strict=True)}
             mixed = rule(*qkv, x, 1, start) if rule else mix(recipe.attend, sides, qkv[2], 1, grid, start)
             mixed = torch.cat([own[:, :, :1], mixed], dim=2) if recipe.own_class else mixed
         out = self.project(merge(mixed))  # (B, L, D)

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-Heads = Float[Tensor, "B heads L d"]
+from clipsx.towers.shared import Heads
+
 Rule = Callable[[Heads, Heads, Heads, Float[Tensor, "B L C"], int, int], Heads]
 """(q, k, v, what the attention reads, tokens before the patches, start) → values mixed for the tokens from start on."""
 
@@ -47,13 +48,7 @@ def orthogonal(m: Float[Tensor, "*heads d d"]) -> Float[Tensor, "*heads d d"]:
 
 
 def pearl(
-    factor: Callable[[Tensor], Tensor],
-    q: Heads,
-    k: Heads,
-    v: Heads,
-    y: Float[Tensor, "B L C"],
-    prefix: int,
-    start: int,
+    factor: Callable[[Tensor], Tensor], q: Heads, k: Heads, v: Heads, y: Float[Tensor, "B L C"], prefix: int, start: int
 ) -> Float[Tensor, "B h R d"]:
     """Values by queries against keys that are turned to lie as the queries do, and a little by centred k-k.
 

@@ -1,6 +1,6 @@
 """What the adapters share: heads, attention by a row of the table, positions."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -164,10 +164,7 @@ def own(module: nn.Module, part: str) -> Callable[[Tensor], Tensor]:
 
 def refuse_unknown(where: str, module: nn.Module, children: Iterable[str], own: Iterable[str] = ()) -> None:
     """Raise a ValueError naming the first child module or own parameter of `module` that is not in the lists."""
-    for name in _strange(module, set(children), set(own)):
-        raise ValueError(f"{where} ({type(module).__name__}) has a part that is not understood: {name!r}.")
-
-
-def _strange(module: nn.Module, children: set[str], own: set[str]) -> Iterator[str]:
-    yield from (n for n, _ in module.named_children() if n not in children)
-    yield from (n for n, _ in module.named_parameters(recurse=False) if n not in own)
+    parts = ((module.named_children(), set(children)), (module.named_parameters(recurse=False), set(own)))
+    strange = next((name for found, known in parts for name, _ in found if name not in known), None)
+    if strange is not None:
+        raise ValueError(f"{where} ({type(module).__name__}) has a part that is not understood: {strange!r}.")

@@ -59,9 +59,7 @@ def binary(values: Any, what: str = "targets") -> Bool[np.ndarray, "n N"]:
 
 def known(targets: Any) -> tuple[Bool[np.ndarray, "n N"], Bool[np.ndarray, "n N"]]:
     """Targets as `binary` takes them, and which of them count: all but the masked ones of a numpy masked array."""
-    counts = (
-        ~np.ma.getmaskarray(targets) if isinstance(targets, np.ma.MaskedArray) else np.ones_like(array(targets), bool)
-    )
+    counts = ~np.ma.getmaskarray(targets if isinstance(targets, np.ma.MaskedArray) else array(targets))
     return binary(targets) & counts, counts
 
 

@@ -16,15 +16,11 @@ from clipsx.messages import brief
 from clipsx.quiet import making
 from clipsx.weights import require_numbers
 
-FAMILIES = {
-    "clip": "CLIPModel",
-    "siglip": "SiglipModel",
-}  # model_type: its class; SigLIP 2 at fixed sizes is the latter
 _SMALL = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
 _BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "image_size": 224}
 _CLIP = {"num_hidden_layers": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "max_position_embeddings": 77}
 _SIGLIP = {"num_hidden_layers": 12, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
-DEFAULTS: Mapping[str, dict[str, dict[str, Any]]] = {
+DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "clip": {
         "vision": {**_CLIP, **_BASE, "patch_size": 32},
         "text": {**_CLIP, **_SMALL, "vocab_size": 49408, "eos_token_id": 49407},
@@ -34,7 +30,7 @@ DEFAULTS: Mapping[str, dict[str, dict[str, Any]]] = {
         "text": {**_SIGLIP, **_BASE, "vocab_size": 32000, "max_position_embeddings": 64},
     },
 }
-"""What transformers takes where a configuration is silent; its files leave such entries out."""
+"""By model_type (SigLIP 2's at fixed sizes is "siglip"): what transformers takes where a configuration is silent."""
 ACTIVATIONS = {  # of transformers: of timm, and what open_clip's is made with
     "quick_gelu": ("quick_gelu", None),
     "gelu": ("gelu", None),
@@ -84,9 +80,9 @@ _TRUNK = {
 
 
 def require_family(config: Mapping[str, Any], where: str) -> str:
-    """The key in `FAMILIES` of a configuration. Errors: ValueError naming another model, and what is served."""
+    """The key in `DEFAULTS` of a configuration. Errors: ValueError naming another model, and what is served."""
     family, kind = config.get("model_type"), (config.get("architectures") or [None])[0]
-    if family not in FAMILIES or str(kind).endswith("ForImageClassification"):
+    if family not in DEFAULTS or str(kind).endswith("ForImageClassification"):
         raise ValueError(
             f"{where} is a {kind or family or 'model without a model_type'} of transformers; clipsx takes CLIPModel "
             "and SiglipModel, which have an image tower and a text tower."

@@ -139,13 +139,16 @@ def _warn_of_long(tokenizer: Callable[..., Tensor], prompts: Sequence[str], ids:
 def token_features(model: nn.Module, tokenizer: Any, text: str) -> tuple[list[str], Float[Tensor, "T D"]]:
     """Every token of a text, the two specials included, with its own feature, float32, unit length.
 
-    Each token goes through the last norm and the projection. Errors: ValueError where the tower does not allow it.
+    Each token goes through the last norm and the projection; those beyond the context are left out, the end is kept.
+    Errors: ValueError where the tower does not allow it.
     Source: CLIP Surgery, multimodal visualisation (an author's reply).
     """
     tower = Tower(model)
     tower.require_causal()
     ids = token_ids(tokenizer, [text]).to(next(model.parameters()).device)  # (1, context)
     ids = ids[:, : int(tower.ends(ids)[0]) + 1]  # (1, T)
+    if ids.shape[1] > tower.context:  # a tokenizer that does not cut
+        ids = torch.cat([ids[:, : tower.context - 1], ids[:, -1:]], dim=1)
     return pieces_of(tokenizer, ids[0]), F.normalize(tower.tokens(ids)[0].float(), dim=-1)
 
 

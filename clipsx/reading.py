@@ -1,8 +1,9 @@
 """A reading: one way of looking into a model. Method × depth × feature surgery × τ, with one text form."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from jaxtyping import Float
@@ -148,12 +149,9 @@ def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading,
 
     Errors: those of `Reading.parse`; ValueError for none.
     """
-    parts: Sequence[Any] = (
-        [part for part in re.split(r",(?![^(]*\))", given) if part.strip()]
-        if isinstance(given, str)
-        else ([given] if isinstance(given, Reading) else list(given))
-    )
-    found = tuple(dict.fromkeys(map(Reading.parse, parts)))
+    if isinstance(given, str):
+        given = [part for part in re.split(r",(?![^(]*\))", given) if part.strip()]
+    found = tuple(dict.fromkeys(map(Reading.parse, [given] if isinstance(given, Reading) else given)))
     if not found:
         raise ValueError("Give at least one reading, such as 'clip' or 'clip-surgery+code'.")
     return found
@@ -161,8 +159,7 @@ def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading,
 
 def crossed(methods: Iterable[str], surgeries: Iterable[str] = SURGERIES[:2]) -> tuple[Reading, ...]:
     """Every method with every form of feature surgery, at the default depth."""
-    each = tuple(surgeries)
-    return tuple(Reading(method, None, surgery) for method in methods for surgery in each)
+    return tuple(Reading(method, None, surgery) for method, surgery in product(methods, surgeries))
 
 
 def _misread(text: str, place: int, words: str) -> str:

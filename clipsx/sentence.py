@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipsx.prompts import Tower, encode_prompts, pieces_of, token_ids
+from clipsx.prompts import Tower, encode_prompts, token_features, token_ids
 
 KINDS = ("start", "word", "punctuation", "end")
 _WORD = re.compile(r"w[wm]*(?:'w[wm]*)*|[^ w][^ w]*")  # over the classes of `_classes`
@@ -122,14 +122,8 @@ def read(model: nn.Module, tokenizer: Callable[..., Any], text: str, alone: bool
         kinds = ("word",) * len(words) + ("end",)
         every = (*words, "(the whole text)")
         return Sentence(text, every, kinds, tuple((word,) for word in every), features, alone=True)
+    pieces, found = token_features(model, tokenizer, text)  # T, (T, D)
     tower = Tower(model)
-    tower.require_causal()
-    ids = token_ids(tokenizer, [text])  # (1, L)
-    ids = ids[:, : int(tower.ends(ids)[0]) + 1]
-    if ids.shape[1] > tower.context:  # a tokenizer that does not cut
-        ids = torch.cat([ids[:, : tower.context - 1], ids[:, -1:]], dim=1)
-    found = tower.tokens(ids.to(next(model.parameters()).device))[0].float()  # (T, D)
-    found, pieces = F.normalize(found, dim=-1), pieces_of(tokenizer, ids[0])
     start, groups, cut, dropped = _tokens(tower, tokenizer, text, spelled)
     last = len(pieces) - 1
     spans = ([("start", 0, start, "start")] if start else []) + groups + [("end", last, last + 1, "end")]

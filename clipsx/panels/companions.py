@@ -116,7 +116,6 @@ class CompanionsPanel(FigurePanel):
 
     @property
     def view(self) -> CellView:
-        """The cell that is chosen."""
         return CellView(self.clip, self.samples, self.rows, self.labels, self._state)
 
     def _checked(self, state: Companions) -> Companions:

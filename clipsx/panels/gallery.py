@@ -10,6 +10,7 @@ from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import Gallery
 from clipsx.panels.pictures import Pictures
 from clipsx.panels.session import Session, usual
+from clipsx.panels.state import Entries, updated
 
 PAGE = 8  # thumbnails at a time
 
@@ -22,8 +23,10 @@ class PicturePanel(FigurePanel):
         samples: a sequence of `Sample`; None for scenes of the sketchbook.
         out, state: as of every panel (`FigurePanel`).
 
-    Heirs make their parts, and show the first state, in `_build`.
+    Heirs say what their state's `entries` are; they make their parts, and show the first state, in `_build`.
     """
+
+    entries: type[Entries]
 
     def __init__(
         self,
@@ -37,9 +40,11 @@ class PicturePanel(FigurePanel):
         self.clip, self.samples = usual(clip, samples)
         self.session, self.pictures = Session(self.clip), Pictures(self.samples)
         self._gallery = Gallery()
-        self._build(state)
+        first = {} if "image" in state else {"image": self.pictures.first()}
+        self._state = self._checked(updated(self.entries(), first | state))
+        self._build()
 
-    def _build(self, state: dict[str, Any]) -> None:
+    def _build(self) -> None:
         raise NotImplementedError
 
     def take(self, data: bytes) -> None:

@@ -135,17 +135,7 @@ class MatrixPanel(FigurePanel):
 
     @property
     def view(self) -> MatrixView:
-        """Both sides as the state has them now."""
         return MatrixView(self.models, self._state, self._known)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the present state."""
-        return self.view.labels
-
-    def matrix(self, side: str = "left") -> pd.DataFrame:
-        """`MatrixView.matrix` of the present state."""
-        return self.view.matrix(side)
 
     def _checked(self, state: Matrices) -> Matrices:
         labels = vocabulary(state.labels)
@@ -159,7 +149,7 @@ class MatrixPanel(FigurePanel):
     def _put(self) -> None:
         super()._put()
         self._set.value = self._state.labels if self._state.labels in VOCABULARIES else OWN
-        self._typed.value = ", ".join(self.labels)
+        self._typed.value = ", ".join(self.view.labels)
 
     def _steps(self) -> list[Step]:
         sides = [(f"reading labels, {side}", partial(self.view.matrix, side)) for side in self.view.sides]

@@ -12,7 +12,6 @@ from clipsx.panels.elements import Points, outline
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept
 from clipsx.panels.points_view import Pointing, PointsView
-from clipsx.panels.state import updated
 from clipsx.panels.worker import Step
 from clipsx.reading import Reading, crossed
 from clipsx.segmenters import NAMES, placed, split
@@ -27,11 +26,11 @@ class PointsPanel(PicturePanel):
     """
 
     stem, doing = "points", "finding the mask"
+    entries = Pointing
 
-    def _build(self, state: dict[str, Any]) -> None:
+    def _build(self) -> None:
         self._known, self._segmenters = Kept(16), Kept(4)
         self._sent: list[list[int]] = []
-        self._state = self._checked(updated(Pointing(), state))
         wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "84px"}}
         late = {"continuous_update": False, **wide}
         readings = [str(reading) for reading in crossed(self.clip.methods)]
@@ -51,7 +50,6 @@ class PointsPanel(PicturePanel):
 
     @property
     def view(self) -> PointsView:
-        """The present picture under the present state."""
         s = self._state
         return PointsView(self.session, self.samples, self.pictures.open(s.image), s, self._segmenters, self._known)
 

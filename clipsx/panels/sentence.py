@@ -11,7 +11,6 @@ from clipsx.panels.elements import Words, colours
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept
 from clipsx.panels.sentence_view import SentenceView, Spoken
-from clipsx.panels.state import updated
 from clipsx.plots import sentences
 from clipsx.reading import Reading, crossed
 
@@ -25,10 +24,10 @@ class WordsPanel(PicturePanel):
     """
 
     stem, doing = "words", "reading the sentence"
+    entries = Spoken
 
-    def _build(self, state: dict[str, Any]) -> None:
+    def _build(self) -> None:
         self._known = Kept(64)
-        self._state = self._checked(updated(Spoken(), state))
         wide: dict[str, Any] = {"style": {"description_width": "64px"}}
         options = [(reading.title, str(reading)) for reading in crossed(self.clip.methods)]
         self._readings = W.Dropdown(description="reading", options=options, **wide)
@@ -49,7 +48,6 @@ class WordsPanel(PicturePanel):
 
     @property
     def view(self) -> SentenceView:
-        """What is shown now."""
         picture = self.pictures.open(self._state.image)
         return SentenceView(self.session, self.samples, picture, self._state, self._known)
 

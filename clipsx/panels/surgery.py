@@ -9,7 +9,7 @@ from clipsx.panels.elements import line, outline
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.layout import PARTS, Layout
 from clipsx.panels.pictures import Picture
-from clipsx.panels.state import NO_LABEL, State, accepted, turned, updated
+from clipsx.panels.state import NO_LABEL, State, accepted, turned
 from clipsx.panels.view import View
 from clipsx.panels.worker import Step
 
@@ -23,15 +23,15 @@ class SurgeryPanel(PicturePanel):
     Args: as of `PicturePanel`; entries of `State`, such as reading="maskclip+code".
     """
 
-    def _build(self, state: dict[str, Any]) -> None:
+    entries = State
+
+    def _build(self) -> None:
         self._left: dict[int | str, dict[str, Any]] = {}  # labels of pictures that were left, and the one shown
         self._sent: dict[str, Any] = {}
         self._lock = RLock()
         known = getattr(self.samples, "labels", ())
         self._ui = Layout(self.clip, list(known), self._gallery, self._tools, self._line)
         self._controls, self.children = self._ui.controls, self._ui.rows
-        start = State() if "image" in state else State(image=self.pictures.first())
-        self._state = self._checked(updated(start, state))
         self._listen()
         self._adopt(self._state)
 
@@ -39,7 +39,6 @@ class SurgeryPanel(PicturePanel):
 
     @property
     def view(self) -> View:
-        """The present picture under the present state."""
         state = self._state
         return View(self.session, self.samples, self.pictures.open(state.image), state)
 
@@ -65,7 +64,7 @@ class SurgeryPanel(PicturePanel):
     def _usual(self, picture: Picture) -> tuple[str, ...]:
         """Labels to start with: those that are there, then others, so that feature surgery has something to compare."""
         there = picture.sample.labels
-        return tuple(dict.fromkeys([*there, *self._ui.chips.known]))[: max(LABELS, len(there))] or ("",)
+        return tuple(dict.fromkeys([*there, *getattr(self.samples, "labels", ())]))[: max(LABELS, len(there))] or ("",)
 
     # Pictures -------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,6 @@ class UnmixPanel(FigurePanel):
         clip: the frozen model.
         train, test: features of two splits, from `clipsx.unmix.gather`.
         samples: pictures whose maps are shown.
-        images: the pictures that `train` was gathered from, where it does not know them; the code opens them again.
         out, state: as of every panel (`FigurePanel`); entries of `Unmixing`: the same again goes on with its run.
 
     Errors: also ValueError for splits of other positions.
@@ -48,14 +47,12 @@ class UnmixPanel(FigurePanel):
         test: Gathered,
         samples: Sequence[Sample],
         *,
-        images: Sequence[Sample] | None = None,
         out: str | Path = "out",
         **state: Any,
     ) -> None:
         same_positions(train, test)
         super().__init__(out)
         self.clip, self.train, self.test, self.samples = clip, train, test, samples
-        self.images = train.samples if images is None else images
         self._trainer = Worker(self._on_progress, self._on_error, lambda: self._lock(False))
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
         self._stale: set[str] = set()  # pictures that have to be drawn anew
@@ -216,9 +213,8 @@ class UnmixPanel(FigurePanel):
 
     @property
     def view(self) -> RunView:
-        """The run as it stands now, under the present state."""
         before, now = self.training.before, self.training.now
-        return RunView(self.clip, self.train, self.test, self.samples, self.images, self._state, before, now)
+        return RunView(self.clip, self.train, self.test, self.samples, self._state, before, now)
 
     def _draw(self) -> None:
         """Draw what is stale, each from the run and the state of its moment; more may become stale meanwhile."""
@@ -228,10 +224,6 @@ class UnmixPanel(FigurePanel):
             if part == "maps":
                 self._words.value = spoken(view.sentence())
             self._code.code = view.code()
-
-    def sentence(self) -> str:
-        """`RunView.sentence` of what the panel shows."""
-        return self.view.sentence()
 
     def save_projectors(self, name: str = "unmixed") -> Path | None:
         """`Unmixed.save` into a folder under `out`; None where there is nothing yet, as is told."""

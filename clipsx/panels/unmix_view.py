@@ -109,7 +109,6 @@ class RunView:
     train: Gathered
     test: Gathered
     samples: Sequence[Sample]
-    images: Sequence[Sample] | None  # that `train` is of
     state: Unmixing
     before: Float[np.ndarray, "N N"]  # the labels' cosines
     now: Moment

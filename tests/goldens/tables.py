@@ -316,7 +316,7 @@ def sides() -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     with tempfile.TemporaryDirectory() as out:
         panel = MatrixPanel(models, out=out, right="sketchbook")
         panel.wait()
-        return panel.labels, {side: panel.matrix(side).to_numpy() for side in ("left", "right")}
+        return panel.view.labels, {side: panel.view.matrix(side).to_numpy() for side in ("left", "right")}
 
 
 @table("side a b", slow=True, one="similarity")

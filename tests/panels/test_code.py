@@ -115,7 +115,7 @@ def test_unmix(clip: clipsx.Clip, tmp_path: Path) -> None:
     images = Subset(WORLD, range(0, 12, 2), "even samples")
     got = unmix.gather(clip, images, folder=tmp_path / "features")
     options = {"epochs": 2, "lr": 1e-3, "batch": 4}
-    panel = UnmixPanel(clip, got, got, WORLD, images=images, out=tmp_path, image=3, **options)
+    panel = UnmixPanel(clip, got, got, WORLD, out=tmp_path, image=3, **options)
     assert_runs_alone(panel, tmp_path)  # nothing is trained yet
     panel.start()
     try:

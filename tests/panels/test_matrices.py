@@ -25,9 +25,9 @@ def panel(models, tmp_path):
 
 
 def test_both_sides_are_the_functions_own_numbers(panel):
-    text = clipsx.load("sketchbook").encode_labels(list(panel.labels), templates="plain")
-    assert np.allclose(panel.matrix("right"), mfi.similarity_matrix(text), atol=1e-6)
-    assert np.allclose(panel.matrix("difference"), panel.matrix("right") - panel.matrix("left"))
+    text = clipsx.load("sketchbook").encode_labels(list(panel.view.labels), templates="plain")
+    assert np.allclose(panel.view.matrix("right"), mfi.similarity_matrix(text), atol=1e-6)
+    assert np.allclose(panel.view.matrix("difference"), panel.view.matrix("right") - panel.view.matrix("left"))
     assert len(panel.table()) == 6 and bytes(panel._picture.value[:4]) == b"\x89PNG"
     assert "Most alike" in panel._words.value and panel._line.value == ""
 
@@ -37,7 +37,7 @@ def test_the_state_comes_back_and_the_code_runs(panel):
     assert again.wait(60) and again.state == panel.state
     scope = {}
     exec(panel.code(), scope)
-    assert np.allclose(scope["left"], panel.matrix("left"), atol=1e-6)
+    assert np.allclose(scope["left"], panel.view.matrix("left"), atol=1e-6)
 
 
 def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
@@ -47,7 +47,7 @@ def test_what_is_refused_is_told_and_the_panel_lives_on(panel):
     panel.restore({"left": "sketchbok"})
     assert "did you mean" in panel._line.value and panel.state == kept
     panel._set.value = "voc-20"
-    assert panel.wait(60) and len(panel.labels) == 20 and panel._line.value == ""
+    assert panel.wait(60) and len(panel.view.labels) == 20 and panel._line.value == ""
     with pytest.raises(ValueError, match="at least one model"):
         MatrixPanel({})
 

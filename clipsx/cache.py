@@ -76,7 +76,7 @@ def kept() -> dict[str, tuple[int, int]]:
     """Files and bytes in the cache by kind."""
     found = {}
     for folder in (paths.cache() / kind for kind in KINDS if (paths.cache() / kind).is_dir()):
-        sizes = [size for file in folder.rglob("*") if file.is_file() and (size := _size(file)) is not None]
+        sizes = [stat.st_size for file in folder.rglob("*") if file.is_file() and (stat := _stat(file))]
         found[folder.name] = (len(sizes), sum(sizes))
     return found
 
@@ -92,26 +92,19 @@ def clear(kind: str = "") -> None:
 
 def trim() -> None:
     """Delete the entries that were not used for longest, until the rest fits the budget."""
-    every = (note for kind in KINDS for note in (paths.cache() / kind).glob("??/*.json"))
-    notes = {note: used for note in every if (used := _used(note)) is not None}
+    every = {note: note.with_suffix("") for kind in KINDS for note in (paths.cache() / kind).glob("??/*.json")}
+    used = {note: stat.st_mtime for note, file in every.items() if file.is_file() and (stat := _stat(note))}
     excess = sum(size for _, size in kept().values()) - budget()
-    for note in sorted(notes, key=notes.__getitem__):
+    for note in sorted(used, key=used.__getitem__):
         if excess <= 0:
             return
-        for file in (note, note.with_name(note.name.removesuffix(".json"))):  # its note first: no half entry is read
-            excess -= _size(file) or 0
+        for file in (note, every[note]):  # its note first: no half entry is read
+            excess -= stat.st_size if (stat := _stat(file)) else 0
             file.unlink(missing_ok=True)
 
 
-def _size(file: Path) -> int | None:
+def _stat(file: Path) -> os.stat_result | None:
     try:
-        return file.stat().st_size
+        return file.stat()
     except OSError:
         return None  # another process took it away
-
-
-def _used(note: Path) -> float | None:
-    try:
-        return note.stat().st_mtime if note.with_name(note.name.removesuffix(".json")).is_file() else None
-    except OSError:
-        return None

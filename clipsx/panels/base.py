@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from clipsx import captions, save
 from clipsx.panels.elements import Code, image, line, png_of, spoken, still
-from clipsx.panels.state import plain, updated
 from clipsx.panels.worker import Step, Worker
 
 Made = TypeVar("Made")
@@ -87,7 +86,7 @@ class FigurePanel(W.VBox):
     @property
     def state(self) -> dict[str, Any]:
         """All that the panel shows, as plain values that JSON holds and a call takes."""
-        return plain(self._state)
+        return self._state.plain()
 
     def restore(self, state: dict[str, Any], news: str = "") -> None:
         """Show a saved state, then say `news`; entries left out keep their value.
@@ -95,7 +94,7 @@ class FigurePanel(W.VBox):
         A state that cannot be shown is told in the panel.
         """
         with self._told():
-            self._adopt(self._checked(updated(self._state, state)), news)
+            self._adopt(self._checked(self._state.updated(state)), news)
 
     def _adopt(self, state: Any, news: str = "") -> None:
         """Make a checked state the panel's own, controls and all, and show it."""

@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, code_of
 from clipsx.load import load
-from clipsx.panels.state import plain
 
 
 def clip_code(clip: Clip) -> str:
@@ -37,7 +36,7 @@ _RECIPES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_RECIPES.filters.update(clip_code=clip_code, samples_code=samples_code, plain=plain, repr=repr, comment=comment)
+_RECIPES.filters.update(clip_code=clip_code, samples_code=samples_code, repr=repr, comment=comment)
 
 
 def recipe(name: str, **values: object) -> str:

@@ -21,7 +21,7 @@ from clipsx.panels.base import FigurePanel
 from clipsx.panels.code import recipe
 from clipsx.panels.elements import Cells, colours
 from clipsx.panels.session import label_map
-from clipsx.panels.state import Entries, updated
+from clipsx.panels.state import Entries
 from clipsx.text import check_labels
 
 SCENES = 4  # behind a cell
@@ -106,7 +106,7 @@ class CompanionsPanel(FigurePanel):
         self.labels = [check_labels(labels)[k] for k in self._order]
         pairs = rows[rows["companion"]].groupby(["a", "b"])["score"].mean().sort_values(kind="stable")
         a, b = pairs.index.tolist()[len(pairs) // 2] if len(pairs) else self.labels[:2]  # the typical one
-        self._state = self._checked(updated(Companions(first, a, b), state))
+        self._state = self._checked(Companions(first, a, b).updated(state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._controls = {"measure": self._measure}
         self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))

@@ -10,7 +10,7 @@ from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import Gallery
 from clipsx.panels.pictures import Pictures
 from clipsx.panels.session import Session, usual
-from clipsx.panels.state import Entries, updated
+from clipsx.panels.state import Entries
 
 PAGE = 8  # thumbnails at a time
 
@@ -41,7 +41,7 @@ class PicturePanel(FigurePanel):
         self.session, self.pictures = Session(self.clip), Pictures(self.samples)
         self._gallery = Gallery()
         first = {} if "image" in state else {"image": self.pictures.first()}
-        self._state = self._checked(updated(self.entries(), first | state))
+        self._state = self._checked(self.entries().updated(first | state))
         self._build()
 
     def _build(self) -> None:

@@ -18,7 +18,7 @@ from clipsx.datasets import VOCABULARIES, vocabulary
 from clipsx.messages import require_known
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.code import recipe
-from clipsx.panels.state import Entries, updated
+from clipsx.panels.state import Entries
 from clipsx.panels.worker import Step
 from clipsx.text import ENSEMBLES
 
@@ -115,7 +115,7 @@ class MatrixPanel(FigurePanel):
         self.models = dict(models)
         first, last = next(iter(self.models)), list(self.models)[-1]
         self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
-        self._state = self._checked(updated(Matrices(left=first, right=last), state))
+        self._state = self._checked(Matrices(left=first, right=last).updated(state))
         wide = {"layout": W.Layout(width="300px")}
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], **wide)
         self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", continuous_update=False)

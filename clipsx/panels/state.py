@@ -11,15 +11,45 @@ from clipsx.methods import rows_of
 from clipsx.reading import Reading
 
 RELATIONS = ("qk", "vv")  # out of `methods.PAIRS`: the attention of a chosen patch
+SHARES = ("threshold", "opacity", "cut")  # entries that lie in 0 … 1
 NO_LABEL = "A panel needs one label at least."
+Held = TypeVar("Held", bound="Entries")
 
 
 @dataclass(frozen=True)
 class Entries:
     """What a panel shows."""
 
+    def checked(self: Held, clip: Clip) -> Held:
+        """This state, a reading in its shortest text, if `clip` can show it; the picture is for who opens it.
 
-Held = TypeVar("Held", bound=Entries)
+        Errors: ValueError that names the entry, its value and what would do.
+        """
+        own = vars(self)
+        for name in SHARES:
+            require(name, own.get(name, 0), 0, 1)
+        if "reading" not in own:
+            return self
+        reading = Reading.parse(own["reading"])
+        reading.plan(clip.tower)
+        return self.updated({"reading": reading})
+
+    def updated(self: Held, changes: Mapping[str, Any]) -> Held:
+        """This state with some of its entries changed. Errors: ValueError for an entry it does not have.
+
+        Lists, also those in them, become tuples, and a reading its text.
+        """
+        names = [f.name for f in fields(self)]
+        kept = {}
+        for name, value in changes.items():
+            if name not in names:
+                raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
+            kept[name] = str(value) if isinstance(value, Reading) else _tupled(value)
+        return replace(self, **kept)
+
+    def plain(self) -> dict[str, Any]:
+        """This state as values that JSON would give back the same."""
+        return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -44,21 +74,13 @@ class State(Entries):
     block: int = -1
 
     def checked(self, clip: Clip) -> "State":
-        """This state, its reading in its shortest text, if `clip` can show it; the picture is for who opens it.
-
-        Raises ValueError that names the entry, its value and what would do.
-        """
-        reading = Reading.parse(self.reading)
-        reading.plan(clip.tower)
         require_known("attention", self.attention, RELATIONS)
-        for name in ("threshold", "opacity"):
-            require(name, getattr(self, name), 0, 1)
         blocks = clip.tower.blocks
         if not -blocks <= self.block < blocks:
             raise ValueError(f"block is {self.block}: {clip.name} has blocks 0 to {blocks - 1}")
         if self.labels is not None and (not self.labels or accepted(self.labels)[1]):
             raise ValueError(" ".join(accepted(self.labels)[1]) or NO_LABEL)
-        return replace(self, reading=str(reading))
+        return super().checked(clip)
 
 
 def turned(reading: str, part: str, value: Any) -> str:
@@ -68,27 +90,8 @@ def turned(reading: str, part: str, value: Any) -> str:
     return str(replace(now, **{"depth": now.depth if keeps else None, part: value}))
 
 
-def updated(state: Held, changes: Mapping[str, Any]) -> Held:
-    """A state, of any panel, with some of its entries changed. Raises ValueError for an entry it does not have.
-
-    Lists, also those in them, become tuples, and a reading its text.
-    """
-    names = [f.name for f in fields(state)]
-    kept = {}
-    for name, value in changes.items():
-        if name not in names:
-            raise ValueError(f"a panel's state has no {name!r}{nearest(name, names)}")
-        kept[name] = str(value) if isinstance(value, Reading) else _tupled(value)
-    return replace(state, **kept)
-
-
 def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list | tuple) else value
-
-
-def plain(state: Entries) -> dict[str, Any]:
-    """A state as values that JSON would give back the same."""
-    return json.loads(json.dumps(asdict(state)))
 
 
 def accepted(labels: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,7 +18,6 @@ from clipsx.evaluation.typical import Typical, typical
 from clipsx.messages import require
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import image, png_of, spoken
-from clipsx.panels.state import updated
 from clipsx.panels.training import Training
 from clipsx.panels.unmix_view import RunView, Unmixing
 from clipsx.panels.worker import Step, Worker
@@ -56,7 +56,7 @@ class UnmixPanel(FigurePanel):
         self._trainer = Worker(self._on_progress, self._on_error, lambda: self._lock(False))
         self._stopped, self._drawn, self._began = Event(), 0.0, (0.0, 0)
         self._stale: set[str] = set()  # pictures that have to be drawn anew
-        self._state = self._checked(updated(Unmixing(), state))
+        self._state = self._checked(Unmixing().updated(state))
         self.training = Training(clip, train, self._state.config)
         self.text = self.training.text  # (2, N, D)
         self._build()
@@ -152,7 +152,8 @@ class UnmixPanel(FigurePanel):
         self._lock(True)
         self._bar.max, self._bar.value, self._began = self._state.epochs, 0, (0.0, 0)
         self._tell("")
-        self._trainer.start([("training", self._train)], self._finish)
+        train = partial(self.training.go, self._state.config, lambda: self._on_epoch(), self._stopped.is_set)
+        self._trainer.start([("training", train)], self._finish)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the end of training; False when `seconds` are over first. An interrupt stops it, nothing is lost."""
@@ -183,9 +184,6 @@ class UnmixPanel(FigurePanel):
         self.training.forget(self._state.config)
         self._bar.value, self._eta.value = 0, ""
         self._adopt(self._state)
-
-    def _train(self) -> None:
-        self.training.go(self._state.config, lambda: self._on_epoch(), self._stopped.is_set)
 
     def _lock(self, trains: bool) -> None:
         self._go.disabled, self._halt.disabled, self._reset.disabled = trains, not trains, trains

@@ -4,20 +4,20 @@ import json
 
 import pytest
 
-from clipsx.panels.state import State, accepted, plain, turned, updated
+from clipsx.panels.state import State, accepted, turned
 from clipsx.reading import Reading
 from helpers import tiny_clip, tiny_resnet, unchecked
 
 
 def test_state_survives_json() -> None:
     state = State(image=3, labels=("cat", ""), shown="cat", patch=(1, 2), reading="clip-surgery@3+paper(tau=4)")
-    again = updated(State(), json.loads(json.dumps(plain(state))))
+    again = State().updated(json.loads(json.dumps(state.plain())))
     assert again == state
 
 
 def test_unknown_entry_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"no 'readng'.*'reading'"):
-        updated(State(), {"readng": "clip"})
+        State().updated({"readng": "clip"})
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_unknown_entry_names_the_nearest() -> None:
 )
 def test_what_cannot_be_shown_is_said(changes: dict, words: str) -> None:
     with unchecked(), pytest.raises(ValueError, match=words):
-        updated(State(), changes).checked(tiny_clip(layers=4))
+        State().updated(changes).checked(tiny_clip(layers=4))
 
 
 @pytest.mark.slow
 def test_a_reading_is_kept_in_its_shortest_text() -> None:
-    given = updated(State(), {"reading": Reading("clip-surgery", 3, "code", 4)})
+    given = State().updated({"reading": Reading("clip-surgery", 3, "code", 4)})
     assert given.checked(tiny_clip()).reading == "clip-surgery@3+code(tau=4)"
     assert State(reading=" maskclip +none").checked(tiny_clip()).reading == "maskclip"
     assert State().checked(tiny_resnet()).reading == State.reading

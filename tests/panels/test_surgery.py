@@ -20,9 +20,9 @@ from clipsx import images
 from clipsx.datasets import Folder, Sample, Sketchbook, Subset
 from clipsx.panels import SurgeryPanel
 from clipsx.panels.elements import UPLOAD_LIMIT
-from clipsx.panels.layout import PARTS
 from clipsx.panels.pictures import Pictures
 from clipsx.panels.session import at_pixels
+from clipsx.panels.surgery import PARTS
 from helpers import noise, png, tiny_clip, tiny_resnet, unchecked
 
 SAMPLES = Sketchbook(seed=3, length=20, size=64)

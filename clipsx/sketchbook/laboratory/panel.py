@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from clipsx.messages import require, require_known
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import png_of
-from clipsx.panels.state import Entries, plain, updated
+from clipsx.panels.state import Entries
 from clipsx.sketchbook.laboratory.measures import SHOWN
 from clipsx.sketchbook.laboratory.plots import MAPS, TITLES, written
 from clipsx.sketchbook.laboratory.runs import Results, results, scenes, tidy, wide
@@ -74,7 +74,7 @@ runs.tidy(laboratory.results()).query("run in {self.runs!r}")
 
 # The live panel in this state:
 # from clipsx.sketchbook.laboratory.panel import LaboratoryPanel
-# LaboratoryPanel(**{plain(s)!r})
+# LaboratoryPanel(**{s.plain()!r})
 """
 
     def words(self) -> str:
@@ -101,7 +101,7 @@ class LaboratoryPanel(FigurePanel):
         self._runs = self.found.runs.set_index("run")
         self._grid = self._runs[self._runs["background_bias"].notna()]
         runs = list(self._runs.index)
-        self._state = self._checked(updated(Cell(), state))
+        self._state = self._checked(Cell().updated(state))
         look = {"layout": W.Layout(width="auto"), "style": {"description_width": "130px"}}
         self._dials = {}
         for name, words in DIALS.items():

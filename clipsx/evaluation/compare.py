@@ -9,17 +9,16 @@ import pandas as pd
 
 from clipsx import mfi, paths
 from clipsx.clip import Clip
-from clipsx.evaluation import recognise, segment, summary
+from clipsx.evaluation import recognise, results, segment, summary
 from clipsx.evaluation.parts import joined
 from clipsx.evaluation.protocols import MMSEG, PER_IMAGE, Protocol, protocol
 from clipsx.evaluation.tasks import both, merged, told
-from clipsx.metrics import average_precision, mean_average_precision
+from clipsx.metrics import mean_average_precision
 from clipsx.statistics import band, bootstrap, difference, draws, interval, verdict
 
 RUN = "model-"  # and a number: a model's own folder; the first is what the others are held against
 MATRIX = "similarities.csv"
 MOST = 20  # pictures that changed most
-PIXELS = "pixels right (%)"
 ALIKE = ("task", "dataset", "data", "rules")  # of all models of one comparison
 Row = dict[str, Any]
 Frames = Sequence[pd.DataFrame]
@@ -61,9 +60,9 @@ def compared(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
             pair, *chosen = [[one[reading](), other[reading]()] for one, other in zip(base, found, strict=True)]
             made = PAIRED[task](pair, chosen[0] if chosen else [], protocol(rules, task))
             rows += [row | {"what": reading} | who for row in made]
-            first, second = (_pictures(task, some) for some in pair)
+            first, second = (results.images(some, reading) for some in pair)
             change = pd.DataFrame({"before": first, "after": second}).dropna().reset_index(names="image")
-            changes.append(change.assign(reading=reading, measure=PICTURE[task], **who))
+            changes.append(change.assign(reading=reading, measure=results.value_of(pair[0]), **who))
         rows.append(_matrices(folders[0], folder) | who)
     every = joined(changes)
     every["change"] = every["after"] - every["before"]
@@ -169,15 +168,3 @@ def _matrices(before: Path, after: Path) -> Row:
 
 
 PAIRED = {"explain": _objects, "points": _points, "segment": _segments, "recognise": _scores}
-PICTURE = {"explain": "msc", "points": "iou", "segment": PIXELS, "recognise": "average precision of its labels (%)"}
-"""What says how a picture fares, by task: the mean over its labels; of recognition, how its labels rank among all."""
-
-
-def _pictures(task: str, rows: pd.DataFrame) -> pd.Series:
-    by = rows.groupby("image", sort=False)
-    if task == "segment":
-        return 100 * by["hits"].sum() / by["true"].sum()
-    if task != "recognise":
-        return by[PICTURE[task]].mean()
-    scores, targets = recognise.as_arrays(rows)
-    return pd.Series(100 * average_precision(scores.T, targets.T), index=rows["image"])

@@ -82,29 +82,27 @@ def scored(found: Segmented, mask: Bool[np.ndarray, "H W"], ignore: Bool[np.ndar
     return row | {"iou": iou(found.mask.astype(float), mask, 0.5, ignore)}
 
 
-def summarise(
-    table: pd.DataFrame, tuning: pd.DataFrame | None = None, by: Sequence[str] = ROW, resamples: int = 1000
-) -> pd.DataFrame:
-    """A row per group of `measure`'s rows: every one of `MEASURES` with its 95 % image-bootstrap interval, in %.
+def summarise(table: pd.DataFrame, tuning: pd.DataFrame | None = None, resamples: int = 1000) -> pd.DataFrame:
+    """A row per reading of `measure`'s rows: every one of `MEASURES` with its 95 % image-bootstrap interval, in %.
 
     tuning: rows of other images (those of `explain.measure` will do), on which the threshold of plain thresholding is
-    chosen (the best mIoU); without it, or for a group that is not in it, it is `FIXED`. All are means over images, then
-    classes; `lead` and `gain` are those of paired differences. `empty` counts pairs without a point, whose IoU is 0 and
-    whose shares are left out.
+    chosen (the best mIoU); without it, or for a reading that is not in it, it is `FIXED`. All are means over images,
+    then classes; `lead` and `gain` are those of paired differences. `empty` counts pairs without a point, whose IoU is
+    0 and whose shares are left out.
     """
-    found, chosen = [], {} if tuning is None else best(tuning, by)
-    for key, rows in table.groupby(list(by), sort=False, dropna=False):
-        words = tuple(map(str, key))
-        threshold, how = chosen.get(words, FIXED), "chosen on other images" if words in chosen else "fixed"
+    found, chosen = [], {} if tuning is None else best(tuning, ROW)
+    for reading, rows in table.groupby("reading", sort=False):
+        key = (str(reading),)
+        threshold, how = chosen.get(key, FIXED), "chosen on other images" if key in chosen else "fixed"
         plain = iou_at(rows)[:, int(np.argmin(abs(THRESHOLDS - threshold)))]  # (rows,)
         values = rows.assign(miou_points=rows["iou"], miou_plain=plain, gain=rows["iou"] - plain)
         values["lead"] = rows["accuracy"] - rows["chance"]
-        row: dict[str, Any] = dict(zip(by, key, strict=True))
+        row: dict[str, Any] = {"reading": reading}
         images, labels = rows["image"].to_numpy(), rows["label"].to_numpy()
         for name in MEASURES:
             row |= estimate(name, values[name].to_numpy(float), images, labels, resamples)
-        row |= {"threshold": threshold, "threshold_chosen": words in chosen, "empty": int((rows["why"] != "").sum())}
-        row |= {"pairs": len(rows), "images": rows["image"].nunique()} | constants(rows, by)
+        row |= {"threshold": threshold, "threshold_chosen": key in chosen, "empty": int((rows["why"] != "").sum())}
+        row |= {"pairs": len(rows), "images": rows["image"].nunique()} | constants(rows, ROW)
         row["protocol"] = (
             f"{rows['protocol'].iloc[0]}; plain threshold {how}; means over images, then classes; {METHOD}"
         )

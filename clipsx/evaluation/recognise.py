@@ -93,7 +93,7 @@ def measure(
 
     about = {"templates": " ".join(head[0]) if head else str(templates), "labels": len(names)}
     about |= {"classes": "\n".join(names)}
-    return Measure("recognition", rows, () if alone else shown, about=about, asks={"words": each[0].words})
+    return Measure("recognise", rows, () if alone else shown, about=about, asks={"words": each[0].words})
 
 
 def as_arrays(table: pd.DataFrame) -> tuple[Scores, Targets]:
@@ -127,7 +127,6 @@ def summarise(
     targets: Targets,
     tuning: tuple[Mapping[str, Scores], Targets] | None = None,
     resamples: int = 300,
-    seed: int = 0,
     absent: str = "masked",
     yes: float = 0.5,
 ) -> pd.DataFrame:
@@ -152,7 +151,7 @@ def summarise(
         chosen = tuning is not None and name in tuning[0]
         threshold = best_threshold(tuning[0][name], tuning[1]) if tuning is not None and chosen else yes
         point = share * mean_average_precision(score, targets)
-        drawn = share * draws(lambda w, s=score: mean_average_precision(s, targets, w), len(targets), resamples, seed)
+        drawn = share * draws(lambda w, s=score: mean_average_precision(s, targets, w), len(targets), resamples)
         # An image drawn twice ranks beside itself, which lifts every draw alike: only their spread is used.
         low, high = interval(drawn - np.nanmean(drawn) + point) if len(targets) > 1 else (np.nan, np.nan)
         row = {"rule": name, "mAP": point, "mAP_low": low, "mAP_high": high}

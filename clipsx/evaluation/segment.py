@@ -62,7 +62,7 @@ def measure(
     about = {"templates": str(templates), "labels": len(names)}
     about |= {"protocol": f"argmax over {len(names)} labels at every position; {over}"}
     empty = "No image has a mask of any of the labels: there is nothing to segment."
-    return Measure("segmentation", rows, shown, about=about, asks=asks, empty=empty)
+    return Measure("segment", rows, shown, about=about, asks=asks, empty=empty)
 
 
 Said = tuple[dict[str, Any], Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]
@@ -122,16 +122,14 @@ def winners(
     return found.cpu().numpy(), tops.float().cpu().numpy()
 
 
-def summarise(
-    table: pd.DataFrame, resamples: int = 300, by: Sequence[str] = ("reading",), mean: str = OWN.mean
-) -> pd.DataFrame:
-    """A row per group of `measure`'s rows: mIoU with its 95 % image-bootstrap interval, in %.
+def summarise(table: pd.DataFrame, resamples: int = 300, mean: str = OWN.mean) -> pd.DataFrame:
+    """A row per reading of `measure`'s rows: mIoU with its 95 % image-bootstrap interval, in %.
 
     Intersections and unions are summed over images, then IoU is averaged over the classes that are there; with `mean`
     of a protocol, over those too that were only said (mmsegmentation), or IoU is that of each image and class there.
     """
     found = []
-    for key, rows in table.groupby(list(by), sort=False, dropna=False):
+    for reading, rows in table.groupby("reading", sort=False):
         wide = rows.pivot_table(PARTS, "image", "label", aggfunc="sum", fill_value=0, sort=False)
         counts = np.stack([wide[part].to_numpy(float) for part in PARTS], axis=1)  # (n, 3, K)
         if mean == PER_IMAGE:
@@ -143,8 +141,8 @@ def summarise(
             value = float(weighed(counts.sum(axis=0)[None])[0])
             drawn = draws(lambda w, c=counts, f=weighed: f(np.einsum("ri,ipk->rpk", w, c)), len(counts), resamples)
         low, high = interval(drawn)
-        row = dict(zip(by, key, strict=True)) | {"mIoU": value}
-        row |= {"mIoU_low": low, "mIoU_high": high, "images": len(counts)} | constants(rows, by)
+        row = {"reading": reading, "mIoU": value, "mIoU_low": low, "mIoU_high": high, "images": len(counts)}
+        row |= constants(rows, ["reading"])
         found.append(row | {"protocol": f"{rows['protocol'].iloc[0]}; {METHOD}"})
     return pd.DataFrame(found)
 

@@ -1,5 +1,6 @@
 """The one loop over a data set: parts of its pictures, one walk of the tower a batch, rows of measures as they come."""
 
+import importlib
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -32,7 +33,7 @@ from clipsx.evaluation.looks import (
 )
 from clipsx.evaluation.looks import seen as _seen
 from clipsx.evaluation.parts import Parts, framed, made, names_of
-from clipsx.messages import nearest
+from clipsx.messages import require_known
 
 __all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "keep", "left_out", "looks", "stream"]
 
@@ -86,6 +87,8 @@ def keep(
     """
     if not len(samples):
         raise ValueError("There is no image to evaluate on.")
+    require_known("engine", engine, ENGINES)
+    of_engine: Callable[..., Any] = make if engine == "own" else importlib.import_module("clipsx.evaluation.ray").make
     if not 1 <= shard[0] <= shard[1] or (shard[1] > 1 and folder is None):
         raise ValueError(f"A shard is i/n with i in 1…n, and has a folder for its rows, unlike {shard[0]}/{shard[1]}.")
     about = clip.describe() | datasets.described(samples)
@@ -96,21 +99,11 @@ def keep(
     lacking = parts.lacking(parts.starts[shard[0] - 1 :: shard[1]])
     how = {"size": size, "batch": batch, "workers": workers, "words": words, "part": PART}
     between()
-    with ended(), closing(_engine(engine)(clip, samples, measures, lacking, **how)) as found:
+    with ended(), closing(of_engine(clip, samples, measures, lacking, **how)) as found:
         for part in found:
             parts.write(*part)
             between()
     return parts
-
-
-def _engine(name: str) -> Callable[..., Any]:
-    if name not in ENGINES:
-        raise ValueError(f"Unknown engine {name!r}{nearest(name, ENGINES)}.")
-    if name == "own":
-        return make
-    from clipsx.evaluation import ray
-
-    return ray.make
 
 
 def make(

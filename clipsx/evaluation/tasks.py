@@ -28,12 +28,6 @@ TASKS = {
 }
 """What is measured, all in %: maps of the labels present against their masks; the best label at every position; which
 labels are there, by the class feature; points chosen from maps and the masks they yield."""
-TASK_OF = {
-    "explain": "explain",
-    "segmentation": "segment",
-    "recognition": "recognise",
-    "points": "points",
-}  # by measure
 
 
 def evaluate(
@@ -117,7 +111,7 @@ def both(folder: str | Path) -> tuple[Parts, Parts | None]:
 def told(parts: Parts) -> dict[str, Any]:
     """What a run says of itself: its `task`, and the columns that are the same in all its rows."""
     (name, measure), *_ = parts.measures.items()
-    return {"task": TASK_OF.get(name, name), "others": 0, **measure["about"]}
+    return {"task": name, "others": 0, **measure["about"]}
 
 
 def _summarised(found: Parts, tuned: Parts | None) -> pd.DataFrame:

@@ -109,12 +109,10 @@ def test_a_summary_is_the_loop_over_draws_rules_and_pairs() -> None:
     rng = np.random.default_rng(4)
     scores, targets = rng.normal(size=(12, 3)), rng.random((12, 3)) < 0.5
     other, known = rng.normal(size=(9, 3)), rng.random((9, 3)) < 0.5
-    (found,) = recognise.summarise({"r": scores}, targets, ({"r": other}, known), resamples=25, seed=7).to_dict(
-        "records"
-    )
+    (found,) = recognise.summarise({"r": scores}, targets, ({"r": other}, known), resamples=25).to_dict("records")
 
     # Every draw, by repeating the images that were drawn.
-    weights = np.random.default_rng(7).multinomial(12, np.full(12, 1 / 12), size=25)
+    weights = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=25)
     drawn = []
     for weight in weights:
         chosen = np.repeat(np.arange(12), weight)

@@ -114,11 +114,6 @@ def test_draws_are_of_images() -> None:
     assert set(found["model"]) == {"tiny"}
 
 
-def test_rows_of_a_reading_without_a_depth_are_a_group_too() -> None:
-    found = segment.summarise(crafted(), resamples=5, by=("reading", "depth"))
-    assert found["reading"].tolist() == ["clip", "maskclip"] and found["images"].tolist() == [3, 1]
-
-
 def test_what_is_ignored_or_not_asked_for_counts_nowhere(clip: clipsx.Clip) -> None:
     sample = SAMPLES[1]
     table = run(clip, [sample])

@@ -81,18 +81,18 @@ def test_two_processes_that_make_the_same_part_count_it_once(
 
 
 def _first(folder: Path) -> Path:
-    return folder / "rows" / "recognition-00000000.parquet"
+    return folder / "rows" / "recognise-00000000.parquet"
 
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda f: _first(f).unlink(), r"1 of 3 parts are missing \(pictures 0…1\): run the shards"),
     "cut short": (lambda f: _first(f).write_bytes(_first(f).read_bytes()[:-9]), r"1 of 3 parts are missing"),
     "doubled": (
-        lambda f: shutil.copy(_first(f), f / "rows" / "recognition-00000002.parquet"),
+        lambda f: shutil.copy(_first(f), f / "rows" / "recognise-00000002.parquet"),
         r"00000002\.parquet is of another run, or another part of this one: delete it",
     ),
     "of no part": (
-        lambda f: shutil.copy(_first(f), f / "rows" / "recognition-00000001.parquet"),
+        lambda f: shutil.copy(_first(f), f / "rows" / "recognise-00000001.parquet"),
         r"00000001\.parquet is of no part of this run: delete it",
     ),
     "no run": (lambda f: (f / "rows" / "made.json").unlink(), r"holds no run: .*made\.json is not there"),
@@ -203,7 +203,7 @@ def test_a_full_disk_is_told_and_what_was_made_is_kept(
     assert main([*call, "--shard", "1/3"]) == 0
     with full_disk(3000):
         assert main(call) == 2
-    assert "is full: recognition-00000002.parquet was not written" in capsys.readouterr().err
+    assert "is full: recognise-00000002.parquet was not written" in capsys.readouterr().err
     assert sorted(file.name for file in tmp_path.joinpath("rows").iterdir()) == ["made.json", _first(tmp_path).name]
     assert main(call) == 0
     assert written(tmp_path) == pytest.approx(expected["value"].tolist(), rel=1e-14)

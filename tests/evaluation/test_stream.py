@@ -340,7 +340,7 @@ def test_a_folder_of_another_run_is_refused_and_says_what_differs(clip: clipsx.C
         "data": (clip, {"samples": World(name="another world")}),
         "pictures": (clip, {"samples": World(9)}),
         "measure counting": (clip, {"measures": [Measure("counting", lambda look: (), asks={"labels": ("cat",)})]}),
-        "measure counting, measure recognition": (
+        "measure counting, measure recognise": (
             clip,
             {"measures": [recognise.measure(clip, LABELS, templates="photo")]},
         ),

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import pandas as pd
 
-from clipsx import chance, datasets, paths
+from clipsx import chance, datasets, paths, save
 from clipsx.clip import Clip
 from clipsx.load import load
 from clipsx.preprocess import transform
@@ -71,7 +70,4 @@ def remade(count: int = chance.STARTS, words: str | None = "chance") -> Iterator
 
 def write(out: str | Path, count: int = chance.STARTS) -> Path:
     """Make `chance.csv` again in a folder; return the file."""
-    table: Any = pd.concat(remade(count), ignore_index=True).round(3)
-    file = Path(out) / "chance.csv"
-    paths.write_whole(file, table.to_csv(index=False, lineterminator="\n").encode())
-    return file
+    return save.table(pd.concat(remade(count), ignore_index=True).round(3), out, "chance")

@@ -53,16 +53,16 @@ def train(
     paths.write_whole(out / "open_clip_model.safetensors", save(half))
     model.load_state_dict(half)  # what is scored is what is shipped
     size = recipe.model["vision_cfg"]["image_size"]
-    found = scores(model, tokenizer, exam(TEST_SEED, test_length, size))
     protocol = (
         f"cosine with 'a photo of a {{noun}}'; {test_length} scenes each, seed {TEST_SEED}, default dials; "
         "top1: scenes of one object; mAP: scenes of one to three, absent classes masked; in %"
     )
-    _write(out / "scores.json", found | {"protocol": protocol})
+    found = scores(model, tokenizer, exam(TEST_SEED, test_length, size)) | {"protocol": protocol}
+    _write(out / "scores.json", found)
     made = {"command": command, "torch": torch.__version__, "open_clip": open_clip.__version__}
     spent = {"images": log[-1]["images"], "minutes": round(log[-1]["seconds"] / 60, 1)} if log else {}
     _write(out / "train.json", made | spent | {"machine": platform.machine(), "recipe": asdict(recipe)})
-    return found | {"protocol": protocol}
+    return found
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

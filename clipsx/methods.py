@@ -2,9 +2,8 @@
 
 from typing import Protocol, runtime_checkable
 
-from clipsx.combinations import free
 from clipsx.messages import nearest
-from clipsx.recipe import PAIRS, Attend, Earlier, Recipe
+from clipsx.recipe import PAIRS, Attend, Earlier, Recipe, free
 
 __all__ = ["DEPTH", "EVERY", "METHODS", "PAIRS", "ROWS", "Attend", "Earlier", "Recipe", "Serves", "able", "authority",
            "free", "refusal", "rows_of", "serving"]  # fmt: skip

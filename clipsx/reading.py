@@ -9,11 +9,11 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from clipsx.combinations import written
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
 from clipsx.messages import require, require_known
 from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, rows_of, serving
+from clipsx.recipe import written
 
 SURGERIES = ("none", *FORMS)
 IN_WORDS = {"none": "no feature surgery", "code": "feature surgery", "paper": "feature surgery (paper)"}

@@ -7,7 +7,7 @@ from clipsx.panels.sentence import WordsPanel
 from clipsx.panels.session import Session
 from clipsx.panels.surgery import SurgeryPanel
 from clipsx.panels.unmix import UnmixPanel
-from clipsx.panels.words import likeness, sentence
+from clipsx.panels.view import likeness, sentence
 
 __all__ = [
     "CompanionsPanel",

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.load import load
 from clipsx.panels.base import FigurePanel
 from clipsx.panels.elements import Gallery
 from clipsx.panels.pictures import Pictures
-from clipsx.panels.session import Session, usual
+from clipsx.panels.session import Session
 from clipsx.panels.state import Entries
 
 PAGE = 8  # thumbnails at a time
+WORLD: dict[str, Any] = {"seed": 7, "length": 40, "size": 192}  # of scenes, where no samples are given
 
 
 class PicturePanel(FigurePanel):
@@ -37,7 +40,8 @@ class PicturePanel(FigurePanel):
         **state: Any,
     ) -> None:
         super().__init__(out)
-        self.clip, self.samples = usual(clip, samples)
+        self.clip = load("sketchbook") if clip is None else clip
+        self.samples = datasets.load("sketchbook", **WORLD) if samples is None else samples
         self.session, self.pictures = Session(self.clip), Pictures(self.samples)
         self._gallery = Gallery()
         first = {} if "image" in state else {"image": self.pictures.first()}

@@ -11,13 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clipsx import datasets
 from clipsx.analyses.attention import RAW
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.features import DenseFeatures
 from clipsx.images import fitting
-from clipsx.load import load
 from clipsx.maps import is_constant, minmax, upsample
 from clipsx.metrics import exceedance, iou_curve, msc
 from clipsx.panels.pictures import Kept, Picture
@@ -162,12 +160,6 @@ class PictureView:
         found = {"image": self.picture.sample.name} | ({"image_size": size} if size else {}) | more
         found |= self.reading.columns(tower) | {"protocol": protocol}
         return self.session.about | self.picture.data(self.samples) | found
-
-
-def usual(clip: Clip | None, samples: Sequence[Sample] | None) -> tuple[Clip, Sequence[Sample]]:
-    """A panel's model and pictures; what is None is the built-in world's."""
-    world = datasets.load("sketchbook", seed=7, length=40, size=192) if samples is None else samples
-    return load("sketchbook") if clip is None else clip, world
 
 
 def _of(seen: Seen, reading: Reading) -> DenseFeatures | Seen:

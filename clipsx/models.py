@@ -31,11 +31,8 @@ def table(match: str = "") -> pd.DataFrame:
     rows = []
     for name, vision in shown.items():
         tower = outline(vision)
-        about: dict[str, Any] = {
-            "model": name,
-            "family": tower.family if tower else "not understood: class features alone",
-        }
-        about["blocks"] = tower.blocks if tower else None
+        family, blocks = (tower.family, tower.blocks) if tower else ("not understood: class features alone", None)
+        about: dict[str, Any] = {"model": name, "family": family, "blocks": blocks}
         rows.append(about | {method: _cell(method, tower) for method in METHODS})
     return pd.DataFrame(rows).astype({"blocks": "Int64"})
 

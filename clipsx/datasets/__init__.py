@@ -55,25 +55,25 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
     Errors: ValueError for an unknown name (with the nearest), for a data set on disk without `root`, for a built-in
     one with it, and for options it does not have; else those of its own.
     """
-    check(name, root)
-    root = _root(name, root)
+    root = check(name, root)
     try:
         return DATASETS[name](*() if root is None else (root,), **options)
     except TypeError as error:
         raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
 
 
-def check(name: str, root: str | PathLike[str] | None = None) -> None:
-    """Raise a ValueError for an unknown data set (with the nearest), one on disk without a root, another with."""
+def check(name: str, root: str | PathLike[str] | None = None) -> str | PathLike[str] | None:
+    """The root of a data set: as given, else $CLIPSX_DATA for one with an official layout; None for a built-in one.
+
+    Errors: ValueError for an unknown data set (with the nearest), one on disk without a root, another with.
+    """
     require_known("data set", name, DATASETS)
-    if (_root(name, root) is None) != (name in ROOTLESS):
+    found = (os.environ.get(ENVIRONMENT) or None) if root is None and name in LAYOUTS else root
+    if (found is None) != (name in ROOTLESS):
         lies = f"lies on disk: say where, root=… (or {ENVIRONMENT})"
         need = f"is built in and takes no root ({root})" if root is not None else lies
         raise ValueError(f"The data set {name!r} {need}.")
-
-
-def _root(name: str, root: str | PathLike[str] | None) -> str | PathLike[str] | None:
-    return (os.environ.get(ENVIRONMENT) or None) if root is None and name in LAYOUTS else root
+    return found
 
 
 def open(recipe: Mapping[str, Any]) -> Any:

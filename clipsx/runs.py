@@ -118,11 +118,12 @@ def unmix(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from clipsx import save
-    from clipsx.unmix import run, study
+    from clipsx.unmix import run
+    from clipsx.unmix.study import RUN
     from clipsx.unmix.training import Config
 
     stated = {key: value for key in ("epochs", "lr") if (value := getattr(options, key)) is not None}
-    config = replace(study.RUN if options.dataset in (None, "sketchbook") else Config(), **stated)
+    config = replace(RUN if options.dataset in (None, "sketchbook") else Config(), **stated)
     train, test = data(options)
     how = {"reading": options.reading, "size": options.size, "words": "unmix"}
     tables = run.run(load(options), train, test, options.out, seeds=range(options.seeds), config=config, **how)

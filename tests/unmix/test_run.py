@@ -1,5 +1,6 @@
 """`clipsx unmix`: projectors of every seed on disk, and tables that are those of the same training by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from clipsx.evaluation import segment
 from clipsx.evaluation.stream import stream
 from clipsx.metrics import mean_average_precision
 from clipsx.unmix import Config, run
+from clipsx.unmix.study import RUN
 from helpers import masked, tiny_clip
 
 LABELS, SEEDS, CONFIG = ("cat", "dog", "boat"), (0, 1), Config(epochs=1, batch=4)
@@ -57,6 +59,14 @@ def test_tables_are_those_of_the_saved_projectors(
         miou = [segment.summarise(stream(m, test, [segment.measure(m, LABELS)])[0])["mIoU"][0] for m in models]
         assert pixels.loc["clip", column] == pytest.approx(np.mean(miou), abs=1e-3)
     assert (pixels["difference"] == pixels["mean"] - pixels["before"]).all()
+
+
+def test_the_command_trains_as_the_study_on_the_built_in_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    tables = pd.DataFrame(), pd.DataFrame()
+    monkeypatch.setattr(run, "run", lambda *given, config, **how: told.append(config) or tables)
+    assert main(["unmix", "--limit", "2", "--epochs", "3"]) == 0
+    assert told == [replace(RUN, epochs=3)]
 
 
 @pytest.mark.slow

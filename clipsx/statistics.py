@@ -11,22 +11,22 @@ METHOD = "95 % image bootstrap"
 
 
 def draws(
-    statistic: Callable[[Num[np.ndarray, "R I"]], Float[np.ndarray, " R"]],
+    statistic: Callable[[Num[np.ndarray, "R I"]], Float[np.ndarray, "R *K"]],
     images: int,
     resamples: int = 1000,
     seed: int = 0,
-) -> Float[np.ndarray, " resamples"]:
+) -> Float[np.ndarray, "resamples *K"]:
     """A statistic of weighted images when whole images are drawn with replacement; all NaN with fewer than two images.
 
-    statistic: from how often each of the images counts, R draws at once, to R values. The same number of images with
-    the same seed gives paired draws: subtract them for the interval of a difference.
+    statistic: from how often each of the images counts, R draws at once, to R values, or to K values of each. The same
+    number of images with the same seed gives paired draws: subtract them for the interval of a difference.
     """
-    found = np.full(resamples, np.nan)
     rng, at_once = np.random.default_rng(seed), max(1, min(AT_ONCE, ROOM // max(images, 1)))
+    found = []
     for start in range(0, resamples if images > 1 else 0, at_once):
-        stop = min(start + at_once, resamples)
-        found[start:stop] = statistic(rng.multinomial(images, np.full(images, 1 / images), size=stop - start))
-    return found
+        size = min(at_once, resamples - start)
+        found.append(statistic(rng.multinomial(images, np.full(images, 1 / images), size=size)))
+    return np.concatenate(found) if found else np.full(resamples, np.nan)
 
 
 def bootstrap(

@@ -9,7 +9,7 @@ import pandas as pd
 from clipsx.evaluation.explain import INSIDE, OUTSIDE
 from clipsx.evaluation.protocols import require_one
 from clipsx.metrics import SIZES, THRESHOLDS, iou_curve
-from clipsx.statistics import METHOD, bootstrap, difference, estimate
+from clipsx.statistics import METHOD, bootstrap, difference, draws, estimate
 
 FIXED = 0.6  # the threshold reported beside the chosen one
 ROW = ["reading"]  # what tells the rows of a summary apart, beside model and weights
@@ -56,9 +56,25 @@ def _banded(table: pd.DataFrame, by: Sequence[str], resamples: int) -> pd.DataFr
     return pd.DataFrame(found)
 
 
-def exceeded(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Mean shares (0…1) of object and of background pixels at or above every threshold, over rows of `explain`."""
-    return table[INSIDE].mean().to_numpy(), table[OUTSIDE].mean().to_numpy()
+def exceeded(table: pd.DataFrame, resamples: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shares (0…1) of object and of background pixels at or above every threshold, over rows of `explain`.
+
+    Both (1 + resamples, K): the means, then those of images drawn anew; fewer than two images cannot be drawn.
+    """
+    place, images = pd.factorize(table["image"])
+
+    def shares(columns: list[str]) -> np.ndarray:  # (1 + R, K)
+        each = table[columns].to_numpy()  # (rows, K)
+        known, each = np.isfinite(each).astype(float), np.nan_to_num(each)
+
+        def mean(weights: np.ndarray) -> np.ndarray:  # (R, I) → (R, K)
+            rows = weights[:, place].astype(float)
+            return rows @ each / np.maximum(rows @ known, 1)
+
+        drawn = draws(mean, len(images), resamples * (len(images) > 1))
+        return np.concatenate([mean(np.ones((1, len(images)))), drawn.reshape(-1, len(columns))])
+
+    return shares(INSIDE), shares(OUTSIDE)
 
 
 def split_by(table: pd.DataFrame, column: str, value: str = "msc", half: bool = False) -> pd.DataFrame:

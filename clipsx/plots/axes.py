@@ -8,14 +8,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from matplotlib.axes import Axes
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from clipsx.plots import styles
 from clipsx.plots.over import COLOURS
 from clipsx.plots.texts import in_words, narrow, plain, short
-from clipsx.statistics import estimate
+from clipsx.statistics import draws, estimate
 
 PALETTE = "colorblind"  # of lines and bars
 MARKERS = "osD^v"
@@ -51,11 +51,14 @@ def intervals(
     names, shades = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[hue])) if hue else [None]
     for n, (shade, colour) in enumerate(zip(shades, sns.color_palette(PALETTE, len(shades)), strict=True)):
         rows = table if shade is None else table[table[hue] == shade]
-        y = np.array([names.index(name) for name in rows[by]]) + 0.16 * (n - (len(shades) - 1) / 2)
+        y = np.array([names.index(name) for name in rows[by]]) + min(0.2, 0.8 / len(shades)) * (
+            n - (len(shades) - 1) / 2
+        )
         x, low, high = (rows[column].to_numpy(float) for column in (value, f"{value}_low", f"{value}_high"))
-        label = None if shade is None else short(in_words(hue, shade))
+        label = None if shade is None else narrow(short(in_words(hue, shade)))
         thin = styles.current().thin
-        style: Any = {"fmt": MARKERS[n % 5], "color": colour, "capsize": 3 * thin, "markersize": 6 * thin}
+        mark = (6 if len(shades) < 3 else 4.5) * thin
+        style: Any = {"fmt": MARKERS[n % 5], "color": colour, "capsize": mark / 2, "markersize": mark}
         style["label"] = label
         if chance:
             named = None if n else "95 % of random starts"
@@ -98,18 +101,30 @@ def lines(table: pd.DataFrame, x: str, y: str, hue: str, ax: Axes | None = None)
 
 def distribution(
     edges: Float[np.ndarray, " K"],
-    inside: Float[np.ndarray, " K"],
-    outside: Float[np.ndarray, " K"],
+    inside: Float[np.ndarray, "R K"],
+    outside: Float[np.ndarray, "R K"],
     ax: Axes | None = None,
 ) -> Axes:
-    """Densities of scores on objects and on background, from the shares at or above every threshold in `edges`."""
+    """Densities of scores on objects and on background, from the shares at or above every threshold in `edges`.
+
+    The first row of shares is drawn; of those below it, draws of images, 95 % as a band.
+    """
     ax, ends = ax or plt.gca(), np.append(edges, edges[-1] + edges[1] - edges[0])
-    for share, name, colour, hatch in ((inside, "object", "#0173b2", None), (outside, "background", "#de8f05", "///")):
-        density = -np.diff(np.append(share, 0.0)) / np.diff(ends)
-        ax.stairs(density, ends, fill=True, alpha=0.4, color=colour, label=name, hatch=hatch)
+    for n, (name, share) in enumerate({"object": inside, "background": outside}.items()):
+        _steps(ax, ends, -np.diff(share, axis=1, append=0.0), n, name)
     ax.set(xlabel="score", ylabel="density", xlim=(0, 1))
     ax.legend(fontsize=8)
     return ax
+
+
+def _steps(ax: Axes, ends: Float[np.ndarray, " E"], counts: Num[np.ndarray, "R K"], n: int, name: str) -> None:
+    """The first row of counts between `ends` as a density in steps, with 95 % of the other rows as a band."""
+    with np.errstate(invalid="ignore"):  # a draw of images without any value: 0 / 0
+        density, *drawn = counts / counts.sum(axis=1, keepdims=True) / np.diff(ends)
+    ax.stairs(density, ends, color=shade(n), label=name, linewidth=1.3, linestyle=DASHES[n % 4])
+    if len(drawn):
+        low, high = (np.append(end, end[-1]) for end in np.nanquantile(drawn, [0.025, 0.975], axis=0))
+        ax.fill_between(ends, low, high, step="post", color=shade(n), alpha=0.25, linewidth=0)
 
 
 def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **options: Any) -> Axes:
@@ -197,10 +212,18 @@ def matrix(
     return ax
 
 
-def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None) -> Axes:
-    """How a column is distributed, each group of `hue` scaled to the same area."""
-    shades = PALETTE if hue else None
-    options = {"bins": 30, "stat": "density", "common_norm": False, "element": "step"}
-    ax = sns.histplot(table, x=value, hue=hue, palette=shades, ax=ax or plt.gca(), **options)
+def histogram(table: pd.DataFrame, value: str, ax: Axes | None = None, hue: str | None = None, bins: int = 20) -> Axes:
+    """How a column is distributed, each group of `hue` with the area 1, and a band: 95 % of draws of its `image`s."""
+    ax, known = ax or plt.gca(), table[np.isfinite(table[value])]
+    ends = np.histogram_bin_edges(known[value], bins)
+    for n, (name, rows) in enumerate(known.groupby(hue) if hue else [("", known)]):
+        place, images = pd.factorize(rows["image"])
+        held = np.histogram2d(place, rows[value], [np.arange(len(images) + 1), ends])[0]  # (I, bins)
+        drawn = draws(lambda weights, held=held: weights @ held, len(images), 200 * (len(images) > 1))
+        counts = np.concatenate([held.sum(axis=0)[None], drawn.reshape(-1, bins)])
+        _steps(ax, ends, counts, n, in_words(hue, name))
+    ax.set(xlabel=value, ylabel="density")
+    if hue:
+        ax.legend(fontsize=8)
     plain(ax)
     return ax

@@ -1,19 +1,21 @@
 """Figures of several axes, as the notebooks show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clipsx.evaluation.summary import curve, exceeded, split_by
 from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
-from clipsx.plots.axes import distribution, heatmap, intervals, level, lines
-from clipsx.plots.texts import beside, in_words, plain, short
+from clipsx.plots.axes import distribution, heatmap, intervals, level, lines, shade
+from clipsx.plots.styles import LEAST
+from clipsx.plots.texts import LETTER, beside, broken, in_words, plain, short
 from clipsx.reading import Reading
 from clipsx.statistics import student
 
@@ -50,38 +52,58 @@ def row(
     return figure, each if not squeezed else each.item() if each.size == 1 else each.squeeze()
 
 
-def _legend(figure: Figure, title: str | None = None) -> None:
-    """One legend for all axes, below them: that of the last axes that have one."""
-    named = next(ax.get_legend_handles_labels() for ax in reversed(figure.axes) if ax.get_legend())
+def _legend(figure: Figure, free: Sequence[Axes] = ()) -> None:
+    """One legend of what all axes name, in place of theirs: in the first of the `free` axes, or else below them all."""
+    named = {}
     for ax in figure.axes:
-        if (legend := ax.get_legend()) and ax.get_legend_handles_labels()[1] == named[1]:
+        if legend := ax.get_legend():
+            named |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
             legend.remove()
-    columns = styles.current().fits(3, 2.2)
-    figure.legend(*named, title=title, loc="outside lower center", ncols=columns, fontsize=8)
+    for ax in free:
+        ax.set_axis_off()
+    style: dict[str, Any] = {"handles": named.values(), "labels": named, "fontsize": 8, "frameon": False}
+    if len(free):
+        free[0].legend(loc="upper left", bbox_to_anchor=(0, 1), borderaxespad=0, **style).set_in_layout(False)
+    else:
+        figure.legend(loc="outside lower center", ncols=styles.current().fits(3, 2.2), **style)
+
+
+def _series(summary: pd.DataFrame, several: bool) -> pd.DataFrame:
+    """A summary with each reading's `method` without feature surgery, and its `series`: that surgery, after the model
+    where there are several."""
+    read = [Reading.parse(text) for text in summary["reading"]]
+    words = [in_words("surgery", reading.surgery) for reading in read]
+    if several:
+        pairs = zip(summary["model"], read, words, strict=True)
+        words = [model if reading.surgery == "none" else f"{model} + {said}" for model, reading, said in pairs]
+    return summary.assign(method=[str(reading.features) for reading in read], series=words)
 
 
 def measures(summary: pd.DataFrame, names: Mapping[str, str], floor: pd.DataFrame | None = None) -> Figure:
-    """A summary's measures side by side, four in a row: a line per method, or of several models a line per reading.
+    """A summary's measures side by side, at most four in a row: a line per method, a colour per surgery and model.
 
-    Coloured by feature surgery, or by model. floor: the same readings' bands of chance: a grey bar is where 95 % of
-    random starts lie, read in the same way.
+    floor: the same readings' bands of chance: a grey bar is where 95 % of random starts lie, read in the same way.
     """
     several = "model" in summary and len(summary["model"].unique()) > 1
-    by, hue = ("reading", "model") if several else ("method", "surgery")
+    on = [name for name in ("reading", "model") if floor is not None and name in floor and name in summary]
+    alike = None if floor is None else _series(summary[on].merge(floor, on=on), several)
+    table, style = _series(summary, several), styles.current()
     shown = {value: name for value, name in names.items() if value in summary}
-    across = min(len(shown), 4) if styles.current().width is None else len(shown)
+    across, high = style.fits(min(len(shown), 4), 1.05), 0.6 + 0.24 * table["method"].nunique()
     rows = -(-len(shown) // across)
-    figure, axes = row(across, rows, height=3.2 * rows, flat=0.55, sharey=True, squeeze=False)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
-    about = list(dict.fromkeys(["reading", by, hue]))
-    alike = None if floor is None else summary[about].merge(floor, on=["reading", *["model"] * several])
+    options: dict[str, Any] = {"sharey": True, "squeeze": False, "least": 1.0}
+    figure, axes = row(across, rows, height=2 * high * rows, flat=high * across / (style.width or 1), **options)
     for ax, (value, name) in zip(axes.flat, shown.items(), strict=False):
         if alike is not None and value in alike:
-            intervals(alike, value, by, ax, hue, chance=True)
+            intervals(alike, value, "method", ax, "series", chance=True)
         signed = value in ("msc", "gain", "others", "absent")
-        intervals(summary, value, by, ax, hue=hue, zero=signed).set_xlabel(name)
-    _legend(figure, "model" if several else "feature surgery")
+        intervals(table, value, "method", ax, "series", zero=signed)
+        ax.set_xlabel(
+            name if style.width is None else broken(name, 72 * (style.width / across - 0.2) / (LETTER * LEAST))
+        )
+        if not signed:
+            ax.set_xlim(left=max(0.0, ax.get_xlim()[0]))  # a band of chance knows no least value
+    _legend(figure, [*axes.flat][len(shown) :])
     plain(figure)
     return figure
 
@@ -92,7 +114,7 @@ def deletion(summary: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     for ax, (value, name) in zip(axes, names.items(), strict=True):
         regions = summary.rename(columns={"region": "reading"})
         intervals(regions, value, "reading", ax, hue="model", zero=True).set_xlabel(name)
-    _legend(figure, "model")
+    _legend(figure)
     plain(figure)
     return figure
 
@@ -103,7 +125,7 @@ def scores(table: pd.DataFrame) -> Figure:
     figure, axes = row(len(names) + 1, flat=0.6)
     for ax, method in zip(axes, names, strict=False):
         some = table[(table["method"] == method) & (table["surgery"] == "none")]
-        distribution(THRESHOLDS, *exceeded(some), ax).set_title(in_words("method", method))
+        distribution(THRESHOLDS, *exceeded(some, 200), ax).set_title(in_words("method", method))
     lines(curve(table, resamples=200), "threshold", "miou", "reading", axes[-1]).set_ylabel("mIoU (%)")
     _legend(figure)
     return figure
@@ -121,20 +143,30 @@ def splits(table: pd.DataFrame) -> Figure:
 
 
 def bars(table: pd.DataFrame, name: str, most: int = 20) -> Figure:
-    """What every class is worth by every reading (columns reading, label, value), the best by their mean first.
+    """What every class is worth by every reading, with its interval (`results.classes`), the best by their mean first.
 
     Of more than `most` classes those at both ends are shown.
     """
     order = table.groupby("label")["value"].mean().sort_values(ascending=False).index.tolist()
     ends = order if len(order) <= most else order[: most // 2] + order[-most // 2 :]
-    figure, ax = row(1, height=1 + 0.3 * len(ends), width=8)
-    titles = table.reset_index(drop=True).assign(
-        reading=[short(in_words("reading", text)) for text in table["reading"]]
-    )
-    sns.barplot(titles, x="value", y="label", hue="reading", order=ends, palette="colorblind", ax=ax)
+    width, thick = styles.current().width or 8, 0.8 / table["reading"].nunique()
+    flat = (0.6 + 0.13 * len(ends) + 0.12 / thick) / width
+    figure, ax = row(1, height=1 + 0.3 * len(ends), width=8, flat=flat)
+    for n, (reading, rows) in enumerate(table[table["label"].isin(ends)].groupby("reading", sort=False)):
+        y = np.array([ends.index(label) for label in rows["label"]]) + (n + 0.5) * thick - 0.4
+        reach = [rows["value"] - rows["value_low"], rows["value_high"] - rows["value"]]
+        style: Any = {
+            "color": shade(n),
+            "label": short(in_words("reading", reading)),
+            "error_kw": {"elinewidth": 0.8 * styles.current().thin},
+        }
+        ax.barh(y, rows["value"], thick, xerr=np.clip(reach, 0, None), **style)
+    ax.set_yticks(range(len(ends)), [short(name) for name in ends])
+    ax.set_ylim(len(ends) - 0.5, -0.5)
     shown = "" if ends is order else f", the {most // 2} best and worst of {len(order)} classes"
     ax.set(xlabel=f"{name}{shown}", ylabel="")
-    ax.legend(title="", fontsize=8)
+    ax.legend()
+    _legend(figure)
     plain(figure)
     return figure
 

@@ -97,6 +97,8 @@ def in_words(column: object, value: object) -> str:
     """What figures call a value of a table's column: readings and methods by their titles, surgery in words."""
     if column in ("surgery", "form"):
         return IN_WORDS.get(str(value), str(value))
+    if column == "present":
+        return "label in the picture" if value else "absent label"
     if column == "kind" and value in PAIRS:
         return f"{PAIRS[str(value)]} attention"
     if column == "part":

@@ -76,6 +76,24 @@ def test_worth_of_segmentation(runs: dict[str, Result]) -> None:
     assert results.value_of(rows) == "IoU (%)"
 
 
+@pytest.mark.parametrize("task", ["segment", "recognise", "explain"])
+def test_classes_have_the_interval_of_images_drawn_anew(runs: dict[str, Result], task: str) -> None:
+    """Against classes worked out anew from the rows of the pictures drawn, each as often as it was."""
+    rows, least = runs[task].rows(), -100 if task == "explain" else 0
+    found, images = results.classes(rows, resamples=12), rows["image"].unique()
+    drawn: list[pd.Series] = []
+    for weights in np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=12):
+        names = [f"{image} {n}" for image, w in zip(images, weights, strict=True) for n in range(w)]
+        some = pd.concat([rows[rows["image"] == name.rpartition(" ")[0]].assign(image=name) for name in names])
+        drawn.append(results.classes(some, 0).set_index(["reading", "label"])["value"])
+    each = pd.concat(drawn, axis=1)
+    for row in found.to_dict("records"):
+        known = each.loc[(row["reading"], row["label"])].dropna()
+        low, high = np.quantile(known - known.mean() + row["value"], [0.025, 0.975])
+        assert (row["value_low"], row["value_high"]) == pytest.approx((max(low, least), min(high, 100)))
+    assert results.classes(rows[rows["image"] == images[0]])["value_low"].isna().all()
+
+
 def test_worth_of_recognition(runs: dict[str, Result]) -> None:
     rows = runs["recognise"].rows()
     clip = rows[rows["reading"] == "clip"]

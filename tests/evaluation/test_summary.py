@@ -104,8 +104,10 @@ def test_curve_and_splits() -> None:
     some = summary.curve(table, resamples=20)  # at fewer thresholds, with intervals
     assert len(some) == 2 * len(THRESHOLDS[::5]) and set(some["miou"]) <= set(found["miou"])
     assert (some["miou_low"].fillna(0) <= some["miou"]).all() and (some["miou_high"].fillna(100) >= some["miou"]).all()
-    inside, outside = summary.exceeded(table[table["reading"] == "clip"])
+    (inside, *drawn), (outside, *_) = summary.exceeded(table[table["reading"] == "clip"], 20)
     assert inside[30] == 0.5 and outside[10] == 1 and outside[20] == 0
+    assert {float(row[30]) for row in drawn} == {0, 0.5, 1} and len(drawn) == 20  # of two images
+    assert [len(part) for part in summary.exceeded(table[:1], 20)] == [1, 1]
     by_size = summary.split_by(table.assign(size=["large", "small", "medium"]), "size")
     assert list(by_size.columns) == list(SIZES) and by_size.loc["clip", "small"] == -30
     shown = summary.split_by(table.assign(reading=["clip", "clip+code", "maskclip"]), "label")

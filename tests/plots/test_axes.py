@@ -38,9 +38,9 @@ def test_functions_of_axes_draw_on_them_and_return_them() -> None:
         lambda ax: plots.ring((1, 2), (3, 4), (6, 8), ax),
         lambda ax: plots.intervals(TABLE, "msc", "method", ax, hue="surgery", zero=True),
         lambda ax: plots.lines(TABLE, "block", "msc", "surgery", ax),
-        lambda ax: plots.distribution(THRESHOLDS, half, half**2, ax),
+        lambda ax: plots.distribution(THRESHOLDS, half[None], half[None] ** 2, ax),
         lambda ax: plots.heatmap(TABLE[["msc", "block"]], ax, centre=0),
-        lambda ax: plots.histogram(TABLE, "msc", ax, hue="surgery"),
+        lambda ax: plots.histogram(TABLE.assign(image="a"), "msc", ax, hue="surgery"),
         lambda ax: plots.matrix(pd.DataFrame(np.eye(3) + 0.1, list("abc"), list("abc")), ax, centre=0),
     ]
     _, axes = plt.subplots(1, len(drawn) + 1)
@@ -91,11 +91,15 @@ def test_a_ring_is_round_the_middle_of_its_patch() -> None:
 
 def test_distributions_have_the_area_one() -> None:
     values = np.random.default_rng(0).random(500)
-    share = np.array([(values >= t).mean() for t in THRESHOLDS])
-    ax = plots.distribution(THRESHOLDS, share, share**2)
-    for patch in ax.patches:
-        heights, edges, _ = patch.get_data()
-        assert (heights * np.diff(edges)).sum() == pytest.approx(1)
+    share = np.array([[(part >= t).mean() for t in THRESHOLDS] for part in (values, values[:250], values[250:])])
+    table = pd.DataFrame({"image": np.arange(500) // 5, "score": values, "part": values > 0.5})
+    drawn = plots.distribution(THRESHOLDS, share, share**2), plots.histogram(table, "score", plt.figure().gca(), "part")
+    for ax in drawn:
+        for patch, band in zip(ax.patches, ax.collections, strict=True):
+            heights, edges, _ = patch.get_data()
+            assert (heights * np.diff(edges)).sum() == pytest.approx(1)
+            ends = band.get_paths()[0].get_extents()
+            assert (ends.x0, ends.x1) == (edges[0], edges[-1]) and ends.y1 >= heights.max()
 
 
 @pytest.mark.parametrize(("names", "turned"), [(["a", "b", "c"], False), (["hot air balloon"] * 12, True)])
@@ -114,10 +118,25 @@ def test_figures_made_of_tables() -> None:
     names = {"msc": "mSC (%)", "miou": "mIoU (%)", "auc": "not measured"}
     figure = plots.measures(both, names, floor)
     assert [ax.get_xlabel() for ax in figure.axes] == ["mSC (%)", "mIoU (%)"]
-    (legend,) = figure.legends
-    words = [text.get_text() for text in legend.get_texts()]
-    assert words[0] == "95 % of random starts" and len(words) == 3
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["CLIP", "MaskCLIP"]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["95 % of random starts", "no feature surgery", "feature surgery"]
     assert [text.get_text() for text in plots.measures(both, names).legends[0].get_texts()] == words[1:]
+
+
+def test_measures_of_two_models_fit_a_column_and_name_them_in_the_free_place() -> None:
+    values = {f"m{n}{end}": 1.0 for n in range(7) for end in ("", "_low", "_high")}
+    rows = [
+        {"model": m, "reading": r} | values for m in ("one", "two") for r in ("clip", "clip+code", "clip-surgery@3")
+    ]
+    with styles.using("column"):
+        figure = plots.measures(pd.DataFrame(rows), {f"m{n}": f"measure {n} (%)" for n in range(7)})
+    assert figure.get_figheight() <= 4.5 and figure.get_figwidth() == styles.STYLES["column"].width
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["CLIP", "CLIP Surgery, 3 blocks"]
+    legend = figure.axes[7].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "one\n+ feature surgery", "two",
+                                                                "two\n+ feature surgery"]  # fmt: skip
+    assert not figure.legends and not figure.axes[8].axison
 
 
 def test_blocks_are_whole_numbers_and_chance_is_in_the_legend() -> None:

@@ -38,13 +38,17 @@ def test_scores_and_splits() -> None:
 
 def test_bars_show_every_class_or_both_ends() -> None:
     names = [f"c{n}" for n in range(30)]
-    each = [pd.DataFrame({"reading": r, "label": names, "value": np.arange(30) + n}) for n, r in enumerate(READINGS)]
-    table = pd.concat(each)
+    values = {"label": names, "value": np.arange(30.0)}
+    ends = {"value_low": values["value"] - 1, "value_high": np.append(values["value"][:-1] + 2, np.nan)}
+    table = pd.concat([pd.DataFrame({"reading": r} | values | ends) for r in READINGS])
     (ax,) = plots.bars(table, "IoU (%)").axes
     shown = [label.get_text() for label in ax.get_yticklabels()]
     assert shown == [f"c{n}" for n in [*range(29, 19, -1), *range(9, -1, -1)]] and "of 30 classes" in ax.get_xlabel()
     (ax,) = plots.bars(table[table["value"] < 5], "IoU (%)").axes
-    assert ax.get_xlabel() == "IoU (%)" and len(ax.patches) >= 9
+    assert ax.get_xlabel() == "IoU (%)" and len(ax.patches) == 10
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["CLIP", "MaskCLIP"]
+    segments = ax.containers[0].get_children()[0].get_segments()  # of the bars' intervals, the first reading's
+    assert [[x for x, _ in part] for part in segments] == [[n - 1, n + 2] for n in range(5)]
     plt.close("all")
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from clipsx import config
 from clipsx.load import built_in
 from clipsx.messages import nearest
-from clipsx.methods import METHODS, authority, rows_of
+from clipsx.methods import METHODS, Recipe, Serves, authority, rows_of
 from clipsx.towers.outline import Outline, outline
 
 LETTERS = {"released code": "R", "formula": "F", "our extension": "E"}
@@ -37,12 +37,21 @@ def table(match: str = "") -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"blocks": "Int64"})
 
 
-def _cell(method: str, tower: Outline | None) -> str:
-    """The authority of the first row of a method that a tower serves, else why the first does not apply."""
-    if tower is None:
-        return "the tower is not understood"
+def stands(tower: Serves) -> pd.DataFrame:
+    """On what every method stands on a tower, or why it does not apply: a row each, with its code's licence, source."""
+    rows = {name: _row(name, tower) for name in METHODS}
+    told = [(name, row.title, authority(row, tower), row.licence, row.source) for name, row in rows.items()]
+    return pd.DataFrame(told, columns=["name", "method", "stands on", "licence of the code", "source"])
+
+
+def _row(method: str, tower: Serves) -> Recipe:
+    """The first row of a method that a tower serves, else the first."""
     rows = rows_of(method)
-    return authority(next((row for row in rows if not tower.refuses(row)), rows[0]), tower)
+    return next((row for row in rows if not tower.refuses(row)), rows[0])
+
+
+def _cell(method: str, tower: Outline | None) -> str:
+    return "the tower is not understood" if tower is None else authority(_row(method, tower), tower)
 
 
 def short(found: pd.DataFrame) -> pd.DataFrame:

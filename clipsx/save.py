@@ -34,9 +34,11 @@ def figure(
     provenance: Mapping[str, Any],
     formats: Sequence[str] = FORMATS,
     kind: str = "",
+    numbers: pd.DataFrame | None = None,
 ) -> list[Path]:
     """Write a figure to the folder `out` in every format ("pdf", "png", "svg"); return the files.
 
+    numbers: the table that it shows, written beside it under its name (`table`).
     Its alternative text and caption, where its name or its kind has any, go into `captions.md` there (`captions`).
     What made it is kept in the file's metadata, and printed small under it on a screen's style. In the others the file
     is as wide as the style says, and every word has its size, which the figure keeps (`plots.styles`).
@@ -80,7 +82,7 @@ def figure(
             note.remove()
     if caption := captions.of(name, kind):
         captions.add(Path(out), name, caption)
-    return files
+    return files if numbers is None else [*files, table(numbers, out, name)]
 
 
 def table(table: pd.DataFrame, out: str | os.PathLike[str], name: str) -> Path:

@@ -105,11 +105,12 @@ def paired(table: pd.DataFrame, measure: str, by: str, parts: Parts, chance: Any
 def background(rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: Any = None) -> pd.DataFrame:
     """Whether raw maps prefer the background and differ from chance, what repairs them; rows of `explain`.
 
-    chance: bands of random starts; tuning: rows on which thresholds are chosen. Empty without raw maps.
+    chance: bands of random starts; tuning: rows on which thresholds are chosen. `decides`: the few to be read first,
+    all of mSC, and raw maps against other objects. Empty without raw maps.
     """
     raw, title = rows[rows["reading"] == "clip"], _titled("clip")
     if raw.empty:
-        return pd.DataFrame()
+        return pd.DataFrame({"decides": np.zeros(0, bool)})
     pairs = raw["image"].to_numpy(), raw["label"].to_numpy()
     found = [held(title, "msc", raw["msc"], NEITHER, 0, *pairs)]
     for name in AGAINST_CHANCE:
@@ -117,7 +118,9 @@ def background(rows: pd.DataFrame, tuning: pd.DataFrame | None = None, chance: A
     for row in summary.against(rows, tuning).to_dict("records"):
         told = {name: row.get(name) for name in found[0]} | {"what": _titled(row["reading"]), "against": title}
         found += [told] if row["measure"] in REPAIRED else []
-    return pd.DataFrame(found)
+    table = pd.DataFrame(found)
+    others = (table["measure"] == "others") & (table["what"] == title)
+    return table.assign(decides=(table["measure"] == "msc") | others)
 
 
 def attention(shares: pd.DataFrame, chance: Any = None) -> pd.DataFrame:

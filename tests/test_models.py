@@ -23,8 +23,10 @@ def test_built_in_models_are_what_their_towers_say() -> None:
         assert found.loc[name, "family"] == tower.family and found.loc[name, "blocks"] == tower.blocks
         able = {method: found.loc[name, method] in models.LETTERS for method in METHODS}
         assert [method for method in METHODS if able[method]] == [*served(tower), *served(tower, texts=True)]
+        stands = models.stands(tower).set_index("name")["stands on"]
+        assert list(stands.index) == list(METHODS)
         for method in (method for method in METHODS if able[method]):
-            assert found.loc[name, method] == authority(serving(method, tower), tower)
+            assert found.loc[name, method] == stands[method] == authority(serving(method, tower), tower)
 
 
 def test_open_clips_architectures_by_family() -> None:

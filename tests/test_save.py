@@ -43,9 +43,10 @@ def test_a_saved_figure_says_what_made_it(tmp_path: Path) -> None:
     assert pdf.startswith(b"%PDF") and b"%%EOF" in pdf[-8:]
     assert b"sha256:1a2b3c4d" in pdf or "sha256:1a2b3c4d".encode("utf-16-be") in pdf
     assert not figure.texts  # the footer is gone again
-    (bare,) = save.figure(figure, tmp_path, "bare", {}, formats=["png"])
+    bare, numbers = save.figure(figure, tmp_path, "bare", {}, formats=["png"], numbers=TABLE)
     with Image.open(bare) as png:
         assert png.height < with_footer[1]
+    assert numbers.name == "bare.csv" and len(pd.read_csv(numbers)) == len(TABLE)
 
 
 def test_nothing_half_written_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

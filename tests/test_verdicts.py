@@ -61,6 +61,10 @@ def test_raw_maps_are_compared_with_a_band_of_starts() -> None:
     assert against["verdict"].to_dict() == expected
     assert against.loc["msc", "difference"] == pytest.approx(np.mean(LOW) + 1)
     assert len(verdicts.background(explained(clip=LOW), chance=bands[:0])) == 1
+    first = verdicts.background(explained(clip=LOW, maskclip=BOTH), chance=bands).query("decides")
+    told = [("CLIP", "msc"), ("CLIP", "msc"), ("CLIP", "others"), ("MaskCLIP", "msc")]
+    assert [*zip(first["what"], first["measure"], strict=True)] == told
+    assert verdicts.background(explained(maskclip=LOW)).query("decides").empty
 
 
 def shares(qk: list[float], vv: list[float]) -> pd.DataFrame:

@@ -37,7 +37,7 @@ OF_COSINES: dict[str, Callable[[Float[Tensor, "n N"]], Float[Tensor, "n N"]]] = 
 }
 RULES: dict[str, Callable[[Float[Tensor, "n D"], Float[Tensor, "N D"]], Float[Tensor, "n N"]]] = {
     **{name: lambda cls, text, rule=rule: rule(cls @ text.T) for name, rule in OF_COSINES.items()},
-    "feature surgery (code)": partial(scored, Reading("clip", surgery="code")),
+    "feature surgery": partial(scored, Reading("clip", surgery="code")),
     "feature surgery (paper)": partial(scored, Reading("clip", surgery="paper")),
 }
 """Rules without training: unit class features (n, D) and label features (N, D) → a score per image and label.
@@ -115,9 +115,9 @@ def by_protocol(table: pd.DataFrame, rule: str) -> tuple[Scores, Targets]:
 
 
 def by_rule(table: pd.DataFrame) -> tuple[dict[str, Scores], Targets]:
-    """Scores by every rule, and targets, from rows of `measure`: of CLIP's cosines, and of readings with surgery."""
-    own = {str(name): as_arrays(rows) for name, rows in table.groupby("reading", sort=False)}
-    cosines, targets = own.pop("clip")
+    """Scores by every rule, and targets, from rows of `measure`: of CLIP's cosines, and of readings by their titles."""
+    own = {Reading.parse(str(name)).title: as_arrays(rows) for name, rows in table.groupby("reading", sort=False)}
+    cosines, targets = own.pop(Reading("clip").title)
     found = {name: rule(torch.tensor(cosines)).numpy() for name, rule in OF_COSINES.items()}
     return found | {name: scores for name, (scores, _) in own.items()}, targets
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from clipsx import save
@@ -162,7 +163,7 @@ def against(rows: pd.DataFrame, base: str = "clip") -> pd.DataFrame:
         raise ValueError(f"{base!r} was not measured: there is nothing to compare with.")
     wide = pairs(rows).set_index(["image", "label", "reading"])["value"].unstack("reading")  # noqa: PD010
     where: Any = [wide.index.get_level_values(name).to_numpy() for name in ("image", "label")]
-    about = {"measure": f"{value_of(rows)} of each image", "against": base}
+    about = {"measure": f"{value_of(rows).removesuffix(' (%)')} of each image and class (%)", "against": base}
     return pd.DataFrame(
         [{"reading": name, **difference((wide[name] - wide[base]).to_numpy(), *where), **about}
          for name in rows["reading"].unique() if name != base]

@@ -31,7 +31,7 @@ class Layout:
         wide = {"layout": whole, "style": {"description_width": "64px"}}
         few = {"layout": whole, "style": {"description_width": "64px", "button_width": "auto"}}
         methods = [(METHODS[name].title, name) for name in (*clip.methods, *able(clip.tower, texts=True))]
-        surgeries = [("off" if name == "none" else name, name) for name in SURGERIES]
+        surgeries = [*zip(("off", "as released", "as in the paper"), SURGERIES, strict=True)]
         relations = [(PAIRS[name], name) for name in RELATIONS]
         self._tower = clip.tower
         self.method = W.Dropdown(description="method", options=methods, **wide)

@@ -7,12 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from clipsx import mfi, paths, progress
 from clipsx.clip import Clip
-from clipsx.unmix import PROMPTS, Config, Gathered, Projectors, fit, projected_matrix
+from clipsx.unmix import Config, Gathered, Projectors, fit, projected_matrix, prompt_features
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +30,7 @@ class Training:
 
     def __init__(self, clip: Clip, train: Gathered, run: Config) -> None:
         self.train = train
-        self.text = torch.stack([clip.encode_labels(train.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
+        self.text = prompt_features(clip, train.labels)  # (2, N, D)
         self.before = np.asarray(mfi.similarity_matrix(self.text[1]).cpu())  # (N, N)
         content = (np.ascontiguousarray(part) for part in (train.cls, train.present))
         self._content = [sha256(part.tobytes()).hexdigest() for part in content]  # tells runs apart

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.category import StrCategoryLocator
 from matplotlib.figure import Figure
@@ -107,6 +108,12 @@ def in_words(column: object, value: object) -> str:
         with suppress(ValueError):
             return Reading.parse(str(value)).title
     return str(value)
+
+
+def worded(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """A table to be shown: readings, methods and surgery as figures call them, numbers rounded."""
+    named = [name for name in ("reading", "method", "surgery") if name in table]
+    return table.assign(**{name: [in_words(name, value) for value in table[name]] for name in named}).round(digits)
 
 
 def narrow(words: str) -> str:

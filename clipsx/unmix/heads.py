@@ -21,7 +21,7 @@ from clipsx.datasets import Sample, recipe_of
 from clipsx.reading import Reading
 from clipsx.text import check_labels
 from clipsx.unmix.gather import own_positions
-from clipsx.unmix.projectors import PROMPTS, Projectors, spatial_head
+from clipsx.unmix.projectors import PROMPTS, Projectors, prompt_features, spatial_head
 from clipsx.unmix.training import VERSION, Config
 from clipsx.weights import digest
 
@@ -91,8 +91,7 @@ class Unmixed:
     ) -> Float[Tensor, "n N"]:
         """The head's probability of every label, 0 … 1, for CLIP's positions, read batch by batch."""
         asked = self.labels if labels is None else labels
-        text = torch.stack([self.base.encode_labels(asked, [prompt]) for prompt in PROMPTS])  # (2, N, D)
-        return probabilities(self.projectors, positions, text, self.config)
+        return probabilities(self.projectors, positions, prompt_features(self.base, asked), self.config)
 
     def save(self, folder: str | Path) -> Path:
         """Write projectors.safetensors and unmix.json into `folder`, whole or not at all."""

@@ -1,11 +1,20 @@
 """Unmix-CLIP's projectors, and the head that makes one probability per class from every position's feature."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipsx.clip import Clip
+
 PROMPTS = ("A photo without a {}.", "A photo of a {}.")  # negative, positive
+
+
+def prompt_features(clip: Clip, labels: Sequence[str]) -> Float[Tensor, "2 N D"]:
+    """Features of the negative and of the positive prompt of every label."""
+    return torch.stack([clip.encode_labels(labels, [prompt]) for prompt in PROMPTS])
 
 
 class Projectors(nn.Module):

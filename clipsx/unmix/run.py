@@ -5,19 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.recognise import ruled
-from clipsx.metrics import mean_average_precision
 from clipsx.reading import Reading
-from clipsx.unmix.ablation import Setting, ablate, maps
+from clipsx.unmix.ablation import Setting, maps
 from clipsx.unmix.gather import gather
 from clipsx.unmix.heads import Unmixed
-from clipsx.unmix.projectors import PROMPTS, Projectors
-from clipsx.unmix.study import against
+from clipsx.unmix.projectors import Projectors
+from clipsx.unmix.study import compare
 from clipsx.unmix.training import Config
 
 NAME, BEFORE = "unmix", "before"
@@ -47,7 +44,6 @@ def run(
         config or Config(),
         (gather(clip, some, size=size, words=words, reading=reading) for some in (train, test)),
     )
-    text = torch.stack([clip.encode_labels(learned.labels, [prompt]) for prompt in PROMPTS])  # (2, N, D)
     heads: dict[str, Clip] = {}
 
     def keep(seed: int, projectors: Projectors) -> None:
@@ -55,12 +51,9 @@ def run(
         head.save(Path(out) / f"{NAME}-seed{seed}")
         heads[f"seed {seed}"] = head.clip
 
-    rows, scores = ablate(
-        learned, asked, text, learned.labels, config, {NAME: Setting()}, seeds, words=words, keep=keep
-    )
-    cosine = ruled(asked.cls, clip.encode_labels(learned.labels))["cosine"]
-    before = {"mAP": mean_average_precision(cosine, asked.present), "after": float(rows["before"].iloc[0])}
-    gap = against(scores, asked.present, {"cosine": cosine}, [(NAME, "cosine")]).iloc[0]
+    rows, gaps, _ = compare(clip, learned, asked, config, {NAME: Setting()}, seeds, words, keep)
+    before = {"mAP": rows["cosine mAP"].iloc[0], "after": rows["before"].iloc[0]}
+    gap = gaps[gaps["against"] == "cosine"].iloc[0]
     found = pd.DataFrame(
         {"measure": title, "before": before.get(name), "mean": rows[name].mean(), "sd": rows[name].std()}
         | ({key: gap[key] for key in ("difference", "low", "high", "verdict")} if name == "mAP" else {})

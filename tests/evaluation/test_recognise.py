@@ -12,6 +12,7 @@ from clipsx import metrics
 from clipsx.datasets import Sample
 from clipsx.evaluation import recognise
 from clipsx.evaluation.stream import stream
+from clipsx.reading import IN_WORDS
 from clipsx.statistics import draws, interval
 from helpers import noise, tiny_clip
 
@@ -42,11 +43,11 @@ def test_rules_are_their_formulas() -> None:
     assert np.allclose(scores["cosine"], cosine, atol=1e-6)
     assert np.allclose(scores["centring"], cosine - cosine.mean(axis=1, keepdims=True), atol=1e-6)
     assert np.allclose(scores["softmax(100·cosine)"].sum(axis=1), 1, atol=1e-5)
-    assert np.allclose(scores["feature surgery (code)"].sum(axis=1), 0, atol=1e-5)
+    assert np.allclose(scores["feature surgery"].sum(axis=1), 0, atol=1e-5)
     dense = clipsx.DenseFeatures(cls, cls[:, None, None])
     for form in ("code", "paper"):
         expected = clipsx.surgery_scores(dense, text, form=form)
-        assert np.allclose(scores[f"feature surgery ({form})"], expected, atol=1e-6)
+        assert np.allclose(scores[IN_WORDS[form]], expected, atol=1e-6)
     order = [2, 0, 4, 1, 3]
     for name, score in recognise.ruled(cls.numpy(), text[order]).items():
         assert np.allclose(score, scores[name][:, order], atol=1e-5), name

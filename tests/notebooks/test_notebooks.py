@@ -16,18 +16,12 @@ NOTEBOOKS = find()
 WITHOUT = {"01": "masks", "06": "labels"}  # that are run on pictures without labels, and what they need
 
 
-def code(notebook: nbformat.NotebookNode) -> list[str]:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [cell.source for cell in cells if "parameters" not in cell.metadata.get("tags", ())]
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_thin_and_clean(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    lines = [
-        line for source in code(notebook) for line in source.splitlines() if line.strip() and not line.startswith("#")
-    ]
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")  # that of parameters as well
+    lines = [line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert len(lines) <= MOST_LINES, f"{len(lines)} lines of code: move some into the package"
     assert not any(re.match(r"\s*(def|class)\b", line) for line in lines), "a notebook only calls the package"
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
@@ -38,7 +32,7 @@ def test_thin_and_clean(path: Path) -> None:
     assert not any("$" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for saved in re.findall(r'(?:save\.figure\(.*?OUT, |save_figure\(name=)"(\w+)"', "\n".join(lines)):
         panel = {"00_start_here", "03_clip_surgery_live", "04_similarity", "05_behind_a_cell", "06_unmix",
-                 "06_similarity", "12_text_to_mask"}  # fmt: skip
+                 "12_text_to_mask"}  # fmt: skip
         assert saved in panel or captions.of(saved), f"clipsx/captions.toml says nothing about {saved}"
     names = {"MODEL", "PRETRAINED", "DATASET", "ROOT", "IMAGES", "OUT"}
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ())]

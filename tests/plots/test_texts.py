@@ -55,3 +55,11 @@ def test_a_large_picture_is_reduced_with_its_masks() -> None:
     assert small.size == (800, 600) and small.image.size == (800, 600) and small.name == "x"
     assert small.masks["cat"].mean() == mask.mean() and small.masks["cat"][150:300, 200:400].all()
     assert plots.reduced(small) is small
+
+
+def test_a_table_to_be_shown_is_in_words() -> None:
+    table = pd.DataFrame({"reading": ["clip", "clip-surgery+code"], "surgery": ["none", "code"], "value": [1.25, 2.0]})
+    shown = plots.worded(table)
+    assert shown["reading"].tolist() == ["CLIP", "CLIP Surgery + feature surgery"]
+    assert shown["surgery"].tolist() == ["no feature surgery", "feature surgery"]
+    assert shown["value"].tolist() == [1.2, 2.0] and plots.worded(table, 2)["value"][0] == 1.25

@@ -96,6 +96,12 @@ def over_models(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def one_by_one(rows: pd.DataFrame) -> pd.DataFrame:
+    """`by_model` of ResNets and built-in models, too few to speak of all: a row per model and comparison."""
+    alone = rows[~(rows["blocks"] > 0) & rows["what"].isin(SHOWN)]
+    return alone.assign(what=alone["run"] + ", " + alone["what"])
+
+
 def by_cell(found: Results, measures: Mapping[str, str] = SHOWN) -> pd.DataFrame:
     """Every cell of vision transformers against the centre: the difference of means over seeds, a row per measure.
 

@@ -80,6 +80,13 @@ def measure(
     return found | {"measures": pd.DataFrame(rows).assign(**about)}
 
 
+def on_test(clip: Clip, length: int = 150) -> pd.DataFrame:
+    """What a model's maps are worth on the test world, read at its own size: `summary.summarise`, threshold fixed."""
+    test = world(TEST, length, clip.image_size[0])
+    (seen,) = stream(clip, test, [explain.measure(clip, SETS)], words="measuring")
+    return summary.summarise(seen, by=ROW)
+
+
 def _row(name: str, values: Float[np.ndarray, " P"], images: Iterable[object], what: str) -> dict[str, object]:
     """One measure: the mean over pairs with its 95 % image bootstrap."""
     mean, draws = bootstrap(np.asarray(values, float), np.asarray(list(images)))

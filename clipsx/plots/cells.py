@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from clipsx.plots import styles
-from clipsx.plots.over import overlay, points, ring, scale
+from clipsx.plots.over import COLOURS, overlay, points, ring, scale
 from clipsx.plots.texts import LETTER, broken, plain
 
 NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
@@ -64,8 +64,7 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     for cells, words, line in zip(rows, titles, axes, strict=True):
         for cell, title, ax in zip(cells, words, line, strict=False):
             pixels = (cell.image.height, cell.image.width)
-            blank, opacity = (np.zeros(pixels), 0.0) if cell.map is None else (cell.map, cell.opacity)
-            overlay(cell.image, blank, ax, opacity, cell.outline)
+            overlay(_painted(cell), np.zeros(pixels), ax, 0.0, cell.outline)
             ax.set_title(title, fontsize=size, pad=2)
             if cell.ring is not None:
                 ring(*cell.ring, pixels, ax)
@@ -85,6 +84,15 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
         )
     plain(figure)
     return figure
+
+
+def _painted(cell: Cell) -> Image.Image:
+    """The map's colours over the greyed photo, as `overlay` has them: files then hold one picture, not two."""
+    if cell.map is None:
+        return cell.image
+    grey = np.asarray(cell.image.convert("L"))[..., None] / 255  # (H, W, 1)
+    blend = (1 - cell.opacity) * grey + cell.opacity * plt.get_cmap(COLOURS)(cell.map)[..., :3]  # (H, W, 3)
+    return Image.fromarray((255 * blend).round().astype(np.uint8))
 
 
 def closed(figure: Figure) -> Figure:

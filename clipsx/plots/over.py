@@ -38,7 +38,8 @@ def overlay(
         raise ValueError(f"opacity must lie in 0…1, not {opacity}.")
     ax = ax or plt.gca()
     ax.imshow(image.convert("L").convert("RGB") if opacity else image)
-    ax.imshow(map, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
+    if opacity:
+        ax.imshow(map, cmap=COLOURS, vmin=0, vmax=1, alpha=opacity, interpolation="nearest")
     if outline is not None and outline.any():
         # Padded, so that a region at the border is closed too; black under white reads on any colour.
         region = np.pad(outline, 1).astype(float)

@@ -3,15 +3,16 @@
 import os
 from pathlib import Path
 
-# Shapes and types in signatures are checked here and only here; the hook must stand before clipsx is first imported.
-# The numeric tower: an int may stand where a float is asked for, as everywhere in Python.
+# Shapes and types in signatures are checked here and only here, but in the quick tier; the hook must stand before
+# clipsx is first imported. The numeric tower: an int may stand where a float is asked for, as everywhere in Python.
 from jaxtyping import install_import_hook
 
-install_import_hook("clipsx", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+if os.environ.get("CLIPSX_SHAPES") != "0":
+    install_import_hook("clipsx", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
-import matplotlib  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import matplotlib
+import pytest
+import torch
 
 matplotlib.use("agg")
 torch.set_num_threads(1)

@@ -2,16 +2,17 @@
 
 import tomllib
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from clipsx import paths
+from clipsx.datasets.places import Places
 from clipsx.datasets.protocol import Listed, digest_of
 from clipsx.datasets.sample import Sample
 from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
@@ -70,11 +71,8 @@ class Photographs(Listed):
         about = self.about[name]
         there = {label for label, _ in about["outlines"]}
         labels = [label for label in self.labels if label in there]
-        regions = cache(partial(_regions, about))
-        return Sample(
-            partial(decode, picture(about)), labels, lambda: {label: regions()[label] for label in labels},
-            about["captions"], lambda: regions().get(IGNORE), name, tuple(about["size"]),
-        )  # fmt: skip
+        masks, size = partial(_masks, about, labels), tuple(about["size"])
+        return Sample(partial(decode, picture(about)), labels, masks, about["captions"], None, name, size)
 
 
 def picture(about: dict[str, Any]) -> Path:
@@ -84,7 +82,8 @@ def picture(about: dict[str, Any]) -> Path:
     return folder / about["file"]
 
 
-def _regions(about: dict[str, Any]) -> dict[str, Bool[np.ndarray, "H W"]]:
-    """The visible pixels of everything that is outlined."""
-    names, places = outlined(about["outlines"], tuple(about["size"]))
-    return {name: places == place for place, name in enumerate(names)}
+def _masks(about: dict[str, Any], labels: Sequence[str]) -> Places:
+    """The visible pixels of labels; what is ignored counts nowhere, all else is background."""
+    names, drawn = outlined(about["outlines"], tuple(about["size"]))
+    of = {IGNORE: -1} | {label: place for place, label in enumerate(labels)}
+    return Places(labels, np.array([of.get(name, len(labels)) for name in (*names, "")])[drawn])

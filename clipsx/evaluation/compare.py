@@ -1,5 +1,6 @@
 """Models beside each other on the same images: paired differences, and the pictures that changed most."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     each = table[after].groupby(by, sort=False)["value"]
     rows = [dict(zip(by, key, strict=True)) | {"before": before.get(key)} | band(values) for key, values in each]
     about = {name: table[name].iloc[-1] for name in ("projectors", "data", "dataset", "protocol")}
+    about["projectors"] = re.sub(r", seed \d+", "", about["projectors"])
     found = pd.DataFrame(rows).rename(columns={"n": "seeds"}).assign(**about)
     found.insert(4, "difference", found["mean"] - found["before"])
     return found

@@ -173,9 +173,7 @@ def bars(table: pd.DataFrame, name: str, most: int = 20) -> Figure:
 
 def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", name: str = "mSC (%)") -> Figure:
     """A measure of every reading, with its interval, against what it costs beside `encode_image`; readings by name."""
-    both = summary.assign(plain=[str(Reading.parse(text).features) for text in summary["reading"]]).merge(
-        costs[["reading", "ratio"]].rename(columns={"reading": "plain"}), on="plain"
-    )
+    both = _series(summary, False).merge(costs[["reading", "ratio"]].rename(columns={"reading": "method"}), on="method")
     figure, ax = row(1, height=4.6, width=9)
     low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
     ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
@@ -193,7 +191,7 @@ def ablation(table: pd.DataFrame) -> Figure:
 
     With their 95 % interval over seeds (Student's t); a single seed has none.
     """
-    names = {"mAP": "", "after": "labels trained on", "held after": "labels not trained on"}
+    names = {"mAP": "", "after": "cosine, labels trained on", "held after": "cosine, labels not trained on"}
     parts = []
     for name in (name for name in names if name in table):
         seeds = table.groupby("setting", sort=False)[name]
@@ -203,11 +201,11 @@ def ablation(table: pd.DataFrame) -> Figure:
     figure, axes = row(2, sharey=True)
     intervals(parts[0], "value", "setting", axes[0]).set_xlabel("mAP (%)")
     intervals(pd.concat(parts[1:]), "value", "setting", axes[1], hue="which")
-    axes[1].set_xlabel("mean off-diagonal cosine after training")
+    axes[1].set_xlabel("mean off-diagonal cosine")
     level(axes[1].axvline, float(table["before"].iloc[0]), linestyle=":")
-    axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8, frameon=False)
     for ax in axes:
         ax.grid(axis="y", linewidth=0.4)
+    _legend(figure)
     plain(figure)
     return figure
 

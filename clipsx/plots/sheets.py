@@ -50,7 +50,7 @@ def _pixels(maps: Float[Tensor, "1 h w N"], image: Image.Image) -> list[Float[np
     return [*upsample(maps, (image.height, image.width))[0].float().cpu().permute(2, 0, 1).numpy()]  # (N, H, W)
 
 
-def _tile(sample: Sample, map: Float[np.ndarray, "H W"], label: str, title: str, **more: Any) -> Cell:
+def tile(sample: Sample, map: Float[np.ndarray, "H W"], label: str, title: str, **more: Any) -> Cell:
     """A label's map, 0…1, over the picture, its true region outlined; the map's mSC stands below its title."""
     mask = sample.masks.get(label)
     score = float("nan") if mask is None else msc(map, mask, sample.ignore)
@@ -86,7 +86,7 @@ def methods(
             row = [Cell(sample.image, None, sample.masks.get(label), f"{label}\n{clip.name}")]
             for reading in shown:
                 sim = seen.maps(reading, text)[..., [names.index(label)]]  # (1, h, w, 1)
-                row.append(_tile(sample, _pixels(minmax(sim), sample.image)[0], label, reading.title))
+                row.append(tile(sample, _pixels(minmax(sim), sample.image)[0], label, reading.title))
             rows.append(row)
     return rows
 
@@ -147,7 +147,7 @@ def prompted(
             title = "no point" if found.why else "its mask"
             if mask is not None:
                 title += f", IoU {iou(found.mask.astype(float), mask, 0.5, sample.ignore):.0f} %"
-            row.append(_tile(sample, found.map, label, reading.title, points=(found.points, found.labels)))
+            row.append(tile(sample, found.map, label, reading.title, points=(found.points, found.labels)))
             row.append(Cell(sample.image, found.mask.astype(float), mask, title, opacity=0.5))
         rows.append(row)
     return rows
@@ -231,7 +231,7 @@ def empty_label(clip: Clip, samples: Sequence[Sample], labels: Sequence[str], co
         titles = [f"{label}{'' if label in sample.labels else ' (absent)'}" for label in asked] + ["(empty label)"]
         sample = reduced(sample)
         maps = _pixels(minmax(sim), sample.image)
-        cells = [_tile(sample, *found) for found in zip(maps, [*asked, ""], titles, strict=True)]
+        cells = [tile(sample, *found) for found in zip(maps, [*asked, ""], titles, strict=True)]
         rows.append([Cell(sample.image, None, None, "photo"), *cells])
     return rows
 

@@ -64,5 +64,6 @@ def test_an_ablation_shows_means_over_seeds_with_their_interval() -> None:
     (bar,) = left.containers[0].lines[2]
     half = 4.302653 * 1 / 3**0.5  # Student's t with two degrees of freedom, sd 1
     assert [list(end) for end in bar.get_segments()[0][:, 0:1].T] == [pytest.approx([91 - half, 91 + half])]
-    assert len(right.containers) == 2 and right.get_legend().get_bbox_to_anchor() != left.bbox
+    words = [text.get_text() for text in left.figure.legends[0].get_texts()]
+    assert len(right.containers) == 2 and words == ["cosine, labels trained on", "cosine, labels not trained on"]
     assert plots.ablation(table[table["seed"] == 0]).axes[0].containers  # a point without an interval

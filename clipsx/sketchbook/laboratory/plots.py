@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from clipsx import plots
+from clipsx.plots import styles
 from clipsx.plots.axes import DASHES, MARKERS, level
 from clipsx.sketchbook.laboratory.answers import CENTRE, RANDOM, RAW, REPAIRS
 from clipsx.sketchbook.laboratory.floors import bands
@@ -105,7 +106,8 @@ def others(found: Results) -> Any:
     for ax, names in zip(axes, (RAWS, REPAIRS), strict=True):
         plots.intervals(table[table["measure"].isin(names.values())], "value", "run", ax, hue="map", zero=True)
         ax.set_xlabel("mSC (%)")
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize=8, frameon=False)
+        columns = styles.current().fits(2, 4)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=columns, fontsize=8, frameon=False)
     return figure
 
 

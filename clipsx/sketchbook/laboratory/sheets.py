@@ -10,6 +10,7 @@ from clipsx import plots
 from clipsx.datasets import Sample
 from clipsx.maps import upsample
 from clipsx.metrics import msc
+from clipsx.plots.sheets import tile
 from clipsx.sketchbook.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.sketchbook.laboratory.plots import about
 from clipsx.sketchbook.laboratory.runs import Results, finished, scenes
@@ -60,12 +61,11 @@ def side_by_side(
     """
     sample = scene(number)
     label = label or next(iter(sample.masks))
-    cells, mask = [], sample.masks.get(label)
+    cells = []
     for run in runs:
-        cells.append(plots.Cell(sample.image, None, mask, run.removeprefix("lab-")))
+        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
         for map, reading in zip(_drawn(scenes(run), sample, number, label), CHOICES, strict=True):
-            score = "" if mask is None else f"\nmSC {round(msc(map, mask))} %"
-            cells.append(plots.Cell(sample.image, map, mask, f"{reading.title}: {label}{score}"))
+            cells.append(tile(sample, map, label, f"{reading.title}: {label}"))
     wide = abreast * (1 + len(CHOICES))
     return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)
 

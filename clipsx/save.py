@@ -44,10 +44,21 @@ def figure(
     is as wide as the style says, and every word has its size, which the figure keeps (`plots.styles`).
     Errors: ValueError for a name that is no plain file name; OSError.
     """
-    from clipsx.plots import plain, styles  # dear, and only a figure needs it
+    from clipsx.plots import styles  # dear, and only a figure needs it
 
     files = [Path(out) / f"{component(name)}.{form}" for form in formats]
     parts = [f"{key} {value}" for key, value in provenance.items() if value is not None and value == value]
+    with styles.DRAWING:
+        _draw(figure, files, parts)
+    if caption := captions.of(name, kind):
+        captions.add(Path(out), name, caption)
+    return files if numbers is None else [*files, table(numbers, out, name)]
+
+
+def _draw(figure: Figure, files: Sequence[Path], parts: Sequence[str]) -> None:
+    """A file per format, with what made the figure; the figure as it was, but for its width and its words' size."""
+    from clipsx.plots import plain, styles
+
     now, note = styles.current(), None
     if now.width is not None:
         figure.set_size_inches(now.width, figure.get_figheight() * now.width / figure.get_figwidth())
@@ -68,8 +79,9 @@ def figure(
             note = figure.text(0.0, least, under, fontsize=5.5, color="#555555", va="top", ha="left")
             plain(figure)
             how = {"dpi": 160, "bbox_inches": figure.get_tightbbox().padded(PAD)}
-        for file, form in zip(files, formats, strict=True):
-            metadata = {"Subject" if form == "pdf" else "Description": " · ".join(parts), "Title": name}
+        for file in files:
+            form = file.suffix[1:]
+            metadata = {"Subject" if form == "pdf" else "Description": " · ".join(parts), "Title": file.stem}
             buffer = io.BytesIO()
             with styles.fonts():
                 figure.savefig(buffer, format=form, metadata=metadata, **how)
@@ -80,9 +92,6 @@ def figure(
             legend.set_bbox_to_anchor(None)  # type: ignore[arg-type]
         if note is not None:
             note.remove()
-    if caption := captions.of(name, kind):
-        captions.add(Path(out), name, caption)
-    return files if numbers is None else [*files, table(numbers, out, name)]
 
 
 def table(table: pd.DataFrame, out: str | os.PathLike[str], name: str) -> Path:

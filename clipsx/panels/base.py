@@ -123,7 +123,7 @@ class FigurePanel(W.VBox):
     def _draw(self) -> None:
         """Show what the view shows, and tell its sentence."""
         view = self.view
-        self._picture.value, self._words.value = png_of(view.figure()), spoken(view.sentence())
+        self._picture.value, self._words.value = png_of(view.figure), spoken(view.sentence())
 
     def _listen(self) -> None:
         """Hear the controls: each moves the entry of its name."""
@@ -214,5 +214,5 @@ class FigurePanel(W.VBox):
         bundle: dict[str, Any] = {**(super()._repr_mimebundle_(**kwargs) or {})}
         with self._told():
             self._worker.wait()
-            bundle["image/png"] = base64.b64encode(png_of(self.figure())).decode()
+            bundle["image/png"] = base64.b64encode(png_of(self.figure)).decode()
         return bundle

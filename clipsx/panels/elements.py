@@ -2,13 +2,13 @@
 
 import html
 import io
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any, cast
 
 import anywidget
 import contourpy
 import ipywidgets as W
-import matplotlib.pyplot as plt
 import numpy as np
 import traitlets as t
 from jaxtyping import Bool
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from clipsx.datasets import Sample
-from clipsx.plots import COLOURS
+from clipsx.plots import COLOURS, styles
 
 THUMB = 112  # pixels, twice what the page shows
 UPLOAD_LIMIT = 8_000_000  # bytes; Jupyter's websocket closes on messages of 10 MiB
@@ -159,11 +159,9 @@ def image() -> W.Image:
     return W.Image(format="png", layout=W.Layout(max_width="100%"))
 
 
-def png_of(figure: Figure) -> bytes:
-    """A figure as PNG; it is closed."""
+def png_of(draw: Callable[[], Figure]) -> bytes:
+    """The figure that `draw` makes, as PNG."""
     buffer = io.BytesIO()
-    try:
-        figure.savefig(buffer, format="png", dpi=110)
-    finally:
-        plt.close(figure)
+    with styles.alone():
+        draw().savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

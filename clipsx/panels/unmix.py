@@ -218,7 +218,7 @@ class UnmixPanel(FigurePanel):
         """Draw what is stale, each from the run and the state of its moment; more may become stale meanwhile."""
         while self._stale:
             part, view = self._stale.pop(), self.view
-            self._pictures[part].value = png_of(view.figure([part]))
+            self._pictures[part].value = png_of(partial(view.figure, [part]))
             if part == "maps":
                 self._words.value = spoken(view.sentence())
             self._code.code = view.code()

@@ -54,10 +54,8 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     lines = [max(title.count("\n") + 1 for title in row) for row in titles]  # that the titles of a row take
     heights = [side * min(1, shape) + (1.25 * size * count + 4) / 72 for count in lines]
     shown = any(cell.map is not None for row in rows for cell in row)
-    figure, axes = plt.subplots(
-        len(rows), wide, squeeze=False, layout="constrained", height_ratios=heights,
-        figsize=(side * wide, sum(heights) + 0.45 * shown),
-    )  # fmt: skip
+    figure = styles.blank(figsize=(side * wide, sum(heights) + 0.45 * shown), layout="constrained")
+    axes = figure.subplots(len(rows), wide, squeeze=False, height_ratios=heights)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
     for ax in axes.flat:
         ax.axis("off")

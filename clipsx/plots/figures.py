@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -36,7 +35,8 @@ def row(
     """
     style = styles.current()
     if style.width is None:
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+        figure = styles.blank(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, **options)
     lines = -(-columns // style.fits(columns, least))  # that a row takes
     wide = -(-columns // lines)
     shape = flat or max(height / rows / (width / columns), 0.66)  # of axes, high to wide
@@ -44,8 +44,8 @@ def row(
         options.pop("width_ratios", None)
     size = (style.width, shape * style.width / wide * lines * rows)
     squeezed = options.pop("squeeze", True)
-    figure, axes = plt.subplots(rows * lines, wide, figsize=size, layout="constrained", squeeze=False, **options)
-    each = axes.reshape(rows, lines * wide)
+    figure = styles.blank(figsize=size, layout="constrained")
+    each = figure.subplots(rows * lines, wide, squeeze=False, **options).reshape(rows, lines * wide)
     for ax in each[:, columns:].flat:
         ax.set_axis_off()
     each = each[:, :columns]

@@ -127,7 +127,7 @@ def sheet(
     """`draw` for every sample, below each other; text: one sentence for all, else each one's own (`sentence_of`)."""
     reading, features = Reading.parse(asked), Reading.parse(asked).features
     heights = [canvas(sample is samples[-1])[1] for sample in samples]  # the last one has the scale of colours
-    figure = plt.figure(figsize=(canvas()[0], sum(heights)), layout="constrained")
+    figure = styles.blank(figsize=(canvas()[0], sum(heights)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False, height_ratios=heights)[:, 0]
     for target, sample in zip(rows, samples, strict=True):
         last = sample is samples[-1]

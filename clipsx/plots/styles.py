@@ -5,11 +5,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from clipsx.messages import nearest
@@ -18,6 +22,8 @@ VARIABLE = "CLIPSX_STYLE"  # of the environment: the style where none is stated
 LEAST = 7.0  # points: smaller words cannot be read in print
 
 
+# One figure at a time, in whatever thread: fonts, and matplotlib's settings, are shared by all of a process.
+DRAWING = RLock()
 # TrueType fonts: what Type 3 fonts write can be neither searched nor edited, and many publishers refuse it.
 FONTS: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "clipsx"}
 
@@ -53,6 +59,7 @@ class Style:
 
 STYLES = {style.name: style for style in (Style("screen"), Style("column", 3.3), Style("text", 6.9))}
 _stated: ContextVar[str | None] = ContextVar("style", default=None)
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def named(name: str) -> Style:
@@ -75,6 +82,25 @@ def using(name: str) -> Iterator[Style]:
         yield style
     finally:
         _stated.reset(token)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No figure that is made inside is pyplot's: a notebook draws, shows and closes those after every message it gets.
+
+    It does so in its main thread: a figure that another thread draws meanwhile may come out a hundred times as wide.
+    """
+    token = _alone.set(True)
+    try:
+        with DRAWING:
+            yield
+    finally:
+        _alone.reset(token)
+
+
+def blank(**options: Any) -> Figure:
+    """An empty figure: pyplot's, so that a notebook shows it, but within `alone`; options: of `plt.figure`."""
+    return FigureCanvasAgg(Figure(**options)).figure if _alone.get() else plt.figure(**options)
 
 
 def fonts() -> AbstractContextManager[None]:

@@ -69,8 +69,8 @@ def test_a_cell_shows_what_made_its_number(panel, parts, monkeypatch):
         matrices["text"][labels.index(a), labels.index(b)]
     )
     # The maps drawn are the maps that were measured.
-    drawn, overlay = [], cells.overlay
-    monkeypatch.setattr(cells, "overlay", lambda *args, **options: (drawn.append(args[1]), overlay(*args, **options)))
+    drawn, painted = [], cells._painted
+    monkeypatch.setattr(cells, "_painted", lambda cell: (drawn.append(cell.map), painted(cell))[1])
     panel.figure()
     shown = behind.head(4)
     assert len(drawn) == len(shown) > 0

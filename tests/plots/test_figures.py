@@ -4,11 +4,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from clipsx import plots
 from clipsx.analyses import deletion
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
+from clipsx.panels.elements import png_of
 from helpers import masked, tiny_clip
 
 LABELS = ("cat", "dog", "boat")
@@ -67,3 +69,17 @@ def test_an_ablation_shows_means_over_seeds_with_their_interval() -> None:
     words = [text.get_text() for text in left.figure.legends[0].get_texts()]
     assert len(right.containers) == 2 and words == ["cosine, labels trained on", "cosine, labels not trained on"]
     assert plots.ablation(table[table["seed"] == 0]).axes[0].containers  # a point without an interval
+
+
+def test_what_is_drawn_alone_is_not_pyplots() -> None:
+    """A notebook's main thread would draw and show it, at any moment."""
+    shown, seen = plt.get_fignums(), []
+
+    def draw() -> Figure:
+        figure, _ = plots.row(2)
+        seen.append(plt.get_fignums())
+        return figure
+
+    assert png_of(draw)[1:4] == b"PNG" and seen == [shown]
+    plt.close(draw())
+    assert len(seen[1]) == len(shown) + 1

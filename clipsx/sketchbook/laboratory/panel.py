@@ -144,7 +144,7 @@ class LaboratoryPanel(FigurePanel):
 
     def _draw(self) -> None:
         view = self.view
-        self._picture.value, self._words.value = png_of(view.figure()), view.words()
+        self._picture.value, self._words.value = png_of(view.figure), view.words()
 
     def _put(self) -> None:
         super()._put()

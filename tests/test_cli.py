@@ -45,6 +45,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
     return said.err
 
 
+@pytest.mark.slow
 def test_explain(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["explain", str(photo), "--labels", "cat, boat,fish", "--reading", TWO, "--out", str(tmp_path / "out")]
     assert main(call) == 0

@@ -137,6 +137,7 @@ def test_what_is_not_understood_is_told_with_its_place(text: str, words: str) ->
         Reading.parse(text)
 
 
+@pytest.mark.slow
 @given(st.text("clipmaskfreqkv-@+()=,.τau0123 depthcode", max_size=24))
 @settings(max_examples=300, deadline=None)
 def test_any_text_is_a_reading_or_a_value_error_with_a_place(text: str) -> None:

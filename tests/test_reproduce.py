@@ -38,7 +38,8 @@ def write(path: Path, *cells: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "plain")) for name in HIDDEN])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HIDDEN)
 def test_a_hidden_error_fails_the_notebook(name: str, tmp_path: Path) -> None:
     result = run(write(tmp_path / "n.ipynb", HIDDEN[name]), tmp_path, {}, timeout=60)
     assert len(result.errors) >= 1

@@ -155,7 +155,7 @@ def loading(items: Sequence[int], each: Callable[[int], Any], workers: int, **ho
     how |= {"num_workers": workers, "collate_fn": each, "worker_init_fn": _undisturbed}
     loader: Any = iter(DataLoader(items, None, **how))  # type: ignore[arg-type]
     try:
-        yield loader
+        yield _given(loader)
     finally:
         if workers:  # at once: an error's traceback, which a notebook keeps, would keep them too
             loader._shutdown_workers()

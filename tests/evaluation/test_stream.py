@@ -27,7 +27,7 @@ from clipsx.analyses import attention, coactivation, high_norm, redundancy
 from clipsx.datasets import Folder, Sample
 from clipsx.evaluation import explain, parts, points, recognise, segment
 from clipsx.evaluation import stream as streams
-from clipsx.evaluation.looks import _given, ended
+from clipsx.evaluation.looks import ended, loading
 from clipsx.evaluation.stream import Look, Measure, looks, stream
 from clipsx.reading import Reading
 from clipsx.weights import digest
@@ -458,14 +458,22 @@ def test_a_process_that_ends_is_told_in_words(clip: clipsx.Clip, tmp_path: Path,
     assert seen[-1] == COUNT - 1
 
 
-def test_a_process_that_ends_is_told_though_torchs_word_of_it_was_lost() -> None:
+def test_a_process_that_ends_is_told_though_torchs_word_of_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a callback of a library's, which drops what is raised: half a picture would be waited for without end."""
 
-    class Loader(list[int]):
+    class Loader(Iterator[int]):
         _workers = (SimpleNamespace(exitcode=None, pid=1), SimpleNamespace(exitcode=-9, pid=2))
 
-    with pytest.raises(RuntimeError, match=r"A process that opens pictures ended \(.*pid 2.*\)"), ended():
-        list(_given(Loader([1, 2])))
+        def __next__(self) -> int:
+            return 1
+
+    monkeypatch.setattr("clipsx.evaluation.looks.DataLoader", lambda *_, **__: Loader())
+    with (
+        pytest.raises(RuntimeError, match=r"A process that opens pictures ended \(.*pid 2.*\)"),
+        ended(),
+        loading([0, 1], int, workers=0) as loaded,
+    ):
+        list(loaded)
 
 
 class Broken(World):

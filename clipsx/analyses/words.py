@@ -13,7 +13,6 @@ from clipsx.datasets import Sample
 from clipsx.evaluation.asked import queries
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.evaluation.summary import constants
-from clipsx.features import DenseFeatures
 from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
 from clipsx.reading import Reading, readings
@@ -41,14 +40,6 @@ def labelled(labels: Sequence[str]) -> str:
 def read(clip: Clip, text: str, alone: bool | None = None) -> Sentence:
     """A sentence's words, in their sentence or each alone (`Sentence.how`); alone None: as the model allows."""
     return clip.encode_words(text, alone=not clip.reads_words if alone is None else alone)
-
-
-def maps(sentence: Sentence, dense: DenseFeatures, asked: str | Reading = "clip") -> Float[Tensor, "B h w W"]:
-    """A map for every entry of a sentence, start and end among them, by any reading.
-
-    Feature surgery takes away what all entries share.
-    """
-    return Reading.parse(asked).similarities(dense, sentence.features)
 
 
 def strengths(sentence: Sentence, sim: Float[Tensor, "h w W"]) -> pd.DataFrame:

@@ -21,9 +21,8 @@ from clipsx.panels.elements import Points, outline
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept
 from clipsx.panels.session import PictureView
-from clipsx.panels.state import Entries
+from clipsx.panels.state import Entries, offered
 from clipsx.panels.worker import Step
-from clipsx.reading import crossed
 from clipsx.segmenters import NAMES, Segmented, Segmenter, load, placed, segmented, split
 
 
@@ -171,7 +170,7 @@ class PointsPanel(PicturePanel):
         self._sent: list[list[int]] = []
         wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "84px"}}
         late = {"continuous_update": False, **wide}
-        readings = [str(reading) for reading in crossed(self.clip.methods)]
+        readings = [str(reading) for reading in offered(self.clip)]
         self._controls = {
             "text": W.Text(description="text", placeholder="cat, or cat+dog", **late),
             "reading": W.Combobox(description="reading", options=readings, **late),

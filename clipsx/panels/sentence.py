@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from clipsx.analyses import words
-from clipsx.features import DenseFeatures
 from clipsx.maps import is_constant, minmax
 from clipsx.metrics import msc
 from clipsx.panels.code import recipe
@@ -21,9 +20,9 @@ from clipsx.panels.elements import Words, colours, outline
 from clipsx.panels.gallery import PicturePanel
 from clipsx.panels.pictures import Kept
 from clipsx.panels.session import PictureView, at_pixels
-from clipsx.panels.state import Entries
+from clipsx.panels.state import Entries, offered
 from clipsx.plots import sentences
-from clipsx.reading import Reading, crossed
+from clipsx.reading import Reading
 from clipsx.sentence import Sentence
 
 WHOLE = "the whole sentence"  # the end token's map
@@ -67,15 +66,10 @@ class SentenceView(PictureView):
             warnings.simplefilter("ignore", UserWarning)  # the panel says it
             return self.known.made(self.text, lambda: words.read(self.session.clip, self.text))
 
-    @property
-    def dense(self) -> DenseFeatures:
-        """The picture's features by the reading."""
-        return self.session.dense(self.picture, self.reading, self.state.size)
-
     @cached_property
     def sim(self) -> Float[Tensor, "h w W"]:
         """The maps of all entries by the reading."""
-        return words.maps(self.sentence, self.dense, self.reading)[0]
+        return self.session.similarities(self.picture, self.sentence.features, self.reading, self.state.size)[0]
 
     @property
     def place(self) -> int:
@@ -118,7 +112,7 @@ class SentenceView(PictureView):
         """The sentence, its strongest words marked, over their maps and the chosen word's (`sentences.draw`)."""
         figure = Figure(figsize=sentences.canvas(), layout="constrained")
         shown, also = self.picture.shown, [self.place]
-        sentences.draw(figure, shown, self.sentence, self.dense, self.state.reading, also, self.patch)
+        sentences.draw(figure, shown, self.sentence, self.sim, also, self.patch)
         return figure
 
     def code(self) -> str:
@@ -143,7 +137,7 @@ class SentenceView(PictureView):
             word = WHOLE if row["kind"] == "end" else "start" if row["kind"] == "start" else row["word"]
             rank = f", number {row['rank']} of its words" if row["rank"] else ""
             msc = "" if row["msc"] != row["msc"] else f", mSC {row['msc']:.1f} % on its object"
-            about = f"{word}: highest value {row['strength']:.2f} at patch {row['row']}, {row['column']}{rank}{msc}"
+            about = f"{word}: highest value {row['strength']:.2g} at patch {row['row']}, {row['column']}{rank}{msc}"
             about = f"{word}: a constant map, which says nothing" if row["constant"] else about
             label = self.named.get(row["place"])
             shape = {} if label is None else {"outline": outline(self.picture.shown.masks[label])}
@@ -165,7 +159,7 @@ class WordsPanel(PicturePanel):
     def _build(self) -> None:
         self._known = Kept(64)
         wide: dict[str, Any] = {"style": {"description_width": "64px"}}
-        options = [(reading.title, str(reading)) for reading in crossed(self.clip.methods)]
+        options = [(reading.title, str(reading)) for reading in offered(self.clip)]
         self._readings = W.Dropdown(description="reading", options=options, **wide)
         opacity = W.FloatSlider(description="opacity", max=1, step=0.01, **wide)
         self._controls = {"reading": self._readings, "opacity": opacity}

@@ -125,11 +125,22 @@ class Session:
             found[pair] = (rows / rows.sum(-1, keepdim=True)).cpu().numpy()
         return found
 
+    def similarities(
+        self,
+        picture: Picture,
+        text: Float[Tensor, "N D"],
+        reading: Reading,
+        size: int | None = None,
+        redundant: Float[Tensor, "1 D"] | None = None,
+    ) -> Float[Tensor, "1 h w N"]:
+        """Maps of texts as they stand, by any reading (see `Clip.maps`)."""
+        seen = self._seen(picture, reading, size)
+        return seen.maps(reading, text) if isinstance(seen, Seen) else reading.similarities(seen, text, redundant)
+
     def maps(self, picture: Picture, labels: Sequence[str], reading: Reading, size: int | None = None) -> Maps:
         """Maps of all labels. One label alone under feature surgery is compared with the empty label."""
         redundant = self.text([""]) if len(labels) == 1 and reading.surgery != "none" else None
-        seen, text = self._seen(picture, reading, size), self.text(labels)
-        sim = seen.maps(reading, text) if isinstance(seen, Seen) else reading.similarities(seen, text, redundant)
+        sim = self.similarities(picture, self.text(labels), reading, size, redundant)
         values = minmax(sim)[0].permute(2, 0, 1)  # (N, h, w)
         return Maps(values.float().cpu().contiguous().numpy(), is_constant(sim)[0].cpu().numpy())
 

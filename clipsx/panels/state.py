@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from clipsx.clip import Clip
 from clipsx.messages import nearest, require, require_known
-from clipsx.methods import rows_of
-from clipsx.reading import Reading
+from clipsx.methods import able, rows_of
+from clipsx.reading import Reading, crossed
 
 RELATIONS = ("qk", "vv")  # out of `methods.PAIRS`: the attention of a chosen patch
 SHARES = ("threshold", "opacity", "cut")  # entries that lie in 0 … 1
@@ -81,6 +81,11 @@ class State(Entries):
         if self.labels is not None and (not self.labels or accepted(self.labels)[1]):
             raise ValueError(" ".join(accepted(self.labels)[1]) or NO_LABEL)
         return super().checked(clip)
+
+
+def offered(clip: Clip) -> tuple[Reading, ...]:
+    """What a menu offers: every method with feature surgery and without; without it those that need the texts."""
+    return crossed(clip.methods) + crossed(able(clip.tower, texts=True), ("none",))
 
 
 def turned(reading: str, part: str, value: Any) -> str:

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
+from torch import Tensor
 
 from clipsx.analyses import words
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
 from clipsx.evaluation.stream import Size
-from clipsx.features import DenseFeatures
 from clipsx.maps import minmax, upsample
 from clipsx.metrics import msc
 from clipsx.plots import styles
@@ -73,25 +74,23 @@ def draw(
     target: Figure | SubFigure,
     sample: Sample,
     read: Sentence,
-    dense: DenseFeatures,
-    asked: str | Reading = "clip",
+    sim: Float[Tensor, "h w W"],
     also: Sequence[int] = (),
     patch: tuple[int, int] | None = None,
     bar: bool = True,
 ) -> None:
     """The sentence, its three strongest words marked, above the photo, the sentence's map and the words' own.
 
-    sample: at the size that is shown; dense: its features by the reading; also: more places of the sentence to show.
+    sample: at the size that is shown; sim: the maps of all the sentence's entries; also: more places of it to show;
     patch: ringed on the photo, with the three words that fire most there. The sentence's map is that of its end token.
     A word that names an object with a mask has it outlined, and its map's mSC; bar: draw the maps' scale of colours.
     Source: CLIP Surgery, multimodal visualisation.
     """
-    reading = Reading.parse(asked)
-    sim = words.maps(read, dense, reading)  # (1, h, w, W)
-    found, end = words.strongest(read, sim[0]), len(read.words) - 1
+    found, end = words.strongest(read, sim), len(read.words) - 1
     shown = list(dict.fromkeys([end, *found, *also]))
-    values = upsample(minmax(sim[..., shown]), (sample.size[1], sample.size[0]))[0].float().cpu().numpy()  # (H, W, n)
-    high = sim[0].amax((0, 1)).tolist()
+    size = (sample.size[1], sample.size[0])
+    values = upsample(minmax(sim[None, ..., shown]), size)[0].float().cpu().numpy()  # (H, W, n)
+    high = sim.amax((0, 1)).tolist()
     style, names = styles.current(), ["photo", *map(str, shown)]
     wide = style.fits(len(names), 1.0)  # in print pictures that have no room go on below
     names += ["."] * (-len(names) % wide)
@@ -103,8 +102,8 @@ def draw(
     axes["photo"].set(xticks=[], yticks=[])
     axes["photo"].set_title(broken(short(sample.name), letters), fontsize=style.points(9))
     if patch is not None:
-        ring(patch, (sim.shape[1], sim.shape[2]), (sample.size[1], sample.size[0]), axes["photo"])
-        here = words.firing(read, sim[0], patch).query("kind == 'word'").head(len(MARKS))
+        ring(patch, (sim.shape[0], sim.shape[1]), size, axes["photo"])
+        here = words.firing(read, sim, patch).query("kind == 'word'").head(len(MARKS))
         said = ", ".join(f"{short(row['word'], 16)} {row['fires']:.2f}" for row in here.to_dict("records"))
         axes["photo"].set_xlabel(said, fontsize=8)
     for n, place in enumerate(shown):
@@ -113,7 +112,7 @@ def draw(
         title = "the whole sentence" if place == end else short(read.words[place])
         colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
         score = f", mSC {msc(values[..., n], named[0], sample.ignore):.0f} %" if named else ""
-        ax.set_title(broken(f"{title} {number}\n{high[place]:.2f}{score}", letters), fontsize=style.points(9))
+        ax.set_title(broken(f"{title} {number}\n{high[place]:.2g}{score}", letters), fontsize=style.points(9))
         for side in ax.spines.values():
             side.set(edgecolor=colour, linestyle=line, linewidth=3 * style.thin)
     if bar:
@@ -125,14 +124,14 @@ def sheet(
     clip: Clip, samples: Sequence[Sample], asked: str | Reading = "clip", text: str = "", size: Size = None
 ) -> Figure:
     """`draw` for every sample, below each other; text: one sentence for all, else each one's own (`sentence_of`)."""
-    reading, features = Reading.parse(asked), Reading.parse(asked).features
+    reading = Reading.parse(asked)
     heights = [canvas(sample is samples[-1])[1] for sample in samples]  # the last one has the scale of colours
     figure = styles.blank(figsize=(canvas()[0], sum(heights)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False, height_ratios=heights)[:, 0]
     for target, sample in zip(rows, samples, strict=True):
-        last = sample is samples[-1]
-        dense = clip.encode_readings(clip.prepare(sample.image, size), features)[str(features)]
-        draw(target, reduced(sample), words.read(clip, text or words.sentence_of(sample)), dense, reading, bar=last)
+        read = words.read(clip, text or words.sentence_of(sample))
+        (sim,) = clip.maps(clip.prepare(sample.image, size), reading, read.features).values()  # (1, h, w, W)
+        draw(target, reduced(sample), read, sim[0], bar=sample is samples[-1])
     figure.suptitle(f"Maps by {reading.title}; under a word, the highest value of its map", fontsize=10)
     plain(figure)
     return figure

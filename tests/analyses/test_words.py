@@ -96,8 +96,7 @@ def test_means_intervals_and_the_verdict(clip: clipsx.Clip) -> None:
 
 def test_words_of_one_picture(clip: clipsx.Clip) -> None:
     sentence = words.read(clip, "a cat, a boat")
-    dense = clip.encode_dense(clip.prepare(noise(32, 32)), "clip")
-    sim = words.maps(sentence, dense)[0]  # (h, w, W)
+    sim = clip.maps(clip.prepare(noise(32, 32)), "clip", sentence.features)["clip"][0]  # (h, w, W)
     found = words.strengths(sentence, sim)
     for n in range(len(sentence.words)):
         row = found.iloc[n]

@@ -40,8 +40,7 @@ def panel(clip: clipsx.Clip, tmp_path: Path) -> Iterator[WordsPanel]:
 
 
 def similarities(clip: clipsx.Clip, sample: Sample, text: str, reading: str):
-    dense = clip.encode_readings(clip.prepare(sample.image), reading)[reading]
-    return words.maps(clip.encode_words(text), dense, reading)[0]
+    return clip.maps(clip.prepare(sample.image), reading, clip.encode_words(text).features)[reading][0]
 
 
 def test_the_browser_gets_every_words_map(panel: WordsPanel, clip: clipsx.Clip) -> None:
@@ -112,6 +111,10 @@ def test_words_that_are_cut_are_named(panel: WordsPanel) -> None:
 def test_readings_errors_and_what_is_taken_away(panel: WordsPanel, clip: clipsx.Clip) -> None:
     panel._readings.value = "clip+code"
     assert panel.wait(60) and panel.provenance()["surgery"] == "code"
+    panel._readings.value = "legrad"  # whose maps need the texts
+    assert panel.wait(60) and panel._line.value == "" and panel.provenance()["reading"] == "legrad"
+    expected = similarities(clip, SAMPLES[0], CAPTION, "legrad")
+    np.testing.assert_allclose(panel.view.sim.numpy(), expected.numpy(), atol=1e-7)
     panel.restore({"reading": "clip-surgery@1+paper(tau=1)", "word": 3, "patch": (2, 2)})
     assert panel.wait(60) and panel._readings.value == "clip-surgery@1+paper(tau=1)" and panel._line.value == ""
     again = WordsPanel(clip, SAMPLES, out=panel.out, **json.loads(json.dumps(panel.state)))

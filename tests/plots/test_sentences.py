@@ -48,7 +48,7 @@ def test_the_strongest_words_are_marked_and_their_maps_drawn(
     sample = masked(20, 28, ("cat", "dog"), 1).replace(captions=("A red cat, a dog and a $5 boat",))
     figure = sentences.sheet(clip, [sample], "clip")
     read = clip.encode_words(sample.captions[0])
-    sim = words.maps(read, clip.encode_dense(clip.prepare(sample.image), "clip"))
+    sim = clip.maps(clip.prepare(sample.image), "clip", read.features)["clip"]  # (1, h, w, W)
     strong = words.strongest(read, sim[0])
     maps = clipsx.upsample(clipsx.minmax(sim), (20, 28))[0].numpy()
     for (map, outline), place in zip(drawn, [len(read.words) - 1, *strong], strict=True):
@@ -62,7 +62,7 @@ def test_the_strongest_words_are_marked_and_their_maps_drawn(
         assert f"{read.words[place]} {number}" in written  # in the sentence
         word, mask = read.words[place], sample.masks.get(read.words[place])
         score = "" if mask is None else f", mSC {msc(maps[..., place], mask, sample.ignore):.0f} %"
-        assert f"{word} {number}\n{float(sim[..., place].max()):.2f}{score}" in written  # over its map
+        assert f"{word} {number}\n{float(sim[..., place].max()):.2g}{score}" in written  # over its map
     figure.savefig("/dev/null", format="png")
 
 

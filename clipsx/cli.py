@@ -175,8 +175,9 @@ def _models(options: argparse.Namespace) -> int:
     from clipsx import models, save
 
     found = models.table(options.match)
-    print(models.short(found).to_string(index=False, na_rep=""))
-    print(models.LEGEND)
+    shown, whys = models.short(found)
+    print(shown.to_string(index=False, na_rep=""))
+    print(models.LEGEND, *(f"{n} {why}" for n, why in enumerate(whys, 1)), sep="\n")
     if options.out:
         print(save.table(found, options.out, "models"))
     return 0

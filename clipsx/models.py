@@ -7,11 +7,11 @@ import pandas as pd
 from clipsx import config
 from clipsx.load import built_in
 from clipsx.messages import nearest
-from clipsx.methods import METHODS, Recipe, Serves, authority, rows_of
+from clipsx.methods import METHODS, Recipe, Serves, authority, refusal, rows_of
 from clipsx.towers.outline import Outline, outline
 
 LETTERS = {"released code": "R", "formula": "F", "our extension": "E"}
-LEGEND = "R released code, F formula, E our extension, - does not apply"
+LEGEND = "R released code, F formula, E our extension; a number: does not apply, because"
 
 
 def table(match: str = "") -> pd.DataFrame:
@@ -47,14 +47,16 @@ def stands(tower: Serves) -> pd.DataFrame:
 def _row(method: str, tower: Serves) -> Recipe:
     """The first row of a method that a tower serves, else the first."""
     rows = rows_of(method)
-    return next((row for row in rows if not tower.refuses(row)), rows[0])
+    return next((row for row in rows if not refusal(row, tower)), rows[0])
 
 
 def _cell(method: str, tower: Outline | None) -> str:
     return "the tower is not understood" if tower is None else authority(_row(method, tower), tower)
 
 
-def short(found: pd.DataFrame) -> pd.DataFrame:
-    """The same with a letter a cell: `LEGEND`."""
-    cells = found[list(METHODS)].map(lambda words: LETTERS.get(words, "-"))
-    return pd.concat([found[["model", "family", "blocks"]], cells], axis=1)
+def short(found: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The same with a letter or a number a cell, as `LEGEND` says, and why each number's methods do not apply."""
+    words = found[list(METHODS)]
+    whys = [why for why in pd.unique(words.to_numpy().ravel()) if why not in LETTERS]
+    marks = LETTERS | {why: str(n) for n, why in enumerate(whys, 1)}
+    return pd.concat([found[["model", "family", "blocks"]], words.replace(marks)], axis=1), whys

@@ -88,6 +88,8 @@ _FLAGS: dict[str, tuple[str, Any]] = {
     "ffn": ("ffn", True), "no-pool-mlp": ("pool_mlp", False),
 }  # fmt: skip
 
+WORDS = (*PAIRS, *_FLAGS, *_NUMBERS)
+
 
 def free(text: str) -> Recipe:
     """A row from the text of a free combination, such as "free(qq, kk, sum, blocks=2, ffn)".
@@ -113,7 +115,7 @@ def free(text: str) -> Recipe:
         elif stated and name in _NUMBERS:
             own[name] = _number(name, value)
         else:
-            raise ValueError(f"{word!r} in {text!r} is not understood{nearest(name, [*PAIRS, *_FLAGS, *_NUMBERS])}.")
+            raise ValueError(f"{word!r} in {text!r} is not understood{nearest(name, WORDS, len(WORDS))}.")
     if len(pairs) < 2:
         own.pop("mean", None)  # the sum of one map is its mean
     attend = Attend(tuple(pairs), **{name: own.pop(name) for name in tuple(own) if name in Attend.__annotations__})

@@ -24,7 +24,7 @@ from clipsx.panels.pictures import Picture
 from clipsx.panels.session import Session
 from clipsx.panels.state import State
 from clipsx.reading import Reading
-from helpers import masked, noise, random_images, tokenizer
+from helpers import masked, noise, random_images, tiny_clip, tiny_resnet, tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -277,6 +277,12 @@ def test_the_size_is_that_of_the_stem() -> None:
     assert clip.prepare(noise(50, 60)).shape[2:] == (65, 65) and clip.prepare(noise(50, 60), 64).shape[2:] == (70, 70)
 
 
+RESBLOCK = (
+    "@ln_1 @ln_2 @ls_1 @ls_2 @mlp @attn.in_proj_weight @attn.in_proj_bias @attn.out_proj @attn.num_heads".replace(
+        "@", "transformer.resblocks.0."
+    )
+)
+VISION = f"conv1 class_embedding positional_embedding ln_pre transformer.resblocks ln_post proj pool_type {RESBLOCK}"
 BLOCK = "blocks.0.attn.proj blocks.0.attn.num_heads blocks.0.norm1 blocks.0.norm2 blocks.0.mlp"
 COMMON = f"{BLOCK} norm_pre norm attn_pool fc_norm head forward_head"
 READ = {  # what the adapters ask of a tower, by name: where one moves, the line that breaks says which
@@ -294,21 +300,50 @@ READ = {  # what the adapters ask of a tower, by name: where one moves, the line
     "embeds.pos_embed_interp_mode embeds.patch_size embeds.cls_token",
     "convnext": "stem stages norm_pre head forward_features forward_head feature_info",
     "fastvit": "stem stages final_conv head forward_features forward_head feature_info",
-    "coca": "conv1 class_embedding positional_embedding ln_pre transformer.resblocks ln_post proj pool_type "
-    "attn_pool.ln_k attn_pool.attn.in_proj_bias attn_pool.attn.v_proj_weight attn_pool.attn.out_proj",
+    "coca": f"{VISION} attn_pool.ln_k attn_pool.attn.in_proj_bias attn_pool.attn.v_proj_weight attn_pool.attn.out_proj",
+    "vit": f"{VISION} image_size final_ln_after_pool",
+    "resnet": "stem layer1 layer2 layer3 layer4 image_size attnpool.q_proj attnpool.k_proj attnpool.v_proj "
+    "attnpool.c_proj attnpool.num_heads attnpool.positional_embedding",
+    "text": "token_embedding positional_embedding transformer.get_cast_dtype ln_final text_projection attn_mask "
+    "text_pool_type text_eos_id",
+    "custom text": "token_embedding positional_embedding transformer.get_cast_dtype ln_final text_projection attn_mask "
+    "pool_type eos_id cls_emb use_pad_mask",
 }
 
 
-@pytest.mark.parametrize("family", READ)
-def test_what_the_adapters_read_is_still_there(family: str) -> None:
+def read(family: str) -> Any:
+    """The part of a family's model that is read by name."""
+    if family == "custom text":
+        return families.model("siglip").text
+    if family in ("vit", "resnet", "text"):
+        clip = tiny_resnet() if family == "resnet" else tiny_clip(layers=1)
+        return clip.model if family == "text" else clip.model.visual
     visual = families.model(family).visual
+    return getattr(visual, "trunk", visual)
+
+
+def moved(where: Any, names: str) -> list[str]:
+    """The names, parts of parts behind dots, that are not there."""
     gone = []
-    for name in READ[family].split():
-        part = getattr(visual, "trunk", visual)
+    for name in names.split():
+        part = where
         for step in name.split("."):
             part = part[int(step)] if step.isdecimal() else getattr(part, step, Ellipsis)
             if part is Ellipsis:
                 gone.append(name)
                 break
+    return gone
+
+
+@pytest.mark.parametrize("family", READ)
+def test_what_the_adapters_read_is_still_there(family: str) -> None:
+    gone = moved(read(family), READ[family])
     versions = f"open_clip {open_clip.__version__}, timm {timm.__version__}"
     assert not gone, f"{versions}: {family} has moved {', '.join(gone)}"
+
+
+def test_what_has_moved_is_named() -> None:
+    model = tiny_clip(layers=1).model
+    model.visual.transformer.resblocks[0].norm_1 = model.visual.transformer.resblocks[0].ln_1
+    del model.visual.transformer.resblocks[0].ln_1, model.visual.conv1
+    assert moved(model.visual, READ["vit"]) == ["conv1", "transformer.resblocks.0.ln_1"]

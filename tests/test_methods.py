@@ -160,6 +160,7 @@ def test_a_sum_of_one_map_is_that_map() -> None:
     [
         ("free(qx)", r"'qx' in 'free\(qx\)' is not understood; did you mean 'vq' or 'qv' or 'qq'"),
         ("free(bear)", "did you mean 'bare'"),
+        ("free(residual)", "Known: qq, .*unit, sum, itself, bare, ffn, no-pool-mlp, blocks, sharpen, neighbour"),
         ("free(qq,neighbor=5)", "did you mean 'neighbour'"),
         ("free(qq,sharpen)", "'sharpen' in .* is not understood"),
         ("free(qq,unit=1)", "'unit=1' in .* is not understood"),

@@ -62,5 +62,11 @@ def test_the_command_prints_a_letter_a_cell(capsys: pytest.CaptureFixture, tmp_p
     assert cli.main(["models", "siglip2", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "ViT-gopt-16-SigLIP2-256" in said and models.LEGEND in said and (tmp_path / "models.csv").is_file()
+    row = next(line.split() for line in said.splitlines() if "ViT-B-16-SigLIP2-256" in line)
+    whys = dict(line.split(" ", 1) for line in said.splitlines() if line[0].isdigit())
+    cells = dict(zip(METHODS, row[-len(METHODS) :], strict=True))
+    assert (
+        cells["clip"] == "E" and whys[cells["sc-clip"]] == "it has no class token that its image feature is read from"
+    )
     assert cli.main(["models", "siglop"]) == 2
     assert "No model's name holds 'siglop'" in capsys.readouterr().err

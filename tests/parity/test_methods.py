@@ -51,6 +51,9 @@ def combined(*pairs: str, **options: Any) -> Callable[[nn.Module, Tensor], Tenso
 
 
 ORACLES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "clip": lambda visual, image: literal.plain(visual, image)[1],
+    "maskclip": literal.maskclip,
+    "clip-surgery": lambda visual, image: literal.clip_surgery(visual, image, 6)[1],
     "maskclip-original": literal_methods.maskclip_original,
     "gem": lambda visual, image: literal_methods.gem(visual, image, 6),
     "gem@2": lambda visual, image: literal_methods.gem(visual, image, 2),
@@ -91,9 +94,10 @@ def test_every_later_method_on_a_vision_transformer(layers: int, size: int | tup
     assert all(torch.equal(value, before[name]) for name, value in clip.model.state_dict().items())
 
 
-@pytest.mark.parametrize(("method", "layers"), [("legrad", 2), ("legrad-all-layers", 8)])
-def test_maps_that_need_the_texts(method: str, layers: int) -> None:
-    clip = tiny_clip(layers=8, image_size=(48, 80))
+@pytest.mark.parametrize("blocks", [8, 12])
+@pytest.mark.parametrize("method", ["legrad", "legrad-all-layers"])
+def test_maps_that_need_the_texts(method: str, blocks: int) -> None:
+    clip, layers = tiny_clip(layers=blocks, image_size=(48, 80)), 2 if method == "legrad" else blocks
     images, text = random_images(2, 48, 80), clip.encode_labels(["cat", "boat"], "photo")
     before = {name: value.clone() for name, value in clip.model.state_dict().items()}
     with pytest.raises(ValueError, match=f"'{method}' has no features: its maps need the texts"):
@@ -113,7 +117,8 @@ def test_maps_that_need_the_texts(method: str, layers: int) -> None:
 
 
 LAYERS: dict[str, tuple[Callable[[], clipsx.Clip], Callable[[Any], nn.Module]]] = {  # where Grad-CAM looks
-    "vit": (lambda: tiny_clip(image_size=(48, 80)), lambda v: v.transformer.resblocks[-1].ln_1),
+    "8 blocks": (lambda: tiny_clip(layers=8, image_size=(48, 80)), lambda v: v.transformer.resblocks[-1].ln_1),
+    "12 blocks": (lambda: tiny_clip(layers=12, image_size=(80, 48)), lambda v: v.transformer.resblocks[-1].ln_1),
     "resnet": (tiny_resnet, lambda v: v.layer4[-1]),
     "coca": (lambda: families.clip("coca"), lambda v: v.transformer.resblocks[-1].ln_1),
     "siglip": (lambda: families.clip("siglip"), lambda v: v.trunk.blocks[-1].norm1),
@@ -254,13 +259,15 @@ def test_combinations_that_are_the_models_own_path_or_a_row_are_so() -> None:
         ("free(qq,kk,sum,bare)", "kk+qq"),
         ("clearclip", lambda q, k, v: literal.own(q, q, v)),
         ("kk", lambda q, k, v: literal.own(k, k, v)),
-        ("naclip", lambda q, k, v: literal.softmax(k @ k.T / k.shape[-1] ** 0.5 + literal.neighbours((2, 2), 5.0))),
+        ("naclip", lambda q, k, v: literal.softmax(k @ k.T / k.shape[-1] ** 0.5 + literal.neighbours((2, 3), 5.0))),
         ("pearl", literal_methods.turned(svd=False)),
         ("pearl-svd", literal_methods.turned(svd=True)),
     ],
 )
-def test_rows_and_combinations_on_a_resnet(method: str, kind: str | Callable[..., Tensor]) -> None:
-    clip = tiny_resnet()
+def test_rows_and_combinations_on_a_resnet_that_is_not_square(method: str, kind: str | Callable[..., Tensor]) -> None:
+    clip, places = tiny_resnet(), torch.randn(1 + 2 * 3, 512, generator=torch.Generator().manual_seed(0))
+    clip.model.visual.attnpool.positional_embedding = nn.Parameter(places / 512**0.5)
+    clip.model.visual.image_size = (64, 96)
     images = random_images(2, *clip.image_size)
     dense = clip.encode_dense(images, method)
     for i, image in enumerate(images):

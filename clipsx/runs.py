@@ -148,8 +148,8 @@ def _running(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _produced(table: "pd.DataFrame", out: str) -> int:
     from clipsx import save
 
-    found = table.groupby("label", sort=False).agg({"image": "nunique", "pixels": "sum", "confidence": "mean"})
-    print(found.sort_values("pixels", ascending=False).head(20).round(3).to_string())
+    most = table.sort_values("pixels", ascending=False).head(20)
+    print(most[["label", "pictures", "pixels", "confidence"]].round(3).to_string(index=False))
     print(save.table(table, out, "table"))
     return 0
 

@@ -4,7 +4,7 @@ import importlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -22,7 +22,7 @@ from clipsx.datasets import Sample, Vocabulary
 from clipsx.datasets.folder import pictures
 from clipsx.datasets.protocol import digest, digests
 from clipsx.evaluation.asked import Words, queries
-from clipsx.evaluation.parts import Parts, joined
+from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.protocols import protocol as named
 from clipsx.evaluation.segment import BACKGROUND, OWN, predictor
@@ -31,6 +31,7 @@ from clipsx.images import decode
 from clipsx.reading import Reading
 
 NAME = "regions"  # of the measure, and its files
+REGIONS = f"{NAME}.csv"
 FORMATS = ("png", "rle")
 SEED = 0  # of the palette
 
@@ -84,7 +85,7 @@ def segment(
     protocol: str | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Segment pictures, write the files (`write`) into `out`, and give their table; nothing of both for one shard.
+    """Segment pictures, write the files (`write`) into `out`, and give the table of labels; for one shard neither.
 
     labels: classes with their query words; with background words all that they win is background. protocol: of the
     task segment; options: those of `stream.keep`. Errors: those of `measure`, `stream.keep` and `write`.
@@ -157,16 +158,19 @@ def check(form: str) -> None:
 
 
 def write(folder: str | Path, form: str = "png") -> pd.DataFrame:
-    """Files from the parts that lie in `folder`, and the table of their regions.
+    """Files from the parts that lie in `folder`, and a table of the labels that won anywhere.
 
-    png: `masks/NAME.png` for each picture, a pixel's value is its label's place in `labels.txt`; rle:
-    `segments.json`, a whole COCO file, whose annotations have a `score`. Errors: those of `Parts` and `check`.
+    `regions.csv`: a row per picture and label. png: `masks/NAME.png` for each picture, a pixel's value is its label's
+    place in `labels.txt`; rle: `segments.json`, a whole COCO file, whose annotations have a `score`. Memory holds the
+    regions of one part, however many pictures there are. The table: in how many pictures each label won, all its
+    pixels, the mean of its confidences. Errors: those of `Parts` and `check`.
     """
     check(form)
     folder, parts = Path(folder), Parts.of(Path(folder))
     left = parts.complete()
-    (_png if form == "png" else _rle)(folder, parts)
-    table = joined(part.drop(columns="mask") for part in _tables(parts))
+    table = _regions(folder / REGIONS, parts)
+    labels = dict(zip(table["place"].tolist(), table["label"], strict=True))
+    (_png if form == "png" else _rle)(folder, parts, labels)
     return table.assign(**parts.measures[NAME]["about"] | left)
 
 
@@ -174,42 +178,63 @@ def _tables(parts: Parts) -> Iterator[pd.DataFrame]:
     return (table for table in (parts.read(NAME, start) for start in parts.starts) if len(table))
 
 
-def _labels(parts: Parts) -> dict[int, str]:
-    """The labels that won anywhere, by their places."""
-    each = (dict(zip(table["place"], table["label"], strict=True)) for table in _tables(parts))
-    return dict(sorted({int(place): str(label) for some in each for place, label in some.items()}.items()))
+def _pictures(parts: Parts) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The name of every picture, and its regions."""
+    return (picture for table in _tables(parts) for picture in table.groupby("image", sort=False))  # type: ignore[misc]
 
 
-def _png(folder: Path, parts: Parts) -> None:
-    labels = _labels(parts)
+def _regions(file: Path, parts: Parts) -> pd.DataFrame:
+    """Write the rows of all pictures, without their masks; a row per label, in the order of their places."""
+    by, found = ["place", "label"], pd.DataFrame()
+    with paths.whole(file) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as text:
+        for table in _tables(parts):
+            table.drop(columns="mask").to_csv(text, index=False, header=found.empty, lineterminator="\n")
+            own = table[[*by, "pixels", "confidence"]].assign(pictures=1)
+            found = pd.concat([found, own]).groupby(by, as_index=False).sum()
+    found["confidence"] /= found["pictures"]
+    return found
+
+
+def _png(folder: Path, parts: Parts, labels: Mapping[int, str]) -> None:
     paths.write_whole(folder / "labels.txt", "".join(f"{n} {label}\n" for n, label in labels.items()).encode())
     colours = np.random.default_rng(SEED).integers(32, 256, (256, 3))
     colours[0] = 0
-    for table in _tables(parts):
-        for name, rows in table.groupby("image", sort=False):
-            index = np.zeros((rows["height"].iloc[0], rows["width"].iloc[0]), np.uint16)
-            for place, mask in zip(rows["place"], rows["mask"], strict=True):
-                index[unpacked(mask)] = place
-            picture = Image.fromarray(index if max(labels) > 255 else index.astype(np.uint8))
-            if max(labels) <= 255:
-                picture.putpalette(colours.astype(np.uint8).ravel().tolist())
-            with paths.whole(folder / mask_of(str(name))) as file:
-                picture.save(file, "PNG")
+    for name, rows in _pictures(parts):
+        index = np.zeros((rows["height"].iloc[0], rows["width"].iloc[0]), np.uint16)
+        for place, mask in zip(rows["place"], rows["mask"], strict=True):
+            index[unpacked(mask)] = place
+        picture = Image.fromarray(index if max(labels) > 255 else index.astype(np.uint8))
+        if max(labels) <= 255:
+            picture.putpalette(colours.astype(np.uint8).ravel().tolist())
+        with paths.whole(folder / mask_of(name)) as file:
+            picture.save(file, "PNG")
 
 
-def _rle(folder: Path, parts: Parts) -> None:
-    coco = importlib.import_module("pycocotools.mask")
-    found, numbers = {"images": [], "annotations": []}, {}
-    for row in (row for table in _tables(parts) for row in table.to_dict("records")):
-        size = {"height": row["height"], "width": row["width"]}
-        if row["image"] not in numbers:
-            numbers[row["image"]] = len(numbers) + 1
-            found["images"].append({"id": len(numbers), "file_name": row["image"], **size})
-        if row["place"]:
+def _rle(folder: Path, parts: Parts, labels: Mapping[int, str]) -> None:
+    categories = ({"id": place, "name": label} for place, label in labels.items() if place)
+    lists = {"images": _images(parts), "annotations": _annotations(parts), "categories": categories}
+    before = "{"
+    with paths.whole(folder / "segments.json") as file, file.open("w", encoding="utf-8") as text:
+        for name, entries in lists.items():
+            text.write(f'{before}"{name}": [')
+            for n, entry in enumerate(entries):
+                text.write(",\n" * bool(n) + json.dumps(entry))
+            before = "],\n"
+        text.write("]}\n")
+
+
+def _images(parts: Parts) -> Iterator[dict[str, Any]]:
+    for number, (name, rows) in enumerate(_pictures(parts), 1):
+        size = {side: int(rows[side].iloc[0]) for side in ("height", "width")}
+        yield {"id": number, "file_name": name, **size}
+
+
+def _annotations(parts: Parts) -> Iterator[dict[str, Any]]:
+    coco, count = importlib.import_module("pycocotools.mask"), 0
+    for number, (_, rows) in enumerate(_pictures(parts), 1):
+        for row in rows[rows["place"] > 0].to_dict("records"):
             rle = coco.encode(np.asfortranarray(unpacked(row["mask"]).astype(np.uint8)))
-            own = {"id": len(found["annotations"]) + 1, "image_id": numbers[row["image"]], "category_id": row["place"]}
-            own |= {"segmentation": rle | {"counts": rle["counts"].decode()}, "bbox": coco.toBbox(rle).tolist()}
-            own |= {"area": row["pixels"], "iscrowd": 0, "score": row["confidence"]}
-            found["annotations"].append(own)
-    found["categories"] = [{"id": place, "name": label} for place, label in _labels(parts).items() if place]
-    paths.write_whole(folder / "segments.json", json.dumps(found, ensure_ascii=False).encode())
+            count += 1
+            own = {"id": count, "image_id": number, "category_id": row["place"], "bbox": coco.toBbox(rle).tolist()}
+            own |= {"segmentation": rle | {"counts": rle["counts"].decode()}}
+            yield own | {"area": row["pixels"], "iscrowd": 0, "score": row["confidence"]}

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from clipsx.cli import main
 from clipsx.datasets import Vocabulary
 from clipsx.evaluation import produce
 from clipsx.evaluation import stream as streams
+from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.stream import keep
 from helpers import noise, tiny_clip
 
@@ -57,9 +59,13 @@ def literal(clip: clipsx.Clip, picture: Path, words: Vocabulary) -> tuple[np.nda
 @pytest.mark.filterwarnings("ignore:1 of 4 pictures cannot be read")
 @pytest.mark.parametrize("words", [WORDS, Vocabulary(WORDS.queries)], ids=["background", "none"])
 def test_masks_are_those_of_the_formula(clip: clipsx.Clip, folder: Path, tmp_path: Path, words: Vocabulary) -> None:
-    table = produce.segment(clip, produce.Pictures(folder), words, out=tmp_path)
+    labels = produce.segment(clip, produce.Pictures(folder), words, out=tmp_path).set_index("label")
+    table = pd.read_csv(tmp_path / "regions.csv")
     names = dict(line.split(" ", 1) for line in (tmp_path / "labels.txt").read_text().splitlines())
-    assert set(table["data"]) == {f"{folder.name} n=4, 1 of 4 left out (cannot be read)"} and "mask" not in table
+    assert set(labels["data"]) == {f"{folder.name} n=4, 1 of 4 left out (cannot be read)"} and "mask" not in table
+    for label, rows in table.groupby("label"):
+        expected = [len(rows), rows["pixels"].sum(), pytest.approx(rows["confidence"].mean())]
+        assert labels.loc[label, ["pictures", "pixels", "confidence"]].tolist() == expected
     assert sorted(set(table["image"])) == ["in/two.png", "one.jpg", "one.png"]
     for name, rows in table.groupby("image"):
         place, odds = literal(clip, folder / str(name), words)
@@ -88,8 +94,9 @@ def test_pycocotools_reads_what_shards_have_made(
     assert "1 of 2 parts are missing" in capsys.readouterr().err and not (tmp_path / "segments.json").exists()
     assert main([*call, "--shard", "1/2"]) == 0 and main(["merge", str(tmp_path), "--format", "rle"]) == 0
     found = coco.COCO(str(tmp_path / "segments.json"))
-    table = pd.read_csv(tmp_path / "table.csv").query("place > 0")
+    table = pd.read_csv(tmp_path / "regions.csv").query("place > 0")
     assert len(found.anns) == len(table) and {c["name"] for c in found.cats.values()} == set(table["label"])
+    assert set(pd.read_csv(tmp_path / "table.csv")["label"]) >= set(table["label"])
     for number, image in found.imgs.items():
         place, odds = literal(clip, folder / image["file_name"], WORDS)
         for one in found.loadAnns(found.getAnnIds([number])):
@@ -117,6 +124,31 @@ def test_a_thousand_labels_have_room_in_a_mask_and_in_memory(
     mask = np.asarray(Image.open(tmp_path / "out" / "masks" / "large.png.png"))
     assert mask.dtype != np.uint8 and set(np.unique(mask)) == set(table["place"]) and table["place"].max() > 255
     assert max(made) < 512 * 512 * 1000 / 20
+
+
+@pytest.mark.parametrize("form", produce.FORMATS)
+def test_memory_holds_the_regions_of_one_part(tmp_path: Path, form: str) -> None:
+    """What is written of ten times the pictures needs the same room while it is written."""
+    if form == "rle":
+        pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed: pip install 'clipsx[data]'")
+    rng, peaks = np.random.default_rng(0), []
+    for count in (4, 40):
+        folder = tmp_path / str(count)
+        parts = Parts(folder, {"pictures": count, "part": 1}, {produce.NAME: {"about": {"data": "x"}, "empty": ""}})
+        for n in range(count):
+            mask = rng.random((150, 150)) < 0.5  # which nothing compresses
+            rows = [
+                {"image": f"{n}.png", "width": 150, "height": 150, "label": label, "place": place,
+                 "pixels": int(own.sum()), "confidence": 0.5, "mask": produce.packed(own)}
+                for place, (label, own) in enumerate({"background": ~mask, "cat": mask}.items())
+            ]  # fmt: skip
+            parts.write(n, [pd.DataFrame(rows)], [])
+        tracemalloc.start()
+        table = produce.write(folder, form)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert table["pictures"].tolist() == [count, count] and len(pd.read_csv(folder / "regions.csv")) == 2 * count
+    assert peaks[1] < peaks[0] + 36 * 2000, "less than a mask of each picture, or its run lengths, would take"
 
 
 def test_a_list_names_pictures_from_its_own_folder_on(folder: Path, tmp_path: Path) -> None:

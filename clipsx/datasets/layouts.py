@@ -35,6 +35,7 @@ class Layout:
     ignored: str = ""
     mat: str = ""
     coded: bool = False
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
 
 def _rows() -> dict[str, Layout]:
@@ -59,12 +60,15 @@ class Place:
     """Where a data set of the table lies, checked first: its folder, its split, the paths of its parts.
 
     name: of the row; root: the folder, or one that holds it; split: by default the row's.
-    Errors: FileNotFoundError for what is missing under root; ValueError for an unknown split (with the nearest).
+    Errors: FileNotFoundError for what is missing under root; ValueError for an unknown split (with the nearest), and
+    for one whose masks are another row's.
     """
 
     def __init__(self, name: str, root: str | PathLike[str], split: str | None = None) -> None:
-        self.name, self.layout, self.root = name, LAYOUTS[name], located(name, root)
+        self.name, self.layout = name, LAYOUTS[name]
         self.split = split or self.layout.split
+        require_here(name, self.split)
+        self.root = located(name, root)
         lists = [(self.root / place).parent for place in self.layout.parts.get("lists", ())]
         splits = self.layout.splits or {file.stem: file.stem for at in lists for file in sorted(at.glob("*.txt"))}
         if self.split not in splits and self.split != self.layout.split:
@@ -111,6 +115,13 @@ class Place:
         for file in self.root.glob(before + self.layout.ids + after):
             if not file.name.startswith("."):
                 yield file.relative_to(self.root).as_posix()[len(before) :].removesuffix(after)
+
+
+def require_here(name: str, split: str) -> None:
+    """Errors: ValueError for a split whose masks another row reads, naming it."""
+    if other := LAYOUTS[name].elsewhere.get(split):
+        place = LAYOUTS[other].parts["masks"][0].partition("/")[0]
+        raise ValueError(f"{name} has no masks of the split {split!r}: they lie in {place}. Take the data set {other!r}.")
 
 
 def _parted(place: str, word: str) -> tuple[str, str, str]:

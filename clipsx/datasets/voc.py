@@ -8,7 +8,7 @@ from pathlib import Path
 from clipsx.datasets import places
 from clipsx.datasets.folder import SUFFIXES, pictures
 from clipsx.datasets.indexed import masked
-from clipsx.datasets.layouts import LAYOUTS, told
+from clipsx.datasets.layouts import LAYOUTS, require_here, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
 from clipsx.datasets.protocol import Listed, lacking
 from clipsx.datasets.sample import Sample
@@ -29,8 +29,8 @@ class VOC(Listed):
     names of mask values 1, 2, …; by default the lines of `labels.txt` in the folder, else VOC's twenty. A background
     that stands first is value 0; a name of several values unites their masks. Mask value 0 is background, 255 counts
     nowhere.
-    Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), and when a part
-    is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
+    Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), for trainaug
+    without all its masks (`require_here`), and when a part is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
     """
 
     sketched = False
@@ -60,6 +60,8 @@ class VOC(Listed):
         words = Vocabulary.single(dict.fromkeys(values), wording)
         less, whole = lacking(masks=self._masks, lists=lists), [own] if wording == own.name else []
         names, title = [name for name in said if name is not None], f"{folder.absolute().name} {split}"
+        if not self._masks.keys() >= set(names):
+            require_here("voc21", split)
         super().__init__(folder, names, words, recipe, less, whole, title)
         own = [[v for v, name in enumerate(values, start=1) if name == label] for label in self.labels]
         self._places = places.table(own, [0], [IGNORE])

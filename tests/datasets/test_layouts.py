@@ -122,6 +122,20 @@ def test_a_list_may_name_paths(tmp_path):
     assert datasets.load("voc21-aug", tmp_path).names == names == ("2008_000019", "2007_000042")
 
 
+@pytest.mark.parametrize("name", ["voc20", "voc21", "voc2012"])
+def test_a_split_whose_masks_lie_elsewhere_is_led_there(name, tmp_path):
+    """trainaug is listed beside train and val, but its masks are SBD's."""
+    base = official.voc2012_aug(tmp_path) / "VOCdevkit/VOC2012"
+    other = "voc20-aug" if name == "voc20" else "voc21-aug"
+    with pytest.raises(ValueError, match=rf"'trainaug': they lie in SegmentationClassAug\. Take the data set '{other}'"):
+        datasets.load(name, tmp_path, split="trainaug")
+    assert datasets.load(other, tmp_path).names and datasets.load(name, tmp_path).names
+    with pytest.raises(ValueError, match=r"no split 'val'.* Known: trainaug, aug"):
+        datasets.load(other, tmp_path, split="val")
+    shutil.copytree(base / "SegmentationClassAug", base / "SegmentationClass", dirs_exist_ok=True)
+    assert datasets.load("voc2012", tmp_path, split="trainaug").names  # a folder of one's own, which has them all
+
+
 def test_another_year_is_told(tmp_path):
     """The masks of VOC 2007 lie as those of 2012 do."""
     base = official.voc2012(tmp_path) / "VOCdevkit" / "VOC2012"
@@ -143,7 +157,7 @@ def test_ids_of_the_table():
 
 def test_trap_glued_words(tmp_path):
     """What the released codes feed differs from what a reader would write, and tables say which it was."""
-    differ = {"coco-stuff": 15, "ade20k": 15, "cityscapes": 2}
+    differ = {"coco-stuff": 15, "ade20k": 15, "cityscapes": 2, "context59": 2, "context60": 2}
     for name, count in differ.items():
         plain, glued = BUILT_IN[LAYOUTS[name].vocabulary].names, BUILT_IN[f"{name}.sclip"].names
         assert sum(a != b for a, b in zip(plain, glued, strict=True)) == count

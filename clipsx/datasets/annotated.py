@@ -50,6 +50,8 @@ class Annotated(Listed):
     Errors: ValueError for another treatment; when a part is opened, PictureError for a mask that cannot be drawn.
     """
 
+    labelled = "annotations"
+
     def __init__(
         self, seen: Callable[[str], Seen], files: Callable[[str], Sequence[Path]], root: Path, names: Sequence[str],
         vocabulary: Vocabulary, recipe: dict[str, Any], said: Sequence[str] = (), whole: Sequence[Path] = (),

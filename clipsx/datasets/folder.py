@@ -38,7 +38,7 @@ class Folder(Listed):
     those of `images.decode`, and ValueError for a mask of another size than its picture.
     """
 
-    sketched = False
+    sketched, labelled = False, "text files and the names of masks"
 
     def __init__(self, root: str | PathLike[str], labels: Sequence[str] = ()) -> None:
         self.root = folder = Path(root).expanduser()

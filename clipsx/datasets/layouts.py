@@ -121,7 +121,9 @@ def require_here(name: str, split: str) -> None:
     """Errors: ValueError for a split whose masks another row reads, naming it."""
     if other := LAYOUTS[name].elsewhere.get(split):
         place = LAYOUTS[other].parts["masks"][0].partition("/")[0]
-        raise ValueError(f"{name} has no masks of the split {split!r}: they lie in {place}. Take the data set {other!r}.")
+        raise ValueError(
+            f"{name} has no masks of the split {split!r}: they lie in {place}. Take the data set {other!r}."
+        )
 
 
 def _parted(place: str, word: str) -> tuple[str, str, str]:

@@ -43,6 +43,8 @@ class Listed(Sequence[Sample]):
 
     sketched = True
     """Whether a fingerprint looks at the files of pictures quickly, in place of all their bytes (`digest_of`)."""
+    labelled = "masks"
+    """What says which labels are there: of some data sets masks and annotations differ."""
 
     def __init__(
         self, root: Path, names: Sequence[str], vocabulary: Vocabulary, recipe: Mapping[str, Any],
@@ -82,6 +84,7 @@ class Subset(Sequence[Sample]):
     def __init__(self, samples: Sequence[Sample], indices: Sequence[int], part: str) -> None:
         self.samples, self.indices, self.part = samples, tuple(map(int, indices)), part
         self.labels, self.vocabulary = labels_of(samples), getattr(samples, "vocabulary", None)
+        self.labelled = getattr(samples, "labelled", "")
 
     def describe(self) -> dict[str, str]:
         """What a table prints about its data."""

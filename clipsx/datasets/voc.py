@@ -30,7 +30,8 @@ class VOC(Listed):
     that stands first is value 0; a name of several values unites their masks. Mask value 0 is background, 255 counts
     nowhere.
     Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), for trainaug
-    without all its masks (`require_here`), and when a part is opened for a mask that is not indexed, does not fit its picture, or holds a value without a name.
+    without all its masks (`require_here`), and when a part is opened for a mask that is not indexed, does not fit its
+    picture, or holds a value without a name.
     """
 
     sketched = False

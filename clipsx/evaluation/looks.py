@@ -1,7 +1,6 @@
 """From a data set to looks: pictures opened, here or in other processes, in batches, one walk of the tower a batch."""
 
 import signal
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ from clipsx.reading import Reading
 from clipsx.seen import Seen
 
 BATCH = 16  # pictures at a time
-NAMED = 3  # of the pictures that cannot be read
 UNREADABLE = (PictureError, OSError)  # what a run goes round: a picture, or a mask, that is damaged or missing
 Size = int | tuple[int, int] | None
 Rows = Iterable[Mapping[str, Any]] | pd.DataFrame
@@ -230,18 +228,6 @@ def read(measures: Iterable[Measure], look: Look | Unread) -> list[list[Any]]:
 def told(name: str, error: Exception) -> str:
     """A line of a picture that cannot be read."""
     return f"{name} ({brief(error, 120)})"
-
-
-def left_out(unread: Sequence[str], count: int) -> str:
-    """What `data` says of pictures that could not be read, with a warning. Errors: ValueError where none could be."""
-    if not unread:
-        return ""
-    first = "; ".join(unread[:NAMED]) + (f"; and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
-    if len(unread) == count:
-        raise ValueError(f"None of the {count} pictures can be read: {first}.")
-    words = f"{len(unread)} of {count} pictures cannot be read and {'is' if len(unread) == 1 else 'are'} left out"
-    warnings.warn(f"{words}: {first}.", stacklevel=3)
-    return f", {len(unread)} of {count} left out (cannot be read)"
 
 
 def _undisturbed(worker: int) -> None:

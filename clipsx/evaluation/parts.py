@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -14,10 +15,12 @@ import pyarrow.parquet
 from clipsx import datasets, paths
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
-from clipsx.evaluation.looks import Measure, Size, left_out
+from clipsx.evaluation.looks import Measure, Size
 from clipsx.weights import digest
 
 PARTS_NAMED = 5  # of those that are missing
+NAMED = 3  # of the pictures that are left out
+BARE = "(nothing to measure in it)"  # behind the name of one that can be read
 Tables = Sequence[pd.DataFrame]
 
 
@@ -80,7 +83,7 @@ class Parts:
         return {"run": self.run, "start": start}
 
     def write(self, start: int, tables: Tables, unread: Sequence[str]) -> None:
-        """Keep a part: a table per measure, and a line for each picture that could not be read."""
+        """Keep a part: a table per measure, and a line for each picture that is left out."""
         if self.folder is None:
             self.held[start] = tables, unread
             return
@@ -110,7 +113,7 @@ class Parts:
         return file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
 
     def complete(self) -> dict[str, str]:
-        """`data` of a run whose parts are all there, with how many pictures could not be read (and a warning).
+        """`data` of a run whose parts are all there, with how many pictures are left out (and a warning).
 
         Errors: ValueError for parts that are missing (which), or of another run; for no picture that can be read.
         """
@@ -159,6 +162,31 @@ class Parts:
             return joined(self.read(name, start, reading) for start in self.starts).assign(**about)
 
         return {reading: partial(rows, reading) for reading in known}
+
+
+def left_out(lines: Sequence[str], count: int) -> str:
+    """What `data` says of pictures that are left out, a line each, with a warning. Errors: ValueError for none to read.
+
+    Where none has anything to measure, nothing is said: that is the measure's own error.
+    """
+    bare = [line for line in lines if line.endswith(BARE)]
+    unread = [line for line in lines if not line.endswith(BARE)]
+    if len(unread) == count:
+        raise ValueError(f"None of the {count} pictures can be read: {_first(unread)}.")
+    found = ""
+    for some, why, told in (
+        (unread, "cannot be read and ", "cannot be read"),
+        (bare, "", "nothing to measure in them"),
+    ):
+        if some and len(bare) < count:
+            are = "is" if len(some) == 1 else "are"
+            warnings.warn(f"{len(some)} of {count} pictures {why}{are} left out: {_first(some)}.", stacklevel=3)
+            found += f", {len(some)} of {count} left out ({told})"
+    return found
+
+
+def _first(lines: Sequence[str]) -> str:
+    return "; ".join(lines[:NAMED]) + (f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else "")
 
 
 def _known(folder: Path) -> dict[str, Any] | None:

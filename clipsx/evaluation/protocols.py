@@ -86,6 +86,7 @@ _OWN = (
     Protocol("maskclip-context59", "segment", ASSUMED, windows=Windows(520), mean=MMSEG, source="MaskCLIP"),
     Protocol("maskclip-coco-stuff", "segment", ASSUMED, windows=Windows(512), mean=MMSEG, source="MaskCLIP"),
     Protocol("maskclip-voc20", "segment", ASSUMED, windows=Windows(512), mean=MMSEG, source="MaskCLIP"),
+    Protocol("maskclip-cityscapes", "segment", ASSUMED, windows=Windows(512), mean=MMSEG, source="MaskCLIP"),
     Protocol("unmix-segment", "segment", size=448, templates="photo", source="Unmix-CLIP"),
     Protocol("softmax", "recognise", rule=SOFTMAX),
     Protocol("centring", "recognise", rule="centring"),

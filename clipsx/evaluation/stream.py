@@ -25,20 +25,19 @@ from clipsx.evaluation.looks import (
     Size,
     ended,
     fitted,
-    left_out,
     loading,
     looks,
     read,
     told,
 )
 from clipsx.evaluation.looks import seen as _seen
-from clipsx.evaluation.parts import Parts, framed, made, names_of
+from clipsx.evaluation.parts import BARE, Parts, framed, left_out, made, names_of
 from clipsx.messages import require_known
 
 __all__ = ["BATCH", "PART", "Look", "Measure", "Rows", "Size", "keep", "left_out", "looks", "stream"]
 
 PART = 64  # pictures whose rows are made and kept together, on their own
-Part = tuple[int, list[pd.DataFrame], list[str]]  # its first picture, a table per measure, pictures that cannot be read
+Part = tuple[int, list[pd.DataFrame], list[str]]  # its first picture, a table per measure, pictures that are left out
 ENGINES = ("own", "ray")
 
 
@@ -53,8 +52,8 @@ def stream(
     """A table per measure, rows in the order of the pictures, each picture opened and walked once.
 
     Every row has `image` and `image_size`, and at its end what made it. Pictures that cannot be read, or whose masks
-    cannot, are left out: a warning names the first few, `data` says how many. shard, options: those of `keep`; of one
-    shard of several there is no table.
+    cannot, and those in which there is nothing to measure are left out: a warning names the first few, `data` says how
+    many. shard, options: those of `keep`; of one shard of several there is no table.
     Errors: those of `keep`; ValueError where no picture can be read, and for a measure that gave no row.
     """
     parts = keep(clip, samples, measures, shard=shard, **options)
@@ -118,7 +117,7 @@ def make(
     workers: int = 0,
     words: str | None = None,
 ) -> Generator[Part, None, None]:
-    """Parts as they come: first picture, a table per measure, a line for each picture that cannot be read.
+    """Parts as they come: first picture, a table per measure, a line for each picture that is left out.
 
     starts: the first picture of every part that is asked for; part: how many a part has; else as in `stream`.
     """
@@ -146,6 +145,8 @@ def make(
                 except UNREADABLE as error:
                     unread.append(told(look.name, error))
                     continue
+                if not any(found) and any(measure.empty for measure in measures):
+                    unread.append(f"{look.name} {BARE}")
                 for known, more in zip(rows, found, strict=True):
                     known += more
             yield start, [framed(known) for known in rows], unread

@@ -72,7 +72,9 @@ def evaluate(
     alone = not len(tuning) or not chooses(task, rules)
     kept = {"rules": rules.name, "others": 0 if alone else len(tuning), "dataset": named(test)}
     several = any(len(some) > 1 for some in asking.queries)
-    kept["wording"] = f"; words of {vocabulary}" * bool(vocabulary) + "; the best of a class's words" * several
+    by = getattr(test, "labelled", "") if task == "recognise" else ""
+    kept["wording"] = f"; words of {asking.name}" + "; the best of a class's words" * several
+    kept["wording"] += f"; labels from {by}" * bool(by)
     measure = replace(measure, about={**measure.about, **kept})
     choosing = explain.measure(clip, labels, shown, words=words) if task == "points" else measure  # needs no segmenter
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside the windows costs next to nothing

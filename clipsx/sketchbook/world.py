@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from clipsx.datasets.protocol import digest
 from clipsx.datasets.sample import Sample
+from clipsx.datasets.vocabularies import Vocabulary
 from clipsx.messages import require
 from clipsx.sketchbook.drawings import COLOURS, NOUNS
 from clipsx.sketchbook.grounds import GROUNDS
@@ -36,7 +37,7 @@ class Sketchbook(Sequence[Sample]):
     """
 
     NOUNS, COLOURS, BACKGROUNDS = NOUNS, tuple(COLOURS), tuple(GROUNDS)
-    labels = NOUNS
+    labels, vocabulary = NOUNS, Vocabulary.single(NOUNS, "sketchbook")
 
     def __init__(
         self,

@@ -127,7 +127,9 @@ def test_a_split_whose_masks_lie_elsewhere_is_led_there(name, tmp_path):
     """trainaug is listed beside train and val, but its masks are SBD's."""
     base = official.voc2012_aug(tmp_path) / "VOCdevkit/VOC2012"
     other = "voc20-aug" if name == "voc20" else "voc21-aug"
-    with pytest.raises(ValueError, match=rf"'trainaug': they lie in SegmentationClassAug\. Take the data set '{other}'"):
+    with pytest.raises(
+        ValueError, match=rf"'trainaug': they lie in SegmentationClassAug\. Take the data set '{other}'"
+    ):
         datasets.load(name, tmp_path, split="trainaug")
     assert datasets.load(other, tmp_path).names and datasets.load(name, tmp_path).names
     with pytest.raises(ValueError, match=r"no split 'val'.* Known: trainaug, aug"):
@@ -254,10 +256,12 @@ def test_a_run_counts_and_names_what_it_cannot_read(tmp_path, workers):
     samples, clip = datasets.load("ade20k", root), tiny_clip(layers=1)
     measure = segment.measure(clip, samples.labels[:3], "clip", templates="photo")
     words = "4 of 7 pictures cannot be read and are left out: a_cut .*; e_size .*; f_no_mask .*; and 1 more"
-    with pytest.warns(UserWarning, match=words):
+    bare = r"1 of 7 pictures is left out: d_none \(nothing to measure in it\)"
+    with pytest.warns(UserWarning, match=words), pytest.warns(UserWarning, match=bare):
         (table,) = stream(clip, samples, [measure], workers=workers)
-    assert table["data"].iloc[0] == "ade20k val n=7, words: ade20k, 4 of 7 left out (cannot be read)"
-    assert set(table["image"]) == {"b_cmyk", "c_wide"}  # the one without objects has nothing to segment
+    left = "4 of 7 left out (cannot be read), 1 of 7 left out (nothing to measure in them)"
+    assert table["data"].iloc[0] == f"ade20k val n=7, words: ade20k, {left}"
+    assert set(table["image"]) == {"b_cmyk", "c_wide"}
 
 
 def test_the_real_photographs(voc):

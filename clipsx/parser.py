@@ -80,6 +80,10 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     words = "instead: hold OpenAI's ViT-B-16 and ViT-L-14-336 (or a --model) against what was published, on VOC 2012"
     sub.add_argument("--check", action="store_true", help=words)
     sub.add_argument("--against", metavar="FILE", help="of --check: another machine's check.json, to compare with")
+    words = (
+        "worst and best pictures to draw, with maps; of several models those that changed most (default: 2; 0: none)"
+    )
+    sub.add_argument("--pictures", type=int, default=2, choices=range(100), metavar="N", help=words)
     words = "of the task points: %(default)s, a SAM's hub name or folder (default: %(default)s)"
     sub.add_argument("--segmenter", default="random-walker", help=words)
 

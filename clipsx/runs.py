@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from clipsx.clip import Clip
     from clipsx.datasets import Sample
+    from clipsx.plots import Cell
 
 SEEDS = ["reading", "measure", "before", "mean", "difference", "sd", "seeds"]
 DIFFERENCES = ["verdict", "what", "measure", "value", "difference", "low", "high", "model"]
@@ -33,7 +34,7 @@ def evaluate(options: argparse.Namespace) -> int:
         words = f", {len(tuning)} others to choose thresholds on" if chosen else ""
         print(f"{len(test)} pictures to report on{words}; --limit takes fewer.", flush=True)
     models, asked = _models(options, test)
-    several, table = len(models) > 1, None
+    several, table, clip = len(models) > 1, None, None
     with _running(options) as how:
         how["segmenter"] = options.segmenter
         for n, model in enumerate(models, 1):
@@ -43,7 +44,42 @@ def evaluate(options: argparse.Namespace) -> int:
                 compare.keep_matrix(clip, datasets.labels_of(test), folder)
     if how["shard"][1] > 1:
         return 0
-    return merge(options) if several or table is None else _tabled(table, options.out)
+    code = merge(options) if several or table is None else _tabled(table, options.out)
+    drawn = Path(options.out, "changed-2.png" if several else "pictures.png").exists()  # of the same run
+    if options.pictures and options.projectors is None and not drawn and clip is not None:
+        _changed(models, options, test) if several else _pictured(clip, options, test)
+    return code
+
+
+def _pictured(clip: "Clip", options: argparse.Namespace, test: "Sequence[Sample]") -> None:
+    """The pictures that came out worst and best."""
+    from clipsx.plots import outcomes
+
+    rows = outcomes.worst_and_best(clip, options.task, options.out, test, options.pictures)
+    _drawn("pictures", rows, options.out, clip.describe())
+
+
+def _changed(models: "Sequence[Callable[[], Clip]]", options: argparse.Namespace, test: "Sequence[Sample]") -> None:
+    """The pictures that changed most from the first model to each other one."""
+    import pandas as pd
+
+    from clipsx.evaluation import compare
+    from clipsx.plots import outcomes
+
+    changes = pd.read_csv(Path(options.out, "changed.csv"))
+    for n, other in enumerate(models[1:], 2):
+        own = changes[changes["model"].str.endswith(f"{compare.RUN}{n})")]
+        before, after = (outcomes.mapped(model(), options.task, own, test) for model in (models[0], other))
+        about = own[["model", "against", "measure"]].iloc[0]
+        _drawn(f"changed-{n}", outcomes.changed(before, after, own), options.out, about)
+
+
+def _drawn(name: str, rows: "Sequence[Sequence[Cell]]", out: str, about: Any) -> None:
+    from clipsx import save
+    from clipsx.plots import closed, sheet
+
+    if rows:
+        print(*save.figure(closed(sheet(rows)), out, name, about, kind="09_pictures"), sep="\n")
 
 
 def _models(options: argparse.Namespace, test: "Sequence[Sample]") -> "tuple[list[Callable[[], Clip]], str]":

@@ -43,17 +43,22 @@ class Result:
 
 
 def find(folder: str | Path) -> list[Result]:
-    """All results under a folder; tables of another kind or of an older version are named and left out."""
+    """All results under a folder, of a call of several models each; tables of another kind or of an older version are
+    named and left out.
+    """
     found = []
     for file in sorted(Path(folder).rglob("table.csv")):
-        result = Result(file.parent, pd.read_csv(file))
+        whole = pd.read_csv(file)
+        runs = whole.groupby("run", sort=False) if "run" in whole else [("", whole)]
+        each = [Result(file.parent / str(name), table.reset_index(drop=True)) for name, table in runs]
         try:
-            published.beside(result.table)
-            _ = result.protocol, result.rows()
+            for result in each:
+                published.beside(result.table)
+                _ = result.protocol, result.rows()
         except (ValueError, KeyError) as error:
             print(f"Left out: {file} ({error})")
             continue
-        found.append(result)
+        found += each
     return found
 
 

@@ -1,0 +1,55 @@
+"""The pictures of a run that came out worst and best, and those that changed most from one model to another."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from clipsx.clip import Clip
+from clipsx.datasets import Sample, labels_of
+from clipsx.evaluation import results
+from clipsx.evaluation.parts import Parts
+from clipsx.plots import sheets
+from clipsx.plots.cells import Cell
+
+DRAWN = {
+    "explain": sheets.methods,
+    "segment": sheets.class_maps,
+    "recognise": sheets.methods,
+    "points": sheets.prompted,
+}
+BESIDE = 4  # readings in a row
+
+
+def worst_and_best(
+    clip: Clip, task: str, folder: str | Path, samples: Sequence[Sample], count: int = 2
+) -> list[list[Cell]]:
+    """Rows of a sheet: of the run in `folder` the pictures that its last reading is worst at, then its best.
+
+    Each by the run's last readings, as the task's own figure has them. No row for pictures that are not among the
+    samples, and where the tower has no maps. Errors: those of `Parts`.
+    """
+    rows = Parts.of(Path(folder)).by_reading()
+    readings = list(rows)[-BESIDE:]
+    shown = results.ends(samples, results.images(rows[readings[-1]](), readings[-1]), count) if clip.methods else []
+    return DRAWN[task](clip, shown, labels_of(samples), readings)
+
+
+def mapped(clip: Clip, task: str, changes: pd.DataFrame, samples: Sequence[Sample]) -> list[list[Cell]]:
+    """The figure of every picture of `compare.compared` by one model, each by the reading that changed."""
+    place = {samples[n].name: n for n in range(len(samples))}
+    each = zip(changes["image"], changes["reading"], strict=True)
+    return [DRAWN[task](clip, [samples[place[name]]], labels_of(samples), [reading])[0] for name, reading in each]
+
+
+def changed(
+    before: Sequence[Sequence[Cell]], after: Sequence[Sequence[Cell]], changes: pd.DataFrame
+) -> list[list[Cell]]:
+    """Rows of a sheet: what `mapped` gives of either model beside each other, with what the picture was worth."""
+    found = []
+    for one, other, (_, row) in zip(before, after, changes.iterrows(), strict=True):
+        parts = [(cell, f"before: {row['before']:.0f}") for cell in one[1:]]
+        parts += [(cell, f"after: {row['after']:.0f}") for cell in other[1:]]
+        found.append([one[0], *(replace(cell, title=f"{cell.title}\n{told}") for cell, told in parts)])
+    return found

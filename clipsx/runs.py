@@ -111,8 +111,10 @@ def _check(options: argparse.Namespace) -> int:
     names = check.MODELS if options.model is None else {options.model: options.pretrained}
     clips = {name: load(options, name, pretrained) for name, pretrained in names.items()}
     found = check.check(clips, tuning, test, options.out, workers=options.workers)
-    table = pd.DataFrame(found["checks"]).drop(columns=["vocabulary", "source"])
-    print(table.round(2).to_string(index=False), check.write(found, options.out), sep="\n")
+    table, file = pd.DataFrame(found["checks"]), check.write(found, options.out)
+    sources = [f"inside, {source}" for source in dict.fromkeys(table["source"])]
+    print(table.drop(columns=["vocabulary", "source"]).round(2).to_string(index=False), *sources, sep="\n")
+    print(found["near"], file, sep="\n")
     if options.against:
         print(*check.against(found, options.against) or [f"Alike in all: {options.against}"], sep="\n")
     return 0

@@ -24,7 +24,8 @@ FILE = "check.json"
 ALIKE = 0.05  # points that two machines' numbers may lie apart
 GAIN = "CLIP Surgery (arXiv 2304.05653): a mean over data sets, from the least to the most of its backbones"
 EXACT = "± 0.6 lie paper and released code of one method apart (SCLIP, 59.1 and 59.63)"
-USUAL = 2.0  # points between papers for one method, and on few images half their interval more
+USUAL = 2.0  # points, and on few images half their interval more
+NEAR = f"near: within {USUAL:g} points, as papers' numbers for one method lie apart, and half the interval over images"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def check(
     names = [test[n].name for n in range(len(test))]
     images = {"count": len(names), "names": digest(*names), "content": fingerprint_of(test)}
     versions = {name: version(name) for name in ("clipsx", "torch", "open_clip_torch", "timm", "numpy", "pillow")}
-    return {"models": models, "images": images, "versions": versions, "checks": rows}
+    return {"models": models, "images": images, "versions": versions, "near": NEAR, "checks": rows}
 
 
 def gains(folder: Path) -> pd.DataFrame:

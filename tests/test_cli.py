@@ -94,7 +94,8 @@ def test_evaluate_and_go_on(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = ["evaluate", "--images", "3", "--readings", TWO, "--task", task, "--out", str(tmp_path)]
-    assert main(call) == 0
+    call += [] if task == "explain" else ["--pictures", "0"]
+    assert main(call) == 0 and (tmp_path / "pictures.png").exists() == (task == "explain")
     shown, file = capsys.readouterr().out, tmp_path / "table.csv"
     table, first = pd.read_csv(file), file.read_bytes()
     assert table.columns[:6].tolist() == ["reading", "measure", "value", "low", "high", "n"]
@@ -188,10 +189,11 @@ def test_datasets(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     shown = capsys.readouterr().out
     assert f"found in {tmp_path / 'VOCdevkit' / 'VOC2007'}" in shown and shown.count("Get ") == len(LAYOUTS) - 1
     call = ["evaluate", "--dataset", "voc2007", "--task", "recognise", "--readings", "clip", "--out", tmp_path / "out"]
-    call += ["--vocabulary", "voc20.sclip", "--with", "difficult=excluded", "--limit", "1"]
+    call += ["--vocabulary", "voc20.sclip", "--with", "difficult=excluded", "--limit", "1", "--pictures", "0"]
     assert main([str(word) for word in call]) == 0
-    made = pd.read_csv(tmp_path / "out" / "table.csv")["data"].iloc[0]
-    assert made == "voc2007 test n=2, words: voc20.sclip, difficult excluded, odd samples: 1"
+    made = pd.read_csv(tmp_path / "out" / "table.csv").iloc[0]
+    assert made["data"] == "voc2007 test n=2, words: voc20.sclip, difficult excluded, odd samples: 1"
+    assert "; words of voc20.sclip; the best of a class's words; labels from annotations" in made["protocol"]
     capsys.readouterr()
     assert "did you mean 'voc20.sclip'" in refused(capsys, *call, "--vocabulary", "voc20.slip")
     assert "cannot be 'gone'" in refused(capsys, *call, "--with", "difficult=gone")
@@ -304,6 +306,7 @@ def test_evaluate_goes_round_bad_pictures(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "2.jpg").write_bytes(b"")
     (tmp_path / "3.jpg").write_text("hello")
     call = ["evaluate", "--dataset", "folder", "--root", str(tmp_path), "--task", "recognise", "--readings", "clip"]
+    call += ["--pictures", "0"]
     with pytest.warns(UserWarning, match=r"1 of 3 pictures cannot be read and is left out: [23]\.jpg"):
         assert main([*call, "--out", str(tmp_path / "out")]) == 0
     assert set(pd.read_csv(tmp_path / "out" / "table.csv")["data"].str[-34:]) == {", 1 of 3 left out (cannot be read)"}

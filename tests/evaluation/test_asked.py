@@ -67,5 +67,6 @@ def test_every_task_asks_with_the_words_of_the_vocabulary(clip: clipsx.Clip, mon
         assert set(asked) == {tuple(word for words in WORDS.queries for word in words)}
         assert table["protocol"].str.contains("; the best of a class's words").all()
     plain: Any = type("Plain", (list,), {"labels": LABELS})(SAMPLES)
-    assert "words" not in evaluate(clip, "recognise", [], plain, "clip")["protocol"][0]
+    said = evaluate(clip, "recognise", [], plain, "clip")["protocol"][0]
+    assert "; words of given words;" in said and "best of a class" not in said and "labels from" not in said
     assert vocabulary_of(plain).names == LABELS and np.isfinite(table["value"]).any()

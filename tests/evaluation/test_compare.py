@@ -12,7 +12,7 @@ import clipsx
 from clipsx import mfi, options
 from clipsx.cli import main
 from clipsx.datasets import labels_of, tuning_and_test
-from clipsx.evaluation import compare
+from clipsx.evaluation import compare, results
 from clipsx.evaluation import stream as streams
 from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import PROTOCOLS
@@ -31,7 +31,7 @@ def models() -> dict[str | None, clipsx.Clip]:
 def call(models: dict[str | None, clipsx.Clip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(importlib.import_module("clipsx.load"), "load", lambda name, *_, **__: models[name])
     monkeypatch.setattr(streams, "PART", 2)
-    given = ["--limit", str(COUNT), "--readings", READINGS, "--out", str(tmp_path)]
+    given = ["--limit", str(COUNT), "--readings", READINGS, "--out", str(tmp_path), "--pictures", "0"]
     return ["evaluate", "--model", "base", "--model", "tuned", *given]
 
 
@@ -54,7 +54,9 @@ LITERAL = {  # what is held against the rows of both models, and by how much it 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", LITERAL)
 def test_differences_are_those_of_the_rows(call: list[str], tmp_path: Path, task: str) -> None:
-    assert main([*call, "--task", task]) == 0
+    assert main([*call, "--task", task, "--pictures", str(int(task == "explain"))]) == 0
+    assert (tmp_path / "changed-2.png").exists() == (task == "explain")
+    assert [run.folder.name for run in results.find(tmp_path)] == ["model-1", "model-2"]
     table, gaps, changed = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("table", "differences", "changed"))
     measure, value = LITERAL[task]
     both = [rows(folder) for folder in compare.runs(tmp_path)]

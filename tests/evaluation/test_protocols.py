@@ -182,6 +182,7 @@ def test_evaluate_by_a_protocol(clip: clipsx.Clip, task: str, name: str | None, 
     table = evaluate(clip, task, tuning, test, "clip, clip+code", protocol=name)
     rules = protocol(name, task)
     assert measures <= set(table["measure"]) and table["protocol"].str.startswith(str(rules)).all()
+    assert table["protocol"].str.contains("; words of sketchbook; ").all()
     side = rules.size and rules.size // 8 * 8
     assert set(table["image_size"]) == {f"{side}×{side}" if side else "32×32"}
     alone: Any = evaluate(clip, task, [], test, "clip", protocol=name)

@@ -147,7 +147,19 @@ def written(folder: Path) -> list[float]:
 @pytest.fixture
 def call(clip: clipsx.Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(importlib.import_module("clipsx.load"), "load", lambda *_, **__: clip)
-    return ["evaluate", "--task", TASK, "--limit", str(COUNT), "--readings", HOW["asked"], "--out", str(tmp_path)]
+    return [
+        "evaluate",
+        "--task",
+        TASK,
+        "--limit",
+        str(COUNT),
+        "--readings",
+        HOW["asked"],
+        "--out",
+        str(tmp_path),
+        "--pictures",
+        "0",
+    ]
 
 
 @pytest.mark.slow

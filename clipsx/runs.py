@@ -34,7 +34,7 @@ def evaluate(options: argparse.Namespace) -> int:
         words = f", {len(tuning)} others to choose thresholds on" if chosen else ""
         print(f"{len(test)} pictures to report on{words}; --limit takes fewer.", flush=True)
     models, asked = _models(options, test)
-    several, table, clip = len(models) > 1, None, None
+    several, table = len(models) > 1, None
     with _running(options) as how:
         how["segmenter"] = options.segmenter
         for n, model in enumerate(models, 1):
@@ -42,36 +42,38 @@ def evaluate(options: argparse.Namespace) -> int:
             table = tasks.evaluate(clip, options.task, tuning, test, asked, folder=folder, **how)
             if several:
                 compare.keep_matrix(clip, datasets.labels_of(test), folder)
+            else:
+                models = [lambda clip=clip: clip]  # which is not loaded again
     if how["shard"][1] > 1:
         return 0
     code = merge(options) if several or table is None else _tabled(table, options.out)
     drawn = Path(options.out, "changed-2.png" if several else "pictures.png").exists()  # of the same run
-    if options.pictures and options.projectors is None and not drawn and clip is not None:
-        _changed(models, options, test) if several else _pictured(clip, options, test)
+    if options.pictures and options.projectors is None and not drawn:
+        _pictured(models, options, test)
     return code
 
 
-def _pictured(clip: "Clip", options: argparse.Namespace, test: "Sequence[Sample]") -> None:
-    """The pictures that came out worst and best."""
-    from clipsx.plots import outcomes
-
-    rows = outcomes.worst_and_best(clip, options.task, options.out, test, options.pictures)
-    _drawn("pictures", rows, options.out, clip.describe())
-
-
-def _changed(models: "Sequence[Callable[[], Clip]]", options: argparse.Namespace, test: "Sequence[Sample]") -> None:
-    """The pictures that changed most from the first model to each other one."""
+def _pictured(models: "Sequence[Callable[[], Clip]]", options: argparse.Namespace, test: "Sequence[Sample]") -> None:
+    """Draw the pictures of a model that came out worst and best; of several those that changed most from the first."""
     import pandas as pd
 
-    from clipsx.evaluation import compare
+    from clipsx.evaluation import compare, protocols
     from clipsx.plots import outcomes
 
+    task, (first, *others) = options.task, models
+    how: dict[str, Any] = {"points": {"segmenter": options.segmenter}}.get(task, {})
+    how |= {"rules": protocols.protocol(options.protocol, task)} if task == "segment" else {}
+    if not others:
+        clip = first()
+        rows = outcomes.worst_and_best(clip, task, options.out, test, options.pictures, **how)
+        return _drawn("pictures", rows, options.out, clip.describe())
     changes = pd.read_csv(Path(options.out, "changed.csv"))
-    for n, other in enumerate(models[1:], 2):
+    for n, other in enumerate(others, 2):
         own = changes[changes["model"].str.endswith(f"{compare.RUN}{n})")]
-        before, after = (outcomes.mapped(model(), options.task, own, test) for model in (models[0], other))
+        before, after = (outcomes.mapped(model(), task, own, test, **how) for model in (first, other))
         about = own[["model", "against", "measure"]].iloc[0]
         _drawn(f"changed-{n}", outcomes.changed(before, after, own), options.out, about)
+    return None
 
 
 def _drawn(name: str, rows: "Sequence[Sequence[Cell]]", out: str, about: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,24 +24,24 @@ BESIDE = 4  # readings in a row
 
 
 def worst_and_best(
-    clip: Clip, task: str, folder: str | Path, samples: Sequence[Sample], count: int = 2
+    clip: Clip, task: str, folder: str | Path, samples: Sequence[Sample], count: int = 2, **how: Any
 ) -> list[list[Cell]]:
     """Rows of a sheet: of the run in `folder` the pictures that its last reading is worst at, then its best.
 
-    Each by the run's last readings, as the task's own figure has them. No row for pictures that are not among the
-    samples, and where the tower has no maps. Errors: those of `Parts`.
+    Each by the run's last readings, as the task's own figure has them (`how`: its options). No row for pictures that
+    are not among the samples, and where the tower has no maps. Errors: those of `Parts`.
     """
     rows = Parts.of(Path(folder)).by_reading()
     readings = list(rows)[-BESIDE:]
     shown = results.ends(samples, results.images(rows[readings[-1]](), readings[-1]), count) if clip.methods else []
-    return DRAWN[task](clip, shown, labels_of(samples), readings)
+    return DRAWN[task](clip, shown, labels_of(samples), readings, **how)
 
 
-def mapped(clip: Clip, task: str, changes: pd.DataFrame, samples: Sequence[Sample]) -> list[list[Cell]]:
-    """The figure of every picture of `compare.compared` by one model, each by the reading that changed."""
-    place = {samples[n].name: n for n in range(len(samples))}
+def mapped(clip: Clip, task: str, changes: pd.DataFrame, samples: Sequence[Sample], **how: Any) -> list[list[Cell]]:
+    """A row for every picture of `compare.compared`, as one model sees it by the reading that changed."""
+    place, labels = {samples[n].name: n for n in range(len(samples))}, labels_of(samples)
     each = zip(changes["image"], changes["reading"], strict=True)
-    return [DRAWN[task](clip, [samples[place[name]]], labels_of(samples), [reading])[0] for name, reading in each]
+    return [DRAWN[task](clip, [samples[place[name]]], labels, [reading], **how)[0] for name, reading in each]
 
 
 def changed(

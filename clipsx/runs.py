@@ -71,7 +71,7 @@ def _pictured(models: "Sequence[Callable[[], Clip]]", options: argparse.Namespac
     for n, other in enumerate(others, 2):
         own = changes[changes["model"].str.endswith(f"{compare.RUN}{n})")]
         before, after = (outcomes.mapped(model(), task, own, test, **how) for model in (first, other))
-        about = own[["model", "against", "measure"]].iloc[0]
+        about = own[["model", "against", "measure"]].iloc[0].to_dict()
         _drawn(f"changed-{n}", outcomes.changed(before, after, own), options.out, about)
     return None
 

@@ -20,7 +20,7 @@ from clipsx.weights import digest
 
 PARTS_NAMED = 5  # of those that are missing
 NAMED = 3  # of the pictures that are left out
-BARE = "(nothing to measure in it)"  # behind the name of one that can be read
+BARE = "(nothing in it to measure)"  # behind the name of one that can be read
 Tables = Sequence[pd.DataFrame]
 
 
@@ -106,14 +106,15 @@ class Parts:
             table = self.held[start][0][list(self.measures).index(name)]
         return table if reading is None or table.empty else table[table["reading"] == reading]
 
-    def _unread(self, start: int) -> Sequence[str]:
-        if self.folder is None:
-            return self.held[start][1]
-        file = self._file("unread", start, "txt")
-        return file.read_text(encoding="utf-8").splitlines() if file.is_file() else ()
+    def _lines(self, bare: bool) -> list[str]:
+        """Those of pictures that are left out as they cannot be read, or as they are `BARE`."""
+        files = [self._file("unread", start, "txt") for start in self.starts] if self.folder else []
+        held = [line for start in self.starts for line in self.held.get(start, ((), ()))[1]]
+        kept = [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
+        return [line for line in held + kept if line.endswith(BARE) == bare]
 
     def complete(self) -> dict[str, str]:
-        """`data` of a run whose parts are all there, with how many pictures are left out (and a warning).
+        """`data` of a run whose parts are all there, with how many pictures could not be read (and a warning).
 
         Errors: ValueError for parts that are missing (which), or of another run; for no picture that can be read.
         """
@@ -130,7 +131,7 @@ class Parts:
             other = sorted({file.name for file in self.folder.glob("*.parquet")} - own)
             if other:
                 raise ValueError(f"{self.folder / other[0]} is of no part of this run: delete it.")
-        left = left_out([line for start in self.starts for line in self._unread(start)], self.key["pictures"])
+        left = left_out(self._lines(bare=False), self.key["pictures"])
         return {"data": next((m["about"]["data"] for m in self.measures.values()), "") + left}
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -149,7 +150,7 @@ class Parts:
     def by_reading(self) -> dict[str, Callable[[], pd.DataFrame]]:
         """What reads the rows of each reading of its one measure: those of all need not fit in memory.
 
-        Errors: as `tables`.
+        Their `data` says too how many pictures have nothing to measure (and a warning). Errors: as `tables`.
         """
         (name, measure), *_ = self.measures.items()
         about = measure["about"] | self.complete()
@@ -157,6 +158,7 @@ class Parts:
         known = dict.fromkeys(reading for part in parts if len(part) for reading in part["reading"].unique())
         if not known:
             raise ValueError(measure["empty"])
+        about["data"] += left_out(self._lines(bare=True), self.key["pictures"], "cannot be measured")
 
         def rows(reading: str) -> pd.DataFrame:
             return joined(self.read(name, start, reading) for start in self.starts).assign(**about)
@@ -164,29 +166,16 @@ class Parts:
         return {reading: partial(rows, reading) for reading in known}
 
 
-def left_out(lines: Sequence[str], count: int) -> str:
-    """What `data` says of pictures that are left out, a line each, with a warning. Errors: ValueError for none to read.
-
-    Where none has anything to measure, nothing is said: that is the measure's own error.
-    """
-    bare = [line for line in lines if line.endswith(BARE)]
-    unread = [line for line in lines if not line.endswith(BARE)]
+def left_out(unread: Sequence[str], count: int, why: str = "cannot be read") -> str:
+    """What `data` says of pictures that are left out, a line each, with a warning. Errors: ValueError where all are."""
+    if not unread:
+        return ""
+    first = "; ".join(unread[:NAMED]) + (f"; and {len(unread) - NAMED} more" if len(unread) > NAMED else "")
     if len(unread) == count:
-        raise ValueError(f"None of the {count} pictures can be read: {_first(unread)}.")
-    found = ""
-    for some, why, told in (
-        (unread, "cannot be read and ", "cannot be read"),
-        (bare, "", "nothing to measure in them"),
-    ):
-        if some and len(bare) < count:
-            are = "is" if len(some) == 1 else "are"
-            warnings.warn(f"{len(some)} of {count} pictures {why}{are} left out: {_first(some)}.", stacklevel=3)
-            found += f", {len(some)} of {count} left out ({told})"
-    return found
-
-
-def _first(lines: Sequence[str]) -> str:
-    return "; ".join(lines[:NAMED]) + (f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else "")
+        raise ValueError(f"None of the {count} pictures can be read: {first}.")
+    words = f"{len(unread)} of {count} pictures {why} and {'is' if len(unread) == 1 else 'are'} left out"
+    warnings.warn(f"{words}: {first}.", stacklevel=3)
+    return f", {len(unread)} of {count} left out ({why})"
 
 
 def _known(folder: Path) -> dict[str, Any] | None:

@@ -52,8 +52,8 @@ def stream(
     """A table per measure, rows in the order of the pictures, each picture opened and walked once.
 
     Every row has `image` and `image_size`, and at its end what made it. Pictures that cannot be read, or whose masks
-    cannot, and those in which there is nothing to measure are left out: a warning names the first few, `data` says how
-    many. shard, options: those of `keep`; of one shard of several there is no table.
+    cannot, are left out: a warning names the first few, `data` says how many. shard, options: those of `keep`; of one
+    shard of several there is no table.
     Errors: those of `keep`; ValueError where no picture can be read, and for a measure that gave no row.
     """
     parts = keep(clip, samples, measures, shard=shard, **options)
@@ -145,7 +145,7 @@ def make(
                 except UNREADABLE as error:
                     unread.append(told(look.name, error))
                     continue
-                if not any(found) and any(measure.empty for measure in measures):
+                if len(measures) == 1 and measures[0].empty and not found[0]:
                     unread.append(f"{look.name} {BARE}")
                 for known, more in zip(rows, found, strict=True):
                     known += more

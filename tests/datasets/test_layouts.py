@@ -13,7 +13,7 @@ from clipsx import datasets
 from clipsx.datasets import BUILT_IN, LAYOUTS, Vocabulary, layouts
 from clipsx.datasets.places import decoded
 from clipsx.evaluation import segment
-from clipsx.evaluation.stream import stream
+from clipsx.evaluation.stream import keep
 from helpers import noise, tiny_clip
 
 NUS = BUILT_IN["nus-wide"].names
@@ -257,10 +257,10 @@ def test_a_run_counts_and_names_what_it_cannot_read(tmp_path, workers):
     samples, clip = datasets.load("ade20k", root), tiny_clip(layers=1)
     measure = segment.measure(clip, samples.labels[:3], "clip", templates="photo")
     words = "4 of 7 pictures cannot be read and are left out: a_cut .*; e_size .*; f_no_mask .*; and 1 more"
-    bare = r"1 of 7 pictures is left out: d_none \(nothing to measure in it\)"
+    bare = r"1 of 7 pictures cannot be measured and is left out: d_none \(nothing in it"
     with pytest.warns(UserWarning, match=words), pytest.warns(UserWarning, match=bare):
-        (table,) = stream(clip, samples, [measure], workers=workers)
-    left = "4 of 7 left out (cannot be read), 1 of 7 left out (nothing to measure in them)"
+        table = keep(clip, samples, [measure], workers=workers).by_reading()["clip"]()
+    left = "4 of 7 left out (cannot be read), 1 of 7 left out (cannot be measured)"
     assert table["data"].iloc[0] == f"ade20k val n=7, words: ade20k, {left}"
     assert set(table["image"]) == {"b_cmyk", "c_wide"}
 

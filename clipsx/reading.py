@@ -12,7 +12,7 @@ from torch import Tensor
 from clipsx.features import DenseFeatures
 from clipsx.maps import FORMS, feature_surgery, similarity
 from clipsx.messages import require, require_known
-from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, rows_of, serving
+from clipsx.methods import DEPTH, EVERY, METHODS, Recipe, Serves, authority, refusal, rows_of, serving
 from clipsx.recipe import written
 
 SURGERIES = ("none", *FORMS)
@@ -155,6 +155,11 @@ def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading,
     if not found:
         raise ValueError("Give at least one reading, such as 'clip' or 'clip-surgery+code'.")
     return found
+
+
+def served(given: "str | Reading | Iterable[str | Reading]", tower: Serves) -> list[str]:
+    """The texts of those of several `readings` whose method a tower can serve."""
+    return [str(one) for one in readings(given) if not all(refusal(row, tower) for row in rows_of(one.method))]
 
 
 def crossed(methods: Iterable[str], surgeries: Iterable[str] = SURGERIES[:2]) -> tuple[Reading, ...]:

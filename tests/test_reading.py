@@ -14,7 +14,7 @@ from hypothesis import given, settings
 import clipsx
 from clipsx import towers
 from clipsx.methods import METHODS, PAIRS, rows_of
-from clipsx.reading import SURGERIES, TAU, Reading, crossed, readings
+from clipsx.reading import SURGERIES, TAU, Reading, crossed, readings, served
 from helpers import random_images, tiny_clip, tiny_resnet
 
 # --- the text form ---
@@ -169,6 +169,12 @@ def test_several_from_one_text() -> None:
 def test_crossed_is_every_method_with_every_surgery() -> None:
     assert [str(r) for r in crossed(("clip", "maskclip"))] == ["clip", "clip+code", "maskclip", "maskclip+code"]
     assert [str(r) for r in crossed(["clip"], ["paper"])] == ["clip+paper"]
+
+
+def test_what_a_tower_can_serve_of_several() -> None:
+    asked = "clip, sclip+code, free(kk, bare), free(kk), legrad, clip-surgery@1"
+    assert served(asked, tiny_clip().tower) == [str(reading) for reading in readings(asked)]
+    assert served(asked, tiny_resnet().tower) == ["clip", "free(kk,bare)", "clip-surgery@1"]
 
 
 # --- what figures and tables say of it ---

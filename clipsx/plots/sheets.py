@@ -24,11 +24,11 @@ from clipsx.evaluation.asked import queries
 from clipsx.evaluation.protocols import Protocol
 from clipsx.evaluation.stream import Measure, looks
 from clipsx.maps import is_constant, minmax, similarity, upsample
-from clipsx.methods import PAIRS, refusal, rows_of
+from clipsx.methods import PAIRS
 from clipsx.metrics import coverage, iou, msc
 from clipsx.plots.cells import Cell, closed, sheet
 from clipsx.plots.reduced import reduced
-from clipsx.reading import Reading, readings
+from clipsx.reading import Reading, readings, served
 from clipsx.seen import Seen
 from clipsx.segmenters.interface import Segmenter
 from clipsx.segmenters.named import WALKER, load
@@ -79,7 +79,7 @@ def methods(
     """
     names = queries(labels)
     text, rows = clip.encode_labels(names), []  # (N, D)
-    shown = [r for r in readings(asked) if not all(refusal(row, clip.tower) for row in rows_of(r.method))]
+    shown = readings(served(asked, clip.tower))
     for sample in samples:
         seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
         for label in _labels(sample, names, seen, text)[:each]:

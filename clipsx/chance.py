@@ -47,8 +47,9 @@ def again(clip: Clip) -> Callable[[int], Clip]:
     if clip.recipe is None:
         raise ValueError(f"{clip.name} was not made by clipsx.load, so its random starts are not known.")
     quick = any(type(module).__name__ == "QuickGELU" for module in clip.model.modules()) or None
-    name, precision, device = clip.recipe["name"], clip.recipe["precision"], clip.device
-    return lambda seed: load(name, f"random:{seed}", device, precision, quick)
+    told = {"device": clip.device, "quickgelu": quick, "precision": clip.recipe["precision"]}
+    told["positions"] = clip.recipe.get("positions")
+    return lambda seed: load(clip.recipe["name"], f"random:{seed}", **told)
 
 
 def numbers(clip: Clip, samples: Sequence[Sample], asked: Sequence[Reading] = ASKED, size: Size = None) -> pd.DataFrame:
@@ -96,7 +97,9 @@ def starts(
     tables = []
     for seed in tqdm(range(count), words, unit="start", leave=False, disable=words is None):
         clip = make(seed)
-        place = cache.entry("chance", repr([architecture(clip), clip.name, seed, str(clip.dtype), *decides]), ".csv")
+        place = cache.entry(
+            "chance", repr([architecture(clip), clip.name, seed, str(clip.dtype), clip.positions, *decides]), ".csv"
+        )
         if place.read() is None:
             found = numbers(clip, samples, asked, size).assign(architecture=architecture(clip), seed=seed)
             with suppress(OSError), place.write(clip.describe()) as part:  # a full disk costs the next run its time
@@ -109,7 +112,9 @@ def starts(
 
 def bands(table: pd.DataFrame) -> pd.DataFrame:
     """A row per reading and measure of `starts`: mean, sd, low, high (the range), n starts, and what made it."""
-    about = {name: table[name].iloc[0] for name in ("model", *KEY)} | {"torch": version("torch").split("+")[0]}
+    about = {name: table[name].iloc[0] for name in ("model", *KEY, "positions")} | {
+        "torch": version("torch").split("+")[0]
+    }
     groups = table.groupby(["reading", "measure"], sort=False)["value"]
     rows = [dict(zip(("reading", "measure"), key, strict=True)) | band(values) for key, values in groups]  # type: ignore[arg-type]
     return pd.DataFrame(rows).assign(**about)

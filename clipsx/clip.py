@@ -18,7 +18,7 @@ from clipsx.messages import require
 from clipsx.preprocess import pixels
 from clipsx.prompts import Tower as TextTower
 from clipsx.prompts import encode_prompts, token_features
-from clipsx.reading import Reading, readings
+from clipsx.reading import Reading, readings, require_features
 from clipsx.seen import Seen
 from clipsx.sentence import Sentence
 from clipsx.sentence import read as read_sentence
@@ -163,10 +163,7 @@ class Clip(Wrapped):
         Readings that differ only in feature surgery share one. Errors: those of `Reading` and `encode_dense`.
         """
         asked = readings(given)
-        for reading in asked:
-            if reading.needs_texts:
-                words = "has no features: its maps need the texts. Use clip.maps(images, readings, text)."
-                raise ValueError(f"{reading.method!r} {words}")
+        require_features(asked)
         seen = self.look(images, asked, positions=positions)
         return {str(reading): seen.features[reading.features] for reading in asked}
 

@@ -157,6 +157,14 @@ def readings(given: "str | Reading | Iterable[str | Reading]") -> tuple[Reading,
     return found
 
 
+def require_features(asked: Iterable[Reading]) -> None:
+    """Raise a ValueError naming a reading that has no features, only maps of texts."""
+    for reading in asked:
+        if reading.needs_texts:
+            words = "has no features: its maps need the texts. Use clip.maps(images, readings, text)."
+            raise ValueError(f"{reading.method!r} {words}")
+
+
 def served(given: "str | Reading | Iterable[str | Reading]", tower: Serves) -> list[str]:
     """The texts of those of several `readings` whose method a tower can serve."""
     return [str(one) for one in readings(given) if not all(refusal(row, tower) for row in rows_of(one.method))]

@@ -11,8 +11,7 @@ from clipsx.clip import Clip
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
-from clipsx.methods import rows_of
-from clipsx.reading import Reading, readings
+from clipsx.reading import Reading, readings, served
 
 SURGERY, RAW = "clip-surgery", Reading("clip")
 CORNERS = {
@@ -30,8 +29,7 @@ def asked(clip: Clip) -> tuple[Reading, ...]:
     """Raw maps, the corners and the depths that a model's tower can do."""
     depths = [depth for depth in DEPTHS if depth <= clip.tower.blocks]
     texts = ["clip", *CORNERS, *(f"{SURGERY}@{depth}" for depth in depths if len(depths) > 1)]
-    able = [r for r in map(Reading.parse, texts) if not all(map(clip.tower.refuses, rows_of(r.method)))]
-    return readings(able)
+    return readings(served(texts, clip.tower))
 
 
 def measure(clip: Clip, labels: Sequence[str], templates: str | Sequence[str] = "clip-surgery") -> Measure:

@@ -18,7 +18,7 @@ from clipsx.evaluation.asked import Asked, Words
 from clipsx.evaluation.stream import Look, Measure
 from clipsx.features import DenseFeatures
 from clipsx.metrics import f1_scores, mean_average_precision
-from clipsx.reading import Reading, readings
+from clipsx.reading import Reading, readings, require_features
 from clipsx.statistics import METHOD, draws, interval
 
 Scores = Any  # (n, N), numbers
@@ -66,9 +66,10 @@ def measure(
     feature surgery makes of it where the reading has it (`maps.surgery_scores`). Where the tower is not understood, its
     class feature alone is read. words: what asks for a label, if not its name: the best of several counts. head:
     instead of the class feature prompts and a function, from positions (1, P, D) and labels by every prompt (T, Q, D)
-    to scores (1, Q). Errors: ValueError for feature surgery before a head.
+    to scores (1, Q). Errors: ValueError for feature surgery before a head, and for readings that need the texts.
     """
     names, shown = tuple(dict.fromkeys(listed(labels))), readings(asked)
+    require_features(shown)
     by = [[prompt] for prompt in head[0]] if head else [templates]
     each = [Asked.by(clip, names, words, prompts) for prompts in by]
     text = torch.stack([one.text for one in each])  # (T, Q, D)

@@ -19,7 +19,7 @@ from clipsx.evaluation.asked import queries
 from clipsx.evaluation.parts import made_by
 from clipsx.evaluation.stream import Measure, left_out, looks
 from clipsx.paths import reserve
-from clipsx.reading import Reading
+from clipsx.reading import Reading, require_features
 
 POOLED = {"ModifiedResNet": "maskclip"}  # by family: value → output projection, where the pooling is all there is
 
@@ -77,6 +77,7 @@ def gather(
     size, reading = size or clip.image_size[0], own_positions(clip) if reading is None else Reading.parse(reading)
     if reading != reading.features:
         raise ValueError(f"Positions are features, not maps: say {str(reading.features)!r}, not {str(reading)!r}.")
+    require_features([reading])
     key = f"{made_by(clip)}|{datasets.fingerprint_of(samples)}|{size}|{reading}|read"
     place = entry("features", key, ".npy", folder)
     about = place.read()

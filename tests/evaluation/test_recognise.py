@@ -89,6 +89,11 @@ def test_what_a_sample_is_unsure_of_counts_neither_way(tmp_path) -> None:
     assert found["mAP"] == pytest.approx(100 * np.mean(parts)) and found["without_labels"] == 3
 
 
+def test_readings_that_need_the_texts_are_refused() -> None:
+    with pytest.raises(ValueError, match="'gradcam' has no features: its maps need the texts"):
+        recognise.measure(tiny_clip(layers=1), ["cat", "dog"], "clip, gradcam")
+
+
 def test_recognition_masks_absent_classes_and_tells_its_protocol() -> None:
     rng = np.random.default_rng(1)
     targets = (rng.random((60, 4)) < 0.4).astype(int)

@@ -118,6 +118,8 @@ def test_which_positions_are_gathered(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("*.npy"))) == 4  # none is found in another's place
     with pytest.raises(ValueError, match="say 'clip', not 'clip\\+code'"):
         gather(transformer, WORLD, folder=tmp_path, reading="clip+code")
+    with pytest.raises(ValueError, match="'legrad' has no features: its maps need the texts"):
+        gather(transformer, WORLD, folder=tmp_path, reading="legrad")
     text = torch.stack([resnet.encode_labels(LABELS, [prompt]) for prompt in unmix.PROMPTS])
     both = (gather(resnet, WORLD, folder=tmp_path, reading=reading) for reading in ("maskclip", "clip"))
     with pytest.raises(ValueError, match="to train on are maskclip, to test on clip"):

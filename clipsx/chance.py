@@ -47,9 +47,8 @@ def again(clip: Clip) -> Callable[[int], Clip]:
     if clip.recipe is None:
         raise ValueError(f"{clip.name} was not made by clipsx.load, so its random starts are not known.")
     quick = any(type(module).__name__ == "QuickGELU" for module in clip.model.modules()) or None
-    told = {"device": clip.device, "quickgelu": quick, "precision": clip.recipe["precision"]}
-    told["positions"] = clip.recipe.get("positions")
-    return lambda seed: load(clip.recipe["name"], f"random:{seed}", **told)
+    name, precision, rule = clip.recipe["name"], clip.recipe["precision"], clip.recipe.get("positions")
+    return lambda seed: load(name, f"random:{seed}", clip.device, precision, quick, rule)
 
 
 def numbers(clip: Clip, samples: Sequence[Sample], asked: Sequence[Reading] = ASKED, size: Size = None) -> pd.DataFrame:

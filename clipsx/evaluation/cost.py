@@ -40,7 +40,8 @@ def cost(
             for _ in range(pairs + 1)
         ][1:]  # fmt: skip  # the first warms up
         ratio = median(own / plain for own, plain in times)
-        rows.append({"reading": name, "ratio": ratio, "milliseconds": 1000 * median(own for own, _ in times) / batch})
+        row = {"reading": name, "ratio": ratio, "milliseconds": 1000 * median(own for own, _ in times) / batch}
+        rows.append(row | {"authority": "" if name == TOGETHER else some[0].columns(clip.tower)["authority"]})
     height, width = images.shape[2:]
     about = {"image_size": f"{height}×{width}", "batch": batch, "device": str(images.device), "dtype": str(clip.dtype)}
     return pd.DataFrame(rows).assign(**clip.describe(), **about, threads=torch.get_num_threads())

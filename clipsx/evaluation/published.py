@@ -12,7 +12,8 @@ DEFAULT_DEPTH = "@6"  # of CLIP Surgery as published: what a reading without a d
 UNMIXED = "unmix"  # what numbers are published as that are read through projectors, whatever the reading
 SHOWN = [
     "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper",
-    "published_model", "published_data", "published_protocol", "source", "model", "weights", "data", "protocol",
+    "published_model", "published_data", "published_protocol", "source", "authority", "model", "weights", "positions",
+    "data", "protocol",
 ]  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     both = both.assign(published_model=theirs.str.strip())
     names = {"dataset_theirs": "published_data", "protocol_theirs": "published_protocol"}
     names |= {end: f"value_{end}" for end in ("low", "high")}  # the difference has no interval
-    return both.rename(columns=names)[SHOWN].reset_index(drop=True)
+    return both.rename(columns=names).reindex(columns=SHOWN).reset_index(drop=True)
 
 
 def short(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:

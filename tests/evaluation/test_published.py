@@ -34,6 +34,7 @@ def test_every_published_row_says_what_it_is() -> None:
 def test_the_same_thing_has_a_difference_and_nothing_else() -> None:
     found = beside(measured()).set_index("paper")
     row = found.loc["SCLIP (arXiv 2312.01597)"]
+    assert {"authority", "positions"} <= set(found)
     assert row["published"] == 59.63 and row["difference"] == pytest.approx(0.37)
     assert row["differs"] == "nothing that is stated" and row["published_data"] == "voc21"
     assert set(found["published_data"]) == {"voc21"}, "other data sets stand there where nothing else does alone"

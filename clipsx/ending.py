@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,17 +78,22 @@ def finishing() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Letters that the terminal lacks are printed as "?"; where nobody reads any more, the command ends without a word.
+    """Letters that the terminal lacks are printed as "?", warnings as a line without the code that they come from.
+
+    Where nobody reads any more, the command ends without a word.
 
     Errors: SystemExit (141, as for other commands before `| head`); OSError where what is printed cannot be written.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"clipsx: {message}\n"
     try:
         try:
             yield
         finally:
+            warnings.formatwarning = before
             _flush()
     except BrokenPipeError:
         raise SystemExit(128 + signal.SIGPIPE) from None

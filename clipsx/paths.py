@@ -50,6 +50,7 @@ def shortened(text: str, length: int) -> str:
     return clean.encode()[:length].decode(errors="ignore")
 
 
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, what one file may take
 
 
@@ -58,7 +59,7 @@ def whole(file: Path) -> Iterator[Path]:
     """A place to write to: the file or folder there at the end becomes `file`, whole or not at all.
 
     Its folder is made; a folder takes the place of an older one. Errors: OSError, in words where the disk (or the
-    quota) is full and where the name is too long.
+    quota) is full, where nothing may be written, and where the name is too long.
     """
     token = secrets.token_hex(8)
     part, old = (file.with_name(f".{token}.{end}") for end in ("part", "old.part"))
@@ -72,6 +73,8 @@ def whole(file: Path) -> Iterator[Path]:
         if error.errno in FULL:
             free = f"Free space there, or empty the cache ({cache()}: `clipsx cache --clear`), or choose another place."
             words = f"The disk of {file.parent} is full: {file.name} was not written. {free}"
+        elif error.errno in CLOSED:
+            words = f"{file.name} cannot be written in {file.parent} ({error.strerror}): choose another place."
         elif error.errno == errno.ENAMETOOLONG:
             words = f"The name {file.name[:40]}… is too long for the disk of {file.parent}: choose a shorter one."
         else:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from clipsx import cli, paths
 from clipsx.cli import main
+from clipsx.ending import printing
 from helpers import from_terminal, noise
 
 TRAINS = """import pathlib, sys
@@ -117,6 +119,12 @@ def test_a_terminal_with_few_letters(own: dict[str, str], tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     done = run(tmp_path, "$CLIPSX explain x.png --labels 'Öl,' --threshold ×", **own)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_warning_is_a_line() -> None:
+    with printing():
+        assert warnings.formatwarning("no code", UserWarning, "file.py", 3) == "clipsx: no code\n"
+    assert "file.py" in warnings.formatwarning("code", UserWarning, "file.py", 3)
 
 
 def test_nothing_heavy_is_imported_before_a_command_runs() -> None:

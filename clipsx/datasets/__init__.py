@@ -59,7 +59,9 @@ def load(name: str, root: str | PathLike[str] | None = None, **options: Any) -> 
     try:
         return DATASETS[name](*() if root is None else (root,), **options)
     except TypeError as error:
-        raise ValueError(f"The data set {name!r} cannot be made with {sorted(options)}: {error}.") from None
+        _, unknown, option = str(error).partition("unexpected keyword argument ")
+        why = f"has no option {option}" if unknown else f"cannot be made with {sorted(options)}: {error}"
+        raise ValueError(f"The data set {name!r} {why}.") from None
 
 
 def check(name: str, root: str | PathLike[str] | None = None) -> str | PathLike[str] | None:

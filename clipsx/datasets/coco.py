@@ -96,6 +96,8 @@ def _read(file: Path) -> dict[str, Any]:
     """A file's lists, each entry with what is asked of it. Errors: ValueError, naming file and part."""
     try:
         found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} is not there: annotations name a JSON file in COCO's format.") from None
     except ValueError as error:
         raise ValueError(f"{file} is cut short or no JSON ({error}): fetch or write it again.") from None
     for part, keys in ASKED.items():

@@ -68,6 +68,7 @@ class Place:
         self.name, self.layout = name, LAYOUTS[name]
         self.split = split or self.layout.split
         require_here(name, self.split)
+        require_folder(root)
         self.root = located(name, root)
         lists = [(self.root / place).parent for place in self.layout.parts.get("lists", ())]
         splits = self.layout.splits or {file.stem: file.stem for at in lists for file in sorted(at.glob("*.txt"))}
@@ -85,12 +86,7 @@ class Place:
 
     def wording(self, given: Given | None) -> Vocabulary:
         """The vocabulary that was given, or the row's own. Errors: ValueError for another number of classes."""
-        own = Vocabulary.of(self.layout.vocabulary)
-        found = own if given is None else Vocabulary.of(given)
-        if len(found.queries) != len(own.queries):
-            count = f"names {len(found.queries)} classes, but {self.name} has {len(own.queries)}"
-            raise ValueError(f"The vocabulary {found.name!r} {count}: give one a line, in the order of {own.name!r}.")
-        return found
+        return Vocabulary.of(self.layout.vocabulary).reworded(given, self.name)
 
     def listed(self) -> tuple[str, ...]:
         """The pictures of the split: those of its list (names or paths), else all with a picture or a mask, sorted.
@@ -115,6 +111,14 @@ class Place:
         for file in self.root.glob(before + self.layout.ids + after):
             if not file.name.startswith("."):
                 yield file.relative_to(self.root).as_posix()[len(before) :].removesuffix(after)
+
+
+def require_folder(root: str | PathLike[str]) -> None:
+    """Errors: FileNotFoundError for a root that is not there."""
+    if not Path(root).expanduser().is_dir():
+        raise FileNotFoundError(
+            f"{root} is not a folder: the root is where a data set lies, or a folder that holds it."
+        )
 
 
 def require_here(name: str, split: str) -> None:

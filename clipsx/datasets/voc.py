@@ -8,11 +8,11 @@ from pathlib import Path
 from clipsx.datasets import places
 from clipsx.datasets.folder import SUFFIXES, pictures
 from clipsx.datasets.indexed import masked
-from clipsx.datasets.layouts import LAYOUTS, require_here, told
+from clipsx.datasets.layouts import LAYOUTS, require_folder, require_here, told
 from clipsx.datasets.lines import BACKGROUND, classes, foreground, lines, listed, spelled
 from clipsx.datasets.protocol import Listed, lacking
 from clipsx.datasets.sample import Sample
-from clipsx.datasets.vocabularies import VOCABULARIES, Vocabulary
+from clipsx.datasets.vocabularies import VOCABULARIES, Given, Vocabulary
 from clipsx.images import decode
 from clipsx.messages import nearest
 
@@ -28,7 +28,7 @@ class VOC(Listed):
     paths, of which a flag −1 (the class is not there) leaves out the picture; without any list, all pictures; labels:
     names of mask values 1, 2, …; by default the lines of `labels.txt` in the folder, else VOC's twenty. A background
     that stands first is value 0; a name of several values unites their masks. Mask value 0 is background, 255 counts
-    nowhere.
+    nowhere. vocabulary: other words for these classes, in their order (`Vocabulary.of`).
     Errors: FileNotFoundError for what is missing; ValueError for an unknown split (with the nearest), for trainaug
     without all its masks (`require_here`), and when a part is opened for a mask that is not indexed, does not fit its
     picture, or holds a value without a name.
@@ -36,7 +36,11 @@ class VOC(Listed):
 
     sketched = False
 
-    def __init__(self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: str | PathLike[str], split: str = "val", labels: Sequence[str] | None = None,
+        vocabulary: Given | None = None,
+    ) -> None:  # fmt: skip
+        require_folder(root)
         base = Path(root).expanduser()
         years = [f for folder in (base, base / "VOCdevkit") for f in sorted(folder.glob("VOC2*"), reverse=True)]
         usual = [base, base / "VOC2012", base / "VOCdevkit" / "VOC2012"]
@@ -58,13 +62,17 @@ class VOC(Listed):
             values, wording = _values(own), own.name
         else:
             values = VOCABULARIES[wording]
-        words = Vocabulary.single(dict.fromkeys(values), wording)
+        own_words = Vocabulary.single(dict.fromkeys(values), wording)
+        words = own_words.reworded(vocabulary, folder.name)
+        recipe |= {"vocabulary": words.plain()} if vocabulary is not None else {}
         less, whole = lacking(masks=self._masks, lists=lists), [own] if wording == own.name else []
         names, title = [name for name in said if name is not None], f"{folder.absolute().name} {split}"
+        if not names:
+            raise ValueError(f"{title}: {lists.get(split, folder / PICTURES)} holds no picture.")
         if not self._masks.keys() >= set(names):
             require_here("voc21", split)
         super().__init__(folder, names, words, recipe, less, whole, title)
-        own = [[v for v, name in enumerate(values, start=1) if name == label] for label in self.labels]
+        own = [[v for v, name in enumerate(values, start=1) if name == label] for label in own_words.names]
         self._places = places.table(own, [0], [IGNORE])
 
     def _named(self, line: str) -> str | None:

@@ -89,6 +89,17 @@ class Vocabulary:
             raise ValueError(f"{str(given)!r} is no vocabulary and no file{nearest(str(given), BUILT_IN)}.")
         return cls.read(given)
 
+    def reworded(self, given: "Given | None", data: str) -> "Vocabulary":
+        """Other words for the same classes, itself where none are given. Errors: ValueError for another number of them.
+
+        data: what has these classes, for the error.
+        """
+        found = self if given is None else Vocabulary.of(given)
+        if len(found.queries) != len(self.queries):
+            count = f"names {len(found.queries)} classes, but {data} has {len(self.queries)}"
+            raise ValueError(f"The vocabulary {found.name!r} {count}: give one a line, in the order of {self.name!r}.")
+        return found
+
     def plain(self) -> str | dict[str, Any]:
         """Its name where it is built in, else its words: plain values, as in JSON, for `of`."""
         words = {"name": self.name, "queries": list(map(list, self.queries)), "background": list(self.background)}

@@ -24,6 +24,22 @@ def test_voc(devkit):
         assert VOC(devkit, labels=labels).describe()["data"] == f"VOC2012 val n=2, words: {words}"
 
 
+def test_other_words(devkit):
+    own, glued = VOC(devkit), datasets.load("voc2012", devkit, vocabulary="voc20.sclip")
+    assert glued[1].labels == ("table", "person") and glued.describe()["data"].endswith("words: voc20.sclip")
+    assert (glued[1].index_map(glued.labels) == own[1].index_map(own.labels)).all()
+    assert datasets.open(glued.recipe()).fingerprint() == glued.fingerprint() != own.fingerprint()
+    with pytest.raises(ValueError, match="'coco-80' names 80 classes, but VOC2012 has 20"):
+        VOC(devkit, vocabulary="coco-80")
+    with pytest.raises(ValueError, match="The data set 'voc2012' has no option 'nonsense'"):
+        datasets.load("voc2012", devkit, nonsense=1)
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder: the root is where"):
+        VOC(devkit / "nowhere")
+    (devkit / "ImageSets/Segmentation/val.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"VOC2012 val: .*val\.txt holds no picture"):
+        VOC(devkit)
+
+
 def test_labels_and_masks_open_no_picture(devkit):
     for name in "ab":
         (devkit / "JPEGImages" / f"{name}.jpg").write_bytes(b"not a picture")

@@ -137,7 +137,7 @@ class SentenceView(PictureView):
             word = WHOLE if row["kind"] == "end" else "start" if row["kind"] == "start" else row["word"]
             rank = f", number {row['rank']} of its words" if row["rank"] else ""
             msc = "" if row["msc"] != row["msc"] else f", mSC {row['msc']:.1f} % on its object"
-            about = f"{word}: highest value {row['strength']:.2g} at patch {row['row']}, {row['column']}{rank}{msc}"
+            about = f"{word}: highest value {row['strength']:#.2g} at patch {row['row']}, {row['column']}{rank}{msc}"
             about = f"{word}: a constant map, which says nothing" if row["constant"] else about
             label = self.named.get(row["place"])
             shape = {} if label is None else {"outline": outline(self.picture.shown.masks[label])}

@@ -112,7 +112,7 @@ def draw(
         title = "the whole sentence" if place == end else short(read.words[place])
         colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
         score = f", mSC {msc(values[..., n], named[0], sample.ignore):.0f} %" if named else ""
-        ax.set_title(broken(f"{title} {number}\n{high[place]:.2g}{score}", letters), fontsize=style.points(9))
+        ax.set_title(broken(f"{title} {number}\n{high[place]:#.2g}{score}", letters), fontsize=style.points(9))
         for side in ax.spines.values():
             side.set(edgecolor=colour, linestyle=line, linewidth=3 * style.thin)
     if bar:

@@ -62,7 +62,7 @@ def test_the_strongest_words_are_marked_and_their_maps_drawn(
         assert f"{read.words[place]} {number}" in written  # in the sentence
         word, mask = read.words[place], sample.masks.get(read.words[place])
         score = "" if mask is None else f", mSC {msc(maps[..., place], mask, sample.ignore):.0f} %"
-        assert f"{word} {number}\n{float(sim[..., place].max()):.2g}{score}" in written  # over its map
+        assert f"{word} {number}\n{float(sim[..., place].max()):#.2g}{score}" in written  # over its map
     figure.savefig("/dev/null", format="png")
 
 

@@ -51,11 +51,15 @@ class FigurePanel(W.VBox):
         still = {"flex": "0 0 auto"}
         self._line, self._picture, self._words = W.HTML(), image(), W.HTML()
         self._format = W.Dropdown(
-            options=[(f.upper(), f) for f in save.FORMATS], layout=W.Layout(width="70px", **still)
+            options=[(f.upper(), f) for f in save.FORMATS],
+            tooltip="format of the figure",
+            layout=W.Layout(width="70px", **still),
         )
         self._figure = W.Button(description="Save figure", icon="image", layout=W.Layout(width="116px", **still))
         self._table = W.Button(description="Save table", icon="table", layout=W.Layout(width="110px", **still))
-        self._code = Code(layout=W.Layout(flex="1 1 0", margin="2px"))
+        told = captions.of(type(self).__name__)
+        shows = told.alt if told else "the figure, as it was shown last"
+        self._code = Code(alt=shows, layout=W.Layout(flex="1 1 0", margin="2px"))
         self._tools = W.HBox([self._format, self._figure, self._table, self._code])
         self._figure.on_click(lambda _: self.save_figure([str(self._format.value)]))
         self._table.on_click(lambda _: self.save_table())
@@ -205,9 +209,7 @@ class FigurePanel(W.VBox):
         bundle = self._repr_mimebundle_()
         display(bundle, raw=True)
         if picture := bundle.get("image/png"):
-            told = captions.of(type(self).__name__)
-            words = told.alt if told else f"{self.stem}, as it was shown last"
-            display({"text/html": still(picture, words)}, raw=True)
+            display({"text/html": still(picture, self._code.alt)}, raw=True)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The live view, and a picture of the state for pages without a kernel."""

@@ -39,7 +39,7 @@ function render({ model, el }) {
     const c = model.get("colours"), colours = new Uint8Array(c.buffer, c.byteOffset, c.byteLength);
     const scale = window.devicePixelRatio || 1, context = canvas.getContext("2d"), cell = (SIDE - MARGIN) / n;
     canvas.width = canvas.height = SIDE * scale;
-    canvas.style.width = canvas.style.height = `${SIDE}px`;
+    canvas.style.width = `${SIDE}px`;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     const known = [...values].filter((v, k) => !Number.isNaN(v) && Math.floor(k / n) !== k % n);
     const low = Math.min(...known), span = Math.max(...known) - low || 1;
@@ -61,6 +61,8 @@ function render({ model, el }) {
       context.fillText(label, 0, 0, MARGIN - 6);
       context.restore();
     });
+    context.textAlign = "right";
+    context.fillText("a ↓   b →", MARGIN - 4, MARGIN - 8);
     for (const [width, colour] of [[4, "#000"], [2, "#fff"]]) {
       Object.assign(context, { lineWidth: width, strokeStyle: colour });
       context.strokeRect(MARGIN + b * cell, MARGIN + a * cell, cell, cell);
@@ -70,7 +72,9 @@ function render({ model, el }) {
   };
   const names = ["labels", "values", "chosen", "name"].map((name) => `change:${name}`).join(" ");
   model.on(names, draw);
-  draw();
-  return () => model.off(names, draw);
+  const shown = new ResizeObserver(draw); // words have the page's colour, which is known once they stand in it
+  shown.observe(canvas);
+  canvas.ontransitionend = draw; // another theme
+  return () => { shown.disconnect(); model.off(names, draw); };
 }
 export default { render };

@@ -20,6 +20,7 @@ function render({ model, el }) {
   model.on("change:code", draw);
   draw();
   el.append(button, told, pre);
-  return () => model.off("change:code", draw);
+  const unnamed = nameControls(el, () => model.get("alt"));
+  return () => { unnamed(); model.off("change:code", draw); };
 }
 export default { render };

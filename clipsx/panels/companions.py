@@ -109,9 +109,9 @@ class CompanionsPanel(FigurePanel):
         self._state = self._checked(Companions(first, a, b).updated(state))
         self._measure = W.Dropdown(description="measure", options=list(self.matrices))
         self._controls = {"measure": self._measure}
-        self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 0 430px"))
+        self._cells = Cells(labels=self.labels, colours=colours(), layout=W.Layout(flex="0 1 430px"))
         self._cells.observe(lambda change: self._heard(**self._named(change["new"])), "chosen")
-        right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 0", min_width="0"))
+        right = W.VBox([self._words, self._picture], layout=W.Layout(flex="1 1 340px", min_width="0"))
         self._begin("Companions: click a cell", self._measure, W.HBox([self._cells, right]))
 
     @property

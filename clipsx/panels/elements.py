@@ -106,10 +106,14 @@ class Points(anywidget.AnyWidget):
 
 
 class Code(anywidget.AnyWidget):
-    """A button that shows `code` and copies it. Every panel has one, so it guards the keys of them all."""
+    """A button that shows `code` and copies it.
 
-    _esm, _css = _own("keys.js") + _own("code.js"), _STYLE
+    Every panel has one, so it guards the keys of them all, and names what their stock controls leave without a name.
+    """
+
+    _esm, _css = _own("keys.js") + _own("names.js") + _own("code.js"), _STYLE
     code = t.Unicode().tag(sync=True)
+    alt = t.Unicode().tag(sync=True)  # what the panel's figures show, in words
 
 
 def colours() -> bytes:

@@ -116,22 +116,19 @@ class MatrixPanel(FigurePanel):
         first, last = next(iter(self.models)), list(self.models)[-1]
         self._known: dict[tuple[str, str, str], Float[np.ndarray, "N N"]] = {}
         self._state = self._checked(Matrices(left=first, right=last).updated(state))
-        wide = {"layout": W.Layout(width="300px")}
+        wide = {"layout": W.Layout(width="auto"), "style": {"description_width": "110px"}}
         self._set = W.Dropdown(description="labels", options=[*VOCABULARIES, OWN], **wide)
-        self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", continuous_update=False)
-        self._typed.layout = W.Layout(width="620px", height="54px")
+        self._typed = W.Textarea(description="typed", placeholder="cat, red boat, …", rows=3, **wide)
+        self._typed.continuous_update = False
         choices = {"left": self.models, "left_templates": ENSEMBLES, "right": self.models, "right_templates": ENSEMBLES}
         self._controls = {
             name: W.Dropdown(description=name.replace("_", " "), options=list(known), **wide)
             for name, known in choices.items()
         }
-        left, left_templates, right, right_templates = sides = list(self._controls.values())
-        for control in sides:
-            control.style.description_width = "110px"
         self._set.observe(lambda change: change["new"] == OWN or self._heard(labels=change["new"]), "value")
         self._typed.observe(lambda change: self._heard(labels=change["new"]), "value")
-        rows = [self._set, self._typed, W.HBox([left, left_templates]), W.HBox([right, right_templates])]
-        self._begin("Similarity matrices", *rows, self._picture, self._words)
+        sides = W.Box([*self._controls.values()]).add_class("clipsx-fours")
+        self._begin("Similarity matrices", self._set, self._typed, sides, self._picture, self._words)
 
     @property
     def view(self) -> MatrixView:

@@ -178,8 +178,8 @@ class PointsPanel(PicturePanel):
             "segmenter": W.Combobox(description="segmenter", options=list(NAMES), **late),
             "cut": W.FloatSlider(description="plain from", max=1, step=0.01, **late),
         }
-        self._points = Points(layout=W.Layout(flex="0 0 400px"))
-        beside = W.Layout(flex="1 1 0", min_width="0", margin="0 0 0 12px")
+        self._points = Points(layout=W.Layout(flex="0 1 400px"))
+        beside = W.Layout(flex="1 1 320px", min_width="0")
         side = W.VBox([*self._controls.values(), self._words], layout=beside)
         self._points.observe(lambda change: self._moved(change["new"]), "points")
         rows = [self._gallery, W.HBox([self._points, side]), self._picture]

@@ -164,7 +164,7 @@ class WordsPanel(PicturePanel):
         opacity = W.FloatSlider(description="opacity", max=1, step=0.01, **wide)
         self._controls = {"reading": self._readings, "opacity": opacity}
         self._typed = W.Text(description="sentence", placeholder="a photo of …", continuous_update=False, **wide)
-        self._typed.layout = W.Layout(width="auto", flex="1 1 0")
+        self._typed.layout = W.Layout(width="auto", flex="1 1 320px")
         self._own = W.Button(description="Its own", tooltip="the picture's caption, or a sentence of its labels")
         self._sentence = Words(colours=colours(), marks=[[colour, number] for colour, _, number in sentences.MARKS])
         self._link = W.jslink((opacity, "value"), (self._sentence, "opacity"))  # in the browser

@@ -31,7 +31,7 @@ class Layout:
         wide = {"layout": whole, "style": {"description_width": "64px"}}
         few = {"layout": whole, "style": {"description_width": "64px", "button_width": "auto"}}
         methods = [(METHODS[name].title, name) for name in (*clip.methods, *able(clip.tower, texts=True))]
-        surgeries = [*zip(("off", "as released", "as in the paper"), SURGERIES, strict=True)]
+        surgeries = [*zip(("off", "released", "paper"), SURGERIES, strict=True)]
         relations = [(PAIRS[name], name) for name in RELATIONS]
         self._tower = clip.tower
         self.method = W.Dropdown(description="method", options=methods, **wide)
@@ -60,7 +60,7 @@ class Layout:
         self.status = W.HTML()
 
         columns = [W.VBox([self.controls[name] for name in pair]) for pair in COLUMNS]
-        grid = W.GridBox(columns, layout=W.Layout(grid_template_columns="repeat(4, minmax(0, 1fr))", grid_gap="0 12px"))
+        grid = W.Box(columns).add_class("clipsx-fours")
         about = f"{html.escape(clip.name)} · {html.escape(clip.weights)}"
         head = W.HTML(f'<b>CLIP Surgery, live</b> <span class="clipsx-quiet">· {about}</span>')
         foot = W.HBox([self.busy, self.status], layout=W.Layout(min_height="32px", align_items="center"))

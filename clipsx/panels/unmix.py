@@ -62,7 +62,7 @@ class UnmixPanel(FigurePanel):
         self._build()
 
     def _build(self) -> None:
-        wide, style = W.Layout(width="330px"), {"description_width": "96px"}
+        wide, style = W.Layout(width="auto"), {"description_width": "96px"}
         log = {"base": 10, "step": 0.25, "readout_format": ".0e", "continuous_update": False}
         self._controls = {
             "weight": W.FloatSlider(description="λ, of pairs", min=0, max=1, step=0.05, continuous_update=False),
@@ -86,10 +86,10 @@ class UnmixPanel(FigurePanel):
         self._keep.on_click(lambda _: self.save_projectors())
         self._pictures = {"curves": image(), "maps": self._picture}
         c = self._controls
-        dials = W.HBox([W.VBox([c["weight"], c["alpha"]]), W.VBox([c["lr"], c["epochs"]])])
+        dials = W.Box([c["weight"], c["alpha"], c["lr"], c["epochs"]]).add_class("clipsx-fours")
         buttons = W.HBox([self._go, self._halt, self._reset, self._bar, self._eta], layout={"align_items": "center"})
         self._tools.children = [*self._tools.children[:3], self._keep, self._code]
-        shown = [W.HBox([c["image"], c["label"]]), self._picture, self._words]
+        shown = [W.Box([c["image"], c["label"]]).add_class("clipsx-fours"), self._picture, self._words]
         self._begin("Unmix, live", dials, buttons, self._pictures["curves"], *shown)
 
     # State ----------------------------------------------------------------------------------------------------------

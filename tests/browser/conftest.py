@@ -164,6 +164,7 @@ def page(lab: Lab) -> Any:
     """A notebook with a cell for each of `PANELS`, which ran; `page.panel(name)` is what the cell shows."""
     page = lab.opened("panels", [SETUP, *PANELS.values()])
     cells = page.locator(".jp-Notebook .jp-CodeCell")
+    page.kinds = list(PANELS)[3:]  # one of every kind
     page.panel = lambda name: cells.nth(1 + list(PANELS).index(name)).locator(".clipsx-panel")
     return page
 

@@ -81,7 +81,7 @@ runs.tidy(laboratory.results()).query("run in {self.runs!r}")
         """What both score, as HTML."""
         table = wide(self.found, tuple(TOLD.values())).set_index("run").loc[self.runs, list(TOLD.values())]
         words = "in %, [95 % image bootstrap]"
-        html = table.set_axis(list(TOLD), axis=1).rename_axis(None).to_html(border=0) + words
+        html = table.set_axis(list(TOLD), axis=1).T.rename_axis(columns=words).to_html(border=0)
         return f'<div aria-live="polite" class="clipsx-words">{html}</div>'
 
 
@@ -102,7 +102,7 @@ class LaboratoryPanel(FigurePanel):
         self._grid = self._runs[self._runs["background_bias"].notna()]
         runs = list(self._runs.index)
         self._state = self._checked(Cell().updated(state))
-        look = {"layout": W.Layout(width="auto"), "style": {"description_width": "130px"}}
+        look = {"layout": W.Layout(width="auto"), "style": {"description_width": "124px"}}
         self._dials = {}
         for name, words in DIALS.items():
             values = [(written(value), value) for value in sorted(self._grid[name].unique())]
@@ -114,8 +114,7 @@ class LaboratoryPanel(FigurePanel):
             "label": W.Dropdown(description="asked for", options=nouns),
         }
         self._words.layout = W.Layout(height="auto", flex="0 0 auto", overflow="auto")
-        thirds = W.Layout(grid_template_columns="repeat(3, 1fr)", grid_gap="0 22px")
-        dials = W.GridBox([*self._dials.values()], layout=thirds)
+        dials = W.Box([*self._dials.values()]).add_class("clipsx-thirds")
         for name, dial in self._dials.items():
             dial.observe(lambda change, name=name: self._turned(name, change["new"]), "value")
         rows = [dials, W.HBox([*self._controls.values()]), self._words, self._picture]

@@ -132,8 +132,10 @@ def test_trap_labels_by_the_order_of_ids_and_from_objects_that_masks_hide(own, t
     samples = datasets.load("coco2017", official.coco(tmp_path / "coco", 2017, BUILT_IN["coco-80"].names))
     assert samples[0].labels == ("person", "toaster")  # ids 1 and 80, of which the second is the 71st
     assert samples.labels.index("toaster") == 70
-    covered = opened(own, lambda found: found["annotations"].append(official.annotated(9, 5, 3, (0, 0, 4, 4), SQUARE)))
-    assert "cup" in covered[0].labels
+    both = [official.annotated(n, 70, category, (0, 0, 4, 4), SQUARE) for n, category in ((8, 3), (9, 900))]
+    covered = opened(own, lambda found: found["annotations"].extend(both))[1]
+    seen = {covered.index_map(("cup", "tea pot"))[y, x] for y in range(4) for x in range(4)} - {-1}
+    assert covered.labels == ("cup", "tea pot") and len(seen) == 1
 
 
 def cut(found):

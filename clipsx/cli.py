@@ -48,8 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if os.environ.get("CLIPSX_TRACEBACK"):
                 traceback.print_exc()
             else:
-                print(f"clipsx: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+                print(f"clipsx: {_words(error)}", file=sys.stderr)
             return 2
+
+
+def _words(error: Exception) -> str:
+    """What an error says, in one line, without the system's number."""
+    parts = (error.filename, error.strerror) if isinstance(error, OSError) and error.strerror else (error,)
+    return " ".join(": ".join(str(part) for part in parts if part is not None).split()) or type(error).__name__
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -227,7 +227,7 @@ def read(measures: Iterable[Measure], look: Look | Unread) -> list[list[Any]]:
 
 def told(name: str, error: Exception) -> str:
     """A line of a picture that cannot be read."""
-    return f"{name} ({brief(error, 120)})"
+    return f"{name} ({brief(error, 120).rstrip('.')})"
 
 
 def _undisturbed(worker: int) -> None:

@@ -46,8 +46,9 @@ class Parts:
             paths.write_whole(self.folder / "made.json", (made + "\n").encode())
         elif known["key"] != key:
             other = sorted(n for n in known["key"].keys() | key.keys() if known["key"].get(n) != key.get(n))
+            differ = ", ".join("the version of clipsx" if name == "clipsx" else name for name in other)
             raise ValueError(
-                f"{self.folder} holds the rows of another run (not the same: {', '.join(other)}): take another folder, "
+                f"{self.folder} holds the rows of another run (not the same: {differ}): take another folder, "
                 "or delete it."
             )
 

@@ -33,8 +33,10 @@ def worst_and_best(
     """
     rows = Parts.of(Path(folder)).by_reading()
     readings = list(rows)[-BESIDE:]
-    shown = results.ends(samples, results.images(rows[readings[-1]](), readings[-1]), count) if clip.methods else []
-    return DRAWN[task](clip, shown, labels_of(samples), readings, **how)
+    worth = results.images(rows[readings[-1]](), readings[-1])
+    shown = results.ends(samples, worth, count) if clip.methods else []
+    drawn = zip(shown, DRAWN[task](clip, shown, labels_of(samples), readings, **how), strict=True)
+    return [[titled(row[0], f"{sample.name}: {worth[sample.name]:.0f} %"), *row[1:]] for sample, row in drawn]
 
 
 def mapped(clip: Clip, task: str, changes: pd.DataFrame, samples: Sequence[Sample], **how: Any) -> list[list[Cell]]:
@@ -50,7 +52,12 @@ def changed(
     """Rows of a sheet: what `mapped` gives of either model beside each other, with what the picture was worth."""
     found = []
     for one, other, (_, row) in zip(before, after, changes.iterrows(), strict=True):
-        parts = [(cell, f"before: {row['before']:.0f}") for cell in one[1:]]
-        parts += [(cell, f"after: {row['after']:.0f}") for cell in other[1:]]
-        found.append([one[0], *(replace(cell, title=f"{cell.title}\n{told}") for cell, told in parts)])
+        before_it = (titled(cell, f"before: {row['before']:.0f} %") for cell in one[1:])
+        after_it = (titled(cell, f"after: {row['after']:.0f} %") for cell in other[1:])
+        found.append([titled(one[0], str(row["image"])), *before_it, *after_it])
     return found
+
+
+def titled(cell: Cell, words: str) -> Cell:
+    """The cell with words above its title."""
+    return replace(cell, title=f"{words}\n{cell.title}")

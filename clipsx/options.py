@@ -1,6 +1,7 @@
 """Options of the command line: what their texts can be, what they name, and a parser that answers in one line."""
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -85,11 +86,15 @@ def device_here(told: Mapping[str, str] = os.environ) -> str | None:
     return f"cuda:{int(told['LOCAL_RANK']) % count}" if count else None
 
 
-def pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, Any]:
+    """A name and its value: what JSON reads as a number or a list is one, else the text itself."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def device(text: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import official
-from clipsx import cli, parser, paths
+from clipsx import cli, options, parser, paths
 from clipsx.cli import main
 from clipsx.clip import Clip
 from clipsx.datasets import LAYOUTS, labels_of, tuning_and_test
@@ -211,6 +211,11 @@ USAGES = [
     "lab --precision x",
     "train",
 ]
+
+
+def test_values_of_options_are_read_as_json() -> None:
+    texts = {"seed=900": 900, "objects=[1,2]": [1, 2], "co_occurrence=0.5": 0.5, "difficult=excluded": "excluded"}
+    assert {text: options.pair(text)[1] for text in texts} == texts
 
 
 @pytest.mark.parametrize("call", USAGES)

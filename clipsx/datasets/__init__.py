@@ -102,8 +102,9 @@ def tuning_and_test(
     """Two disjoint parts of at most `images` samples: one to choose a threshold on, one to report on.
 
     images: all that there are by default, of the sketchbook `SCENES`. others: a split to choose on, where the data set
-    has splits. Without it, the sketchbook gives two worlds of different seeds, any other data set its even and its odd
-    samples, with a word where they are fewer. alone: nothing is chosen, so that the first part is empty.
+    has splits. Without it, the sketchbook gives worlds of two seeds, the one before that of the second; any other data
+    set its even and its odd samples, with a word where they are fewer. alone: nothing is chosen, so that the first part
+    is empty.
     Errors: those of `load`; ValueError for fewer than two samples.
     """
     if name == "sketchbook":
@@ -116,8 +117,8 @@ def tuning_and_test(
         tuning, test = load(name, root, **options | {"split": others}), load(name, root, **options)
         return _first(tuning, images), _first(test, images)
     if name == "sketchbook":
-        tuning, test = (load(name, root, **{"seed": seed, "length": images} | options) for seed in (101, 102))
-        return () if alone else tuning, test
+        test = load(name, root, **{"seed": 102, "length": images} | options)
+        return () if alone else load(name, root, **{"length": images} | options | {"seed": abs(test.seed - 1)}), test
     whole = load(name, root, **options)
     count = len(whole) if images is None else min(len(whole), 2 * images)
     if count < 2:

@@ -51,6 +51,10 @@ def test_two_parts_share_no_sample(devkit):
         datasets.tuning_and_test("sketchbook", devkit)
     tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16)
     assert len(tuning) == len(test) == 3 and not {s.name for s in tuning} & {s.name for s in test}
+    for seed in (0, 7):
+        tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16, seed=seed)
+        assert test[0].name.startswith(f"sketchbook-{seed}-") and tuning[0].name != test[0].name
+    tuning, test = datasets.tuning_and_test("sketchbook", images=3, size=16)
     none, same = datasets.tuning_and_test("sketchbook", images=3, size=16, alone=True)
     assert not none and [s.name for s in same] == [s.name for s in test]
 

@@ -87,7 +87,8 @@ def gather(
     left = left_out(about["unread"], len(samples))
     whole = np.load(place.file, mmap_mode="r")[: len(read)]  # (n, 1 + P, D): the class feature stands first
     present = np.array([[label in names for label in asked] for names in about["labels"]], dtype=np.int64)
-    told = {"reading": str(reading), "features": "computed once, not augmented", "image_size": f"{size}×{size}"}
+    told = {"reading": str(reading), "authority": reading.columns(clip.tower)["authority"]}
+    told |= {"features": "computed once, not augmented", "image_size": f"{size}×{size}"}
     about = clip.describe() | datasets.described(samples) | told
     about["data"] += left
     kept = Subset(samples, read, "those that can be read") if left else samples

@@ -114,6 +114,7 @@ def test_which_positions_are_gathered(tmp_path: Path) -> None:
         assert np.allclose(got.positions[4], dense.patches[0].flatten(0, 1), atol=1e-3)
         assert np.allclose(got.cls[4], clip.encode_image(clip.prepare(WORLD[4].image))[0], atol=1e-3)
         assert str(got.reading) == got.about["reading"] == asked
+        assert got.about["authority"] == "released code"
         assert got.about["positions"] == clip.positions  # how positions are interpolated is another column
     assert len(list(tmp_path.rglob("*.npy"))) == 4  # none is found in another's place
     with pytest.raises(ValueError, match="say 'clip', not 'clip\\+code'"):

@@ -8,7 +8,7 @@ from clipsx import config
 from clipsx.load import built_in
 from clipsx.messages import nearest
 from clipsx.methods import METHODS, Recipe, Serves, authority, refusal, rows_of
-from clipsx.towers.outline import Outline, outline
+from clipsx.towers.outline import outline
 
 LETTERS = {"released code": "R", "formula": "F", "our extension": "E"}
 LEGEND = "R released code, F formula, E our extension; a number: does not apply, because"
@@ -33,7 +33,8 @@ def table(match: str = "") -> pd.DataFrame:
         tower = outline(vision)
         family, blocks = (tower.family, tower.blocks) if tower else ("not understood: class features alone", None)
         about: dict[str, Any] = {"model": name, "family": family, "blocks": blocks}
-        rows.append(about | {method: _cell(method, tower) for method in METHODS})
+        cells = {m: authority(_row(m, tower), tower) if tower else "the tower is not understood" for m in METHODS}
+        rows.append(about | cells)
     return pd.DataFrame(rows).astype({"blocks": "Int64"})
 
 
@@ -48,10 +49,6 @@ def _row(method: str, tower: Serves) -> Recipe:
     """The first row of a method that a tower serves, else the first."""
     rows = rows_of(method)
     return next((row for row in rows if not refusal(row, tower)), rows[0])
-
-
-def _cell(method: str, tower: Outline | None) -> str:
-    return "the tower is not understood" if tower is None else authority(_row(method, tower), tower)
 
 
 def short(found: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -47,7 +47,7 @@ def find(folder: str | Path) -> list[Result]:
     named and left out.
     """
     found = []
-    for file in sorted(Path(folder).rglob("table.csv")):
+    for file in sorted(Path(folder).absolute().rglob("table.csv")):
         whole = pd.read_csv(file)
         runs = whole.groupby("run", sort=False) if "run" in whole else [("", whole)]
         each = [Result(file.parent / str(name), table.reset_index(drop=True)) for name, table in runs]

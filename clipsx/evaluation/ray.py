@@ -75,11 +75,15 @@ def make(
         parts = data.from_items(rows, override_num_blocks=len(rows)).map(
             Actor, compute=data.ActorPoolStrategy(size=actors), num_gpus=int(kind == "GPU"), num_cpus=1
         )
-        for row in tqdm(parts.iter_rows(), words, total=len(rows), unit=" parts", leave=False, disable=words is None):
-            if row["error"]:
-                failed.append(f"from picture {row['start']} on: {row['error']}")
-            else:
-                yield row["start"], *pickle.loads(row["part"])
+        counts = {row["start"]: min(how["part"], len(samples) - row["start"]) for row in rows}
+        total = sum(counts.values())
+        with tqdm(desc=words, total=total, unit=" pictures", leave=False, disable=words is None) as bar:
+            for row in parts.iter_rows():
+                bar.update(counts[row["start"]])
+                if row["error"]:
+                    failed.append(f"from picture {row['start']} on: {row['error']}")
+                else:
+                    yield row["start"], *pickle.loads(row["part"])
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(rows)} parts could not be made ({failed[0]}).")
     finally:

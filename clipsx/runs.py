@@ -109,6 +109,7 @@ def _check(options: argparse.Namespace) -> int:
     from clipsx import datasets
     from clipsx.evaluation import check
 
+    other = check.read(options.against) if options.against else None
     tuning, test = datasets.tuning_and_test(options.dataset or "voc2012", options.root, options.count or 40)
     names = check.MODELS if options.model is None else {options.model: options.pretrained}
     clips = {name: load(options, name, pretrained) for name, pretrained in names.items()}
@@ -117,8 +118,8 @@ def _check(options: argparse.Namespace) -> int:
     sources = [f"inside, {source}" for source in dict.fromkeys(table["source"])]
     print(table.drop(columns=["vocabulary", "source"]).round(2).to_string(index=False), *sources, sep="\n")
     print(found["near"], file, sep="\n")
-    if options.against:
-        print(*check.against(found, options.against) or [f"Alike in all: {options.against}"], sep="\n")
+    if other is not None:
+        print(*check.against(found, other) or [f"Alike in all: {options.against}"], sep="\n")
     return 0
 
 

@@ -111,7 +111,7 @@ def judged(claim: Claim, table: pd.DataFrame) -> dict[str, Any]:
     near = USUAL + (half if half == half else 0.0)
     return {
         "value": value,
-        "half": half,
+        "half": half if half == half else None,
         "verdict": "inside" if off <= claim.tolerance else "near" if off <= near else "far",
     }
 
@@ -122,19 +122,21 @@ def activation(clip: Clip) -> str:
     return ", ".join(sorted(found)) or "none with a name of its own"
 
 
-def against(own: Mapping[str, Any], file: str | Path) -> list[str]:
-    """What differs from another machine's check, a line each; none where all is alike.
-
-    Errors: FileNotFoundError; ValueError for what is no file of `check`.
-    """
+def read(file: str | Path) -> dict[str, Any]:
+    """What `write` wrote, here or elsewhere. Errors: FileNotFoundError; ValueError for another file."""
     try:
         other = json.loads(Path(file).read_text(encoding="utf-8"))
-        known = {_key(row): row for row in other["checks"]}
-        parts = {part: dict(other[part]) for part in ("models", "images", "versions")}
+        checks = {_key(row): row for row in other["checks"]}
+        return {"checks": checks} | {part: dict(other[part]) for part in ("models", "images", "versions")}
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"{file} is no check list of clipsx: give the {FILE} that `clipsx evaluate --check` wrote."
         ) from None
+
+
+def against(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs from another machine's check, as `read` gives it, a line each; none where all is alike."""
+    parts = {part: said for part, said in other.items() if part != "checks"}
     found = [
         f"{part} {name}: {own[part].get(name)}, there {said.get(name)}"
         for part, said in parts.items()
@@ -142,7 +144,7 @@ def against(own: Mapping[str, Any], file: str | Path) -> list[str]:
         if own[part].get(name) != said.get(name)
     ]
     for row in own["checks"]:
-        there = known.get(_key(row))
+        there = other["checks"].get(_key(row))
         if there is None:
             found.append(f"{_key(row)}: not checked there")
         elif abs(row["value"] - there["value"]) > ALIKE or row["verdict"] != there["verdict"]:

@@ -54,12 +54,12 @@ def test_random_weights_are_far(found: Any, tmp_path: Path) -> None:
     assert found["models"][check.B]["activation"] == "GELU" and len(found["models"][check.B]["weights"]) == 64
     assert found["images"]["count"] == 2 and {"torch", "clipsx"} <= set(found["versions"])
     file = check.write(found, tmp_path)
-    assert json.loads(file.read_text()) == found and check.against(found, file) == []
+    assert json.loads(file.read_text()) == found and check.against(found, check.read(file)) == []
     other = json.loads(file.read_text())
     other["models"][check.B]["weights"], other["checks"][0]["value"] = "abc", 1e3
     other["checks"].pop()
     file.write_text(json.dumps(other))
-    said = "\n".join(check.against(found, file))
+    said = "\n".join(check.against(found, check.read(file)))
     assert all(words in said for words in ("there {'weights': 'abc'", "there 1000.00", "not checked there"))
 
 
@@ -94,8 +94,8 @@ def test_a_gain_is_of_the_same_images(tmp_path: Path) -> None:
 def test_what_is_no_check_list(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"checks": 3}')
     with pytest.raises(ValueError, match="no check list"):
-        check.against({}, tmp_path / "a.json")
+        check.read(tmp_path / "a.json")
     with pytest.raises(FileNotFoundError):
-        check.against({}, tmp_path / "b.json")
+        check.read(tmp_path / "b.json")
     with pytest.raises(ValueError, match="ViT-B-16 or ViT-L-14-336"):
         check.check({"RN50": clipsx.load("sketchbook")}, [], SAMPLES, tmp_path)

@@ -30,6 +30,11 @@ class Result:
     table: pd.DataFrame
 
     @property
+    def name(self) -> str:
+        """Its folder's; of one of several models of a call that of the call before it."""
+        return f"{self.folder.parent.name}-{self.folder.name}" if "run" in self.table else self.folder.name
+
+    @property
     def protocol(self) -> Protocol:
         """The protocol of its numbers. Errors: ValueError for one that is not known here."""
         name = named(self.table["protocol"].iloc[0])

@@ -56,7 +56,7 @@ LITERAL = {  # what is held against the rows of both models, and by how much it 
 def test_differences_are_those_of_the_rows(call: list[str], tmp_path: Path, task: str) -> None:
     assert main([*call, "--task", task, "--pictures", str(int(task == "explain"))]) == 0
     assert (tmp_path / "changed-2.png").exists() == (task == "explain")
-    assert [run.folder.name for run in results.find(tmp_path)] == ["model-1", "model-2"]
+    assert [run.name for run in results.find(tmp_path)] == [f"{tmp_path.name}-model-{n}" for n in (1, 2)]
     table, gaps, changed = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("table", "differences", "changed"))
     measure, value = LITERAL[task]
     both = [rows(folder) for folder in compare.runs(tmp_path)]

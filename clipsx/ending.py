@@ -1,6 +1,5 @@
 """How a command ends where it is not by its own work: Ctrl-C, a cluster's time is up, a reader that is gone."""
 
-import _thread
 import contextlib
 import io
 import os
@@ -24,11 +23,11 @@ def interrupts() -> Iterator[list[int]]:
     is then sent again.
     """
     heard: list[int] = []
-    ended = threading.Event()
+    ended, thread = threading.Event(), threading.get_ident()
 
     def again(seconds: float) -> None:
         if not ended.wait(seconds):
-            _thread.interrupt_main()
+            signal.pthread_kill(thread, signal.SIGINT)  # also wakes a call that blocks
 
     def interrupt(number: int, frame: Any) -> None:
         heard.append(number)

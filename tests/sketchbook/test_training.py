@@ -36,6 +36,11 @@ TINY = Recipe(
 )
 
 
+@pytest.fixture(autouse=True)
+def _few_scenes_for_the_log(monkeypatch):
+    monkeypatch.setattr(loop, "CHECKED", 10)
+
+
 def test_merges_follow_frequency():
     assert learn_merges(Counter({"ab": 3, "abc": 1})) == [("a", "b</w>"), ("a", "b"), ("ab", "c</w>")]
 

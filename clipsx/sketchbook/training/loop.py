@@ -31,7 +31,7 @@ from clipsx.sketchbook.training.recipes import Recipe
 from clipsx.sketchbook.world import Sketchbook
 
 REPORT = 400  # steps between two lines of the log
-CHECK_SEED = 1000  # a world that no recipe draws from, for the log
+CHECK_SEED, CHECKED = 1000, 300  # a world that no recipe draws from, for the log; scenes of it
 Tokenizer = Callable[[list[str]], Tensor]
 
 
@@ -115,7 +115,7 @@ def fit(
     if not (work / "checkpoint.pt").exists() and (begun := next(filter(_sound, reversed(shared)), None)):
         paths.copy_whole(begun, work / "checkpoint.pt")
     state = _resume(work / "checkpoint.pt", model, optimizer)
-    check_scenes = exam(CHECK_SEED, 300, recipe.model["vision_cfg"]["image_size"])
+    check_scenes = exam(CHECK_SEED, CHECKED, recipe.model["vision_cfg"]["image_size"])
     model.train().visual.to(memory_format=torch.channels_last)
     worker: Any = _worker(model, recipe.bfloat16)
     visual = torch.compile(worker.visual) if compiled else worker.visual

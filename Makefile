@@ -22,18 +22,18 @@ lab: .venv/installed
 reproduce: .venv/installed
 	@$(BIN)/clipsx reproduce $(call option,out,OUT) $(CHOICE) $(if $(FULL),--full) $(call option,style,STYLE)
 
-# One torch thread a worker: as many workers as cores share the machine without fighting for it.
+# One torch thread a worker: workers share the machine without fighting for it.
 ALONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# The quick tier: about a minute on two cores; to check every shape at every call takes a fifth of a test's time.
+# The quick tier: about a minute on two cores; to check every shape at every call takes half of a test's time.
 check: .venv/installed-test
-	@$(ALONE) CLIPSX_SHAPES=0 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal \
+	@$(ALONE) CLIPSX_SHAPES=0 $(BIN)/python -m pytest -n auto --dist worksteal \
 		-m 'not slow and not browser and not real and not gpu and not ray' \
 		--ignore tests/browser --ignore tests/notebooks $(ARGS)
 	@echo 'Left out: slow, browser, real, gpu, ray, notebooks, shapes in signatures. make test runs all that can run here.'
 
 test: .venv/installed-test chromium
-	@$(ALONE) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # Record the golden values anew, and print what moved; --store in ARGS takes what unmixing learns from anew as well.
 goldens: .venv/installed-test

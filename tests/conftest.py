@@ -1,14 +1,15 @@
 """What every test shares: checked shapes, one thread a worker, a cache of its own, real data where there is some."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Shapes and types in signatures are checked here and only here, but in the quick tier; the hook must stand before
 # clipsx is first imported. The numeric tower: an int may stand where a float is asked for, as everywhere in Python.
-from jaxtyping import install_import_hook
+import jaxtyping
 
 if os.environ.get("CLIPSX_SHAPES") != "0":
-    install_import_hook("clipsx", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+    jaxtyping.install_import_hook("clipsx", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 import matplotlib
 import pytest
@@ -28,6 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("real")
         if "browser" in item.path.relative_to(REPO).parts:
             item.add_marker("browser")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: who waits for a process or a page leaves its own to another."""
+    return min(8, (os.cpu_count() or 1) + 1)
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Checked in quick tests: half the time of slow ones would go to looking again at the same functions' calls."""
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("slow") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

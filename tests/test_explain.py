@@ -123,23 +123,23 @@ def test_every_explanation_keeps_its_files(tmp_path: Path, capsys: pytest.Captur
     for picture in pictures:
         picture.parent.mkdir(exist_ok=True)
         noise(9, 9).save(picture)
-    call = ["explain", *map(str, pictures), "--out", str(tmp_path / "out"), "--reading", "clip", "--size", "16"]
 
-    def explained(*options: str) -> set[str]:
-        assert main([*call, *options]) == 0
+    def explained(those: list[Path], *options: str) -> set[str]:
+        call = ["explain", *map(str, those), "--out", str(tmp_path / "out"), "--reading", "clip", "--size", "16"]
+        assert main([*call, "--labels", *options]) == 0
         return set(capsys.readouterr().out.split())
 
-    first = explained("--labels", "cat")
+    first, two = explained(pictures, "cat"), pictures[:2]
     kinds = {".pdf", ".png", ".svg", ".csv"}
     assert len(first) == len(kinds) * len(pictures)
     seen = set(first)
     for options in (["cat,dog"], ["cat", "--threshold", "0.4"], ["cat", "--opacity", "0"], ["cat", "--size", "32"]):
-        found = explained("--labels", *options)
-        assert len(found) == len(first) and not found & seen
+        found = explained(two, *options)
+        assert len(found) == len(kinds) * len(two) and not found & seen
         seen |= found
-    assert explained("--labels", "cat") == first
+    assert explained(two, "cat") < first
     Image.new("RGB", (9, 9)).save(pictures[0])
-    assert len(explained("--labels", "cat") - first) == len(kinds)
+    assert len(explained(two, "cat") - first) == len(kinds)
     written = [file for file in (tmp_path / "out").iterdir() if file.suffix in kinds]
     assert len(written) == len(seen) + len(kinds)
     assert {pd.read_csv(file).shape[0] for file in first if file.endswith(".csv")} == {1}

@@ -10,6 +10,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from helpers import noise
+
 pytestmark = pytest.mark.slow
 MOST_MEGABYTES = 40
 
@@ -52,13 +54,9 @@ def test_installed_alone(wheel: Path, tmp_path: Path) -> None:
     # The dependencies are those of this environment, not installed a second time; its own .pth files are not read.
     site = Path(call(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n" + sysconfig.get_path("platlib") + "\n")
-    script = (
-        "import clipsx, clipsx.datasets, pathlib, sys\n"
-        "assert pathlib.Path(clipsx.__file__).is_relative_to(sys.prefix), clipsx.__file__\n"
-        "print(clipsx.load('sketchbook').describe())\n"
-        "clipsx.datasets.Sketchbook(seed=1, length=1)[0].image.save('scene.png')\n"
-    )
-    assert "sketchbook" in call(python, "-c", script, cwd=tmp_path)
+    script = "import clipsx, sys; print(clipsx.__file__.startswith(sys.prefix))"
+    assert call(python, "-c", script, cwd=tmp_path) == "True\n"
+    noise(40, 40).save(tmp_path / "scene.png")
     command = home / "bin" / "clipsx"
     said = call(command, "explain", "scene.png", "--labels", "cat, boat", "--out", "made", cwd=tmp_path)
     assert {Path(line).suffix for line in said.split()} == {".pdf", ".png", ".svg", ".csv"}

@@ -107,11 +107,11 @@ def test_random_weights_show_nothing(samples):
         clip = tiny_clip(start)
         text = clip.encode_labels(samples.labels, templates="plain")  # (N, D)
         for image, sample in zip(images, pictures, strict=True):
-            seen, there = clip.encode_readings(image, asked), list(sample.masks)
+            seen, places = clip.encode_readings(image, asked), [samples.labels.index(label) for label in sample.masks]
             for place, reading in enumerate(asked):
                 sim = minmax(reading.similarities(seen[str(reading)], text))  # (1, h, w, N)
-                maps = upsample(sim[..., [samples.labels.index(label) for label in there]], sample.size[::-1])[0]
-                scores = [metrics.msc(maps[..., n], sample.masks[label], sample.ignore) for n, label in enumerate(there)]
+                maps = upsample(sim[..., places], sample.size[::-1])[0].unbind(-1)  # (H, W) each
+                scores = [metrics.msc(*pair, sample.ignore) for pair in zip(maps, sample.masks.values(), strict=True)]
                 found[place, start] += sum(scores) / sum(len(other.masks) for other in pictures)
     spread = found.std(axis=1, ddof=1)  # (readings,)
     assert (abs(found.mean(axis=1)) < 3 * spread / starts**0.5).all()

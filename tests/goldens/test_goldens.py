@@ -3,7 +3,6 @@
 `make goldens` records them anew and prints what moved.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,8 @@ import torch
 
 from goldens import compare, tables
 from goldens.make import told
-from helpers import unchecked
 
 MOST_SHOWN = 12  # rows of what moved
-
-
-@pytest.fixture(autouse=True)
-def _fast() -> Iterator[None]:
-    """Shapes are not checked here, which takes a third of the time: other tests do."""
-    with unchecked():
-        yield
 
 
 def cases() -> list[Any]:

@@ -44,7 +44,8 @@ def test_thin_and_clean(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path) -> None:
-    result = run(path, tmp_path, {"IMAGES": IMAGES, "TRAIN": 48}, timeout=300)
+    few = {"IMAGES": IMAGES, "TRAIN": 48, "LABELS": ["sketchbook", "voc-20"]}
+    result = run(path, tmp_path, few, timeout=300)
     assert result.errors == []
     page = result.page.read_text(encoding="utf-8")
     assert re.search(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//", page) is None
@@ -72,7 +73,7 @@ def test_pictures_without_labels_or_masks(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem[:2] in ("10",)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem.startswith("02")], ids=lambda p: p.stem)
 def test_photographs(path: Path, tmp_path: Path) -> None:
     """Of few pictures a notebook says how many there are, and goes on; one stands for all."""
     result = run(path, tmp_path, {"DATASET": "photographs", "IMAGES": 20, "TRAIN": 20}, timeout=300)

@@ -89,10 +89,11 @@ def offered(clip: Clip) -> tuple[Reading, ...]:
 
 
 def turned(reading: str, part: str, value: Any) -> str:
-    """A reading with one part ("method", "depth", "surgery", "tau") changed; a method without a depth drops it."""
+    """A reading with one part ("method", "depth", "surgery", "tau") changed; a method drops what it has not."""
     now = Reading.parse(reading)
-    keeps = part != "method" or any(row.blocks is None for row in rows_of(value))
-    return str(replace(now, **{"depth": now.depth if keeps else None, part: value}))
+    if part == "method" and rows_of(value)[0].texts:
+        now = now.features  # without feature surgery
+    return str(replace(now, **{part: value}))
 
 
 def _tupled(value: Any) -> Any:

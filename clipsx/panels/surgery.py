@@ -80,7 +80,7 @@ class Layout:
         self.tau.max = max(self.tau.max, values["tau"])
         for name, control in self.controls.items():
             control.value = values[name]
-        self.depth.disabled = row.blocks is not None
+        self.depth.disabled, self.controls["surgery"].disabled = row.blocks is not None, bool(row.texts)
         self.tau.disabled = reading.surgery == "none" or len(state.labels) == 1
         self.chips.labels, self.chips.shown = list(state.labels), state.labels.index(state.shown or "")
         self.pictures.shown, self.pictures.patch = self.chips.shown, state.patch and list(state.patch)

@@ -59,6 +59,7 @@ def test_controls_turn_parts_of_a_reading() -> None:
     assert turned("clip-surgery", "depth", 2) == "clip-surgery@2"
     assert turned("clip-surgery@2", "surgery", "paper") == "clip-surgery@2+paper"
     assert turned("clip+code", "tau", 5.0) == "clip+code(tau=5)"
+    assert turned("clip-surgery@3+code(tau=4)", "method", "legrad") == "legrad"
 
 
 def test_accepted_labels() -> None:

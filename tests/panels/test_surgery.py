@@ -122,7 +122,9 @@ def test_every_control_changes_what_it_should(panel: SurgeryPanel) -> None:
         assert panel._ui.pictures.attention["map"] != before, name
         assert panel.state[name] == value
     move(panel, "method", "maskclip")
-    assert panel._ui.controls["depth"].disabled
+    assert panel._ui.controls["depth"].disabled and not panel._ui.controls["surgery"].disabled
+    move(panel, "method", "legrad")  # has maps alone
+    assert panel.state["reading"] == "legrad" and panel._ui.controls["surgery"].disabled
     assert said(panel) == ""
 
 

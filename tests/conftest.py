@@ -20,6 +20,7 @@ torch.set_num_threads(1)
 
 REPO = Path(__file__).parent.parent
 OF_REAL_DATA = {"real", "voc", "clip_features"}  # fixtures
+CHECKED = ("test_towers", "test_families", "test_methods", "test_view", "test_points")  # whose slow tests alone do it
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +40,8 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.fixture(autouse=True)
 def _shapes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Checked in quick tests: half the time of slow ones would go to looking again at the same functions' calls."""
-    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("slow") is not None)
+    slow = request.node.get_closest_marker("slow") is not None
+    jaxtyping.config.update("jaxtyping_disable", slow and request.path.stem not in CHECKED)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 

@@ -55,8 +55,7 @@ def _claims() -> tuple[Claim, ...]:
         ("sclip-voc21", 59.1, 59.63), ("sclip-voc20", 80.4, 81.54), ("naclip-voc21", 58.9, 58.9),
         ("naclip-voc20", 79.7, 79.7), ("clearclip-voc21", 51.8, 51.8), ("clearclip-voc20", 80.9, 80.9),
     ):  # fmt: skip
-        reading, _, data = name.partition("-")
-        words = "voc21.clearclip" if name == "clearclip-voc21" else f"{data}.sclip"
+        reading, words = name.partition("-")[0], PROTOCOLS[name].vocabulary
         found.append(Claim(B, name, reading, "mIoU", low, high, 0.6, EXACT, vocabulary=words))
     return tuple(found)
 

@@ -31,7 +31,8 @@ class Protocol:
     below is background; area: so is a class with at most this share of all pixels said to be objects; mean: of IoU;
     rule: of scores of labels from cosines (feature surgery, where the reading has it, comes instead); absent: classes
     without a positive image; yes: the score that says yes (None: of the best OF1 on other images); more: measures
-    beside the task's own; source: who published by it.
+    beside the task's own; source: who published by it; vocabulary: the wording that its released code feeds, where that
+    is known (it decides a number, but not how it is measured).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Protocol:
     yes: float | None = None
     more: tuple[str, ...] = ()
     source: str = ""
+    vocabulary: str = ""
 
     def __str__(self) -> str:
         """Its name, and what differs from this suite's own way, in words."""
@@ -122,6 +124,7 @@ itaclip voc21 336 224/28 60 .1 .1 | coco-object 336 224/28 50 .1 0 | context60 3
 itaclip coco-stuff 448 224/28 40 0 0 | cityscapes 560 224/28 40 0 0
 """
 _NOTES = {"naclip": "without PAMR", "itaclip": "without PAMR, 26 background words for its 44"}
+_PLAIN: dict[str, str] = dict.fromkeys(("clearclip-voc21", "clearclip-voc20"), "voc21.clearclip")
 WITH_BACKGROUND = ("voc21", "coco-object", "context60")  # data sets, as the names of these protocols end
 
 
@@ -136,6 +139,7 @@ def _rows() -> dict[str, Protocol]:
             words = () if data not in WITH_BACKGROUND else ONE if one else SCENES
             windows = Windows(int(short), crop, stride, pad=family == "clearclip")
             how = {"scale": float(scale), "least": float(least), "area": float(area), "background": words}
+            how["vocabulary"] = f"{data}.sclip" if family in ("sclip", "naclip") else _PLAIN.get(f"{family}-{data}", "")
             name, note = f"{family}-{data}", _NOTES.get(family, "")
             found.append(Protocol(name, "segment", note, None, windows, "imagenet", mean=MMSEG, **how))
     return {protocol.name: protocol for protocol in found}

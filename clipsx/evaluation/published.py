@@ -1,15 +1,17 @@
 """A measured table beside what others published, with the difference, and what else differs."""
 
+import re
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
 from clipsx import paths
-from clipsx.evaluation.protocols import named, require_one
+from clipsx.evaluation.protocols import PROTOCOLS, named, require_one
 
 DEFAULT_DEPTH = "@6"  # of CLIP Surgery as published: what a reading without a depth means
 UNMIXED = "unmix"  # what numbers are published as that are read through projectors, whatever the reading
+WORDS = re.compile(r"; words of ([^;]+)")  # as a protocol says in a table
 SHOWN = [
     "reading", "measure", "value", "value_low", "value_high", "n", "published", "difference", "differs", "paper",
     "published_model", "published_data", "published_protocol", "source", "authority", "model", "weights", "positions",
@@ -28,7 +30,7 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
     """A row per measured and published number of one reading and measure, empty where nobody published any.
 
     table: of `tasks.evaluate`. Where the measured data set has none, those of others stand there without a difference.
-    `differs` says in words what is not the same: data, number of images, model, weights, protocol.
+    `differs` says in words what is not the same: data, number of images, model, weights, protocol, wording.
     Errors: ValueError for rows of several protocols, and for a table that is not one of `evaluate`.
     """
     lacks = [name for name in ("reading", "measure", "value", "n", "model", "dataset", "protocol") if name not in table]
@@ -68,6 +70,9 @@ def _differs(row: Any) -> str:
         for name, (theirs, ours) in pairs.items()
         if theirs != ours
     ]
+    theirs, ours = getattr(PROTOCOLS.get(pairs["protocol"][0]), "vocabulary", ""), WORDS.search(row["protocol"])
+    if theirs and ours and ours[1] != theirs:
+        found.append(f"words {theirs}, here {ours[1]}")
     if row["dataset"] == row["dataset_theirs"] and row["n"] < row["images"]:
         found.append(f"{row['n']} of {row['images']:.0f} images")
     return "; ".join(found) or "nothing that is stated"

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAverag
 
 import clipsx
 from clipsx import metrics
-from clipsx.datasets import Sketchbook, Subset
+from clipsx.datasets import BUILT_IN, LAYOUTS, Sketchbook, Subset
 from clipsx.evaluation import recognise, segment, summary
 from clipsx.evaluation.protocols import HEAD, PER_IMAGE, PROTOCOLS, TASKS, Protocol, named, protocol
 from clipsx.evaluation.stream import stream
@@ -34,6 +34,8 @@ def test_a_row_says_what_it_does(row: Protocol) -> None:
     assert row.task in TASKS and set(SUMMARIES) == set(TASKS) and words.startswith(row.name)
     assert protocol(row.name, row.task) is row and named(f"{words}; and more") == row.name
     assert row.rule in (*recognise.OF_COSINES, HEAD)
+    data = row.name.partition("-")[2]
+    assert not row.vocabulary or len(BUILT_IN[row.vocabulary].names) == len(BUILT_IN[LAYOUTS[data].vocabulary].names)
     assert bool(row.least or row.area) <= bool(row.background), "what is sent to the background has one"
     for part in (row.windows, row.least, row.scale, row.source, row.words, row.size):
         assert not part or str(part) in words

@@ -48,6 +48,8 @@ def test_the_same_thing_has_a_difference_and_nothing_else() -> None:
         ({"n": 40}, "40 of 1449 images"),
         ({"protocol": "sclip-voc21+antialias: …"}, "protocol sclip-voc21, here sclip-voc21+antialias"),
         ({"protocol": "argmax"}, "protocol sclip-voc21, here None"),
+        ({"protocol": "sclip-voc21: …; words of voc21; more"}, "words voc21.sclip, here voc21"),
+        ({"protocol": "sclip-voc21: …; words of voc21.sclip; more"}, "nothing that is stated"),
     ],
 )
 def test_what_differs_is_said(changes: dict[str, object], words: str) -> None:

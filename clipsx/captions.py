@@ -36,13 +36,18 @@ def of(*names: str) -> Caption | None:
     return next((figures[key] for key in keys if key in figures), None)
 
 
-def add(out: Path, name: str, caption: Caption) -> Path:
-    """Put a figure's caption into `captions.md` in its folder, in place of an older one; other text is kept."""
+def add(out: Path, name: str, caption: Caption, about: str = "") -> Path:
+    """Put a figure's caption into `captions.md` in its folder, in place of an older one; other text is kept.
+
+    about: what made the figure, which one in print does not say itself.
+    """
     file = out / FILE
     head, *parts = re.split(r"^## ", file.read_text(encoding="utf-8") if file.exists() else HEAD, flags=re.MULTILINE)
     entries = {part.partition("\n")[0]: part.partition("\n")[2] for part in parts}
     entries.pop(SOURCES, None)
     entries[name] = f"\nAlternative text: {caption.alt}\n\nCaption: {caption.see}\n"
+    if about:
+        entries[name] += f"\nMade from: {about}\n"
     if caption.sources:
         entries[name] += f"\nSources: {', '.join(caption.sources)}\n"
     used, bibtex = " ".join(entries.values()), _known()[1]

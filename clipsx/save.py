@@ -39,7 +39,8 @@ def figure(
     """Write a figure to the folder `out` in every format ("pdf", "png", "svg"); return the files.
 
     numbers: the table that it shows, written beside it under its name (`table`).
-    Its alternative text and caption, where its name or its kind has any, go into `captions.md` there (`captions`).
+    Its alternative text and caption, where its name or its kind has any, go into `captions.md` there (`captions`),
+    with what made it.
     What made it is kept in the file's metadata, and printed small under it on a screen's style. In the others the file
     is as wide as the style says, and every word has its size, which the figure keeps (`plots.styles`).
     Errors: ValueError for a name that is no plain file name; OSError.
@@ -51,7 +52,7 @@ def figure(
     with styles.DRAWING:
         _draw(figure, files, parts)
     if caption := captions.of(name, kind):
-        captions.add(Path(out), name, caption)
+        captions.add(Path(out), name, caption, " · ".join(parts))
     return files if numbers is None else [*files, table(numbers, out, name)]
 
 
@@ -66,7 +67,8 @@ def _draw(figure: Figure, files: Sequence[Path], parts: Sequence[str]) -> None:
     now.dress(figure)
     engine = figure.get_layout_engine()
     try:
-        figure.draw_without_rendering()  # laid out once, for all formats
+        for _ in range(2):  # laid out for all formats; titles of several lines find their room the second time
+            figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for legend in figure.legends:  # stands where it is when the file is cut to what is drawn
             legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)

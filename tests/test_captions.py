@@ -23,8 +23,9 @@ def test_names_have_captions_without_their_number_and_by_their_kind() -> None:
 
 def test_a_file_beside_the_figures_keeps_all_of_them_and_what_a_user_wrote(tmp_path: Path) -> None:
     for see in ("One.", "Two."):
-        file = captions.add(tmp_path, "b", captions.Caption("A picture.", see, ("unmix",)))
+        file = captions.add(tmp_path, "b", captions.Caption("A picture.", see, ("unmix",)), "model m · data d")
     text = file.read_text()
+    assert text.count("Made from: model m · data d\n") == 1
     assert "One." not in text and text.count("## b\n") == 1 and "@article{unmix" in text and "{clip," not in text
     file.write_text(text.replace("# Figures", "My own words.\n\n# Figures"))
     captions.add(tmp_path, "a", captions.Caption("Another.", "Three.", ("clip",)))

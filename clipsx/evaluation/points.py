@@ -27,7 +27,7 @@ MEASURES = {
     "outside": "negatives off the object (%)",
     "miou_points": "mIoU from points (%)",
     "miou_plain": "mIoU of a threshold (%)",
-    "gain": "from points − threshold",
+    "gain": "mIoU gained over a threshold (%)",
 }  # of a summary: columns of `measure` (or made of them), and titles
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from clipsx.plots import styles
 from clipsx.plots.over import COLOURS, overlay, points, ring, scale
 from clipsx.plots.texts import LETTER, broken, plain
 
-NARROW, TALL = 0.54, 12  # inches: as much has a picture in print at least; rows of a page
+NARROW, TALL, WIDE = 0.54, 12, 13  # inches that a picture in print has at least; rows of a page; inches of a screen
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Cell:
     opacity: float = 0.65  # of the map
     points: tuple[np.ndarray, np.ndarray] | None = None  # (P, 2) as (x, y) pixels, (P,) on the object or beside it
     colours: Mapping[str, Any] = field(default_factory=dict)  # what the colours in the picture are called
+    words: Sequence[tuple[float, float, str]] = ()  # (x, y) pixels and what stands there, where there is room
 
 
 def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
@@ -44,7 +46,8 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     style = styles.current()
     most = style.fits(max(map(len, rows)), NARROW)
     rows = [row[n : n + most] for row in rows for n in range(0, len(row), most)]
-    if style.width is not None and len(rows) > TALL and 2 * max(map(len, rows)) <= style.fits(99, NARROW):
+    least, room = (side, WIDE) if style.width is None else (NARROW, style.width)
+    if len(rows) > TALL and 2 * max(map(len, rows)) * least <= room:
         half = -(-len(rows) // 2)  # the second half goes beside the first
         rows = [[*row, *below] for row, below in zip_longest(rows[:half], rows[half:], fillvalue=())]
     wide, shape = max(map(len, rows)), max(cell.image.height / cell.image.width for row in rows for cell in row)
@@ -54,7 +57,12 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
     lines = [max(title.count("\n") + 1 for title in row) for row in titles]  # that the titles of a row take
     heights = [side * min(1, shape) + (1.25 * size * count + 4) / 72 for count in lines]
     shown = any(cell.map is not None for row in rows for cell in row)
-    figure = styles.blank(figsize=(side * wide, sum(heights) + 0.45 * shown), layout="constrained")
+    names = {name: colour for row in rows for cell in row for name, colour in cell.colours.items()}
+    columns = max(1, int(side * wide * 72 / (LETTER * size * (max(map(len, names), default=0) + 8))))
+    below = 0.45 * shown + (0.12 + 1.8 * size / 72 * -(-len(names) // columns)) * bool(
+        names
+    )  # the scale, the colours' names
+    figure = styles.blank(figsize=(side * wide, sum(heights) + below), layout="constrained")
     axes = figure.subplots(len(rows), wide, squeeze=False, height_ratios=heights)
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
     for ax in axes.flat:
@@ -68,18 +76,14 @@ def sheet(rows: Sequence[Sequence[Cell]], side: float = 1.7) -> Figure:
                 ring(*cell.ring, pixels, ax)
             if cell.points is not None:
                 points(*cell.points, ax)
+            for x, y, word in cell.words if side >= 1 else ():
+                edge = [withStroke(linewidth=2, foreground="black")]
+                ax.text(x, y, word, color="white", fontsize=size, ha="center", va="center", path_effects=edge)
     if shown:
         scale(axes)
-    if names := {name: colour for row in rows for cell in row for name, colour in cell.colours.items()}:
+    if names:
         patches = [Patch(color=colour, label=name) for name, colour in sorted(names.items())]
-        columns = max(1, int(figure.get_figwidth() * 72 / (LETTER * size * (max(map(len, names)) + 6))))
-        figure.legend(
-            handles=patches,
-            loc="outside lower center",
-            ncols=columns,
-            fontsize=size,
-            frameon=False,
-        )
+        figure.legend(handles=patches, loc="outside lower center", ncols=columns, fontsize=size, frameon=False)
     plain(figure)
     return figure
 

@@ -14,7 +14,7 @@ from clipsx.metrics import THRESHOLDS
 from clipsx.plots import styles
 from clipsx.plots.axes import distribution, heatmap, intervals, level, lines, shade
 from clipsx.plots.styles import LEAST
-from clipsx.plots.texts import LETTER, beside, broken, in_words, plain, short
+from clipsx.plots.texts import LETTER, broken, in_words, plain, short
 from clipsx.reading import Reading
 from clipsx.statistics import student
 
@@ -172,16 +172,27 @@ def bars(table: pd.DataFrame, name: str, most: int = 20) -> Figure:
 
 
 def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", name: str = "mSC (%)") -> Figure:
-    """A measure of every reading, with its interval, against what it costs beside `encode_image`; readings by name."""
+    """A measure of every reading with its interval, the best first, and what it costs: times one `encode_image`."""
     both = _series(summary, False).merge(costs[["reading", "ratio"]].rename(columns={"reading": "method"}), on="method")
-    figure, ax = row(1, height=4.6, width=9)
-    low, high = ((both[f"{value}_{end}"] - both[value]).abs() for end in ("low", "high"))
-    ax.errorbar(both["ratio"], both[value], yerr=[low, high], fmt="o", color="#0173b2", capsize=3)
-    level(ax.axhline)
-    ax.set(xlabel="time beside encode_image", ylabel=name)
-    ax.margins(x=0.15)
-    named = [short(in_words("reading", text)) for text in both["reading"]]
-    beside(ax, zip(both["ratio"], both[value], named, strict=True))
+    both, high = both.sort_values(value, ascending=False), 0.7 + 0.17 * len(both)
+    flat = 2 * high / (styles.current().width or 1)
+    figure, (left, right) = row(2, height=1.6 * high, width=10, least=1.2, flat=flat, sharey=True)
+    intervals(both, value, "reading", left, zero=True).set_xlabel(name)
+    right.barh(range(len(both)), both["ratio"], 0.55, color=shade(0))
+    level(right.axvline, 1.0)
+    right.set_xlabel("time over\nencode_image")
+    plain(figure)
+    return figure
+
+
+def nouns(summary: pd.DataFrame) -> Figure:
+    """mSC of nouns' own maps, of their labels' and of the end token by reading (`words.summarise`), a panel per way."""
+    ways = summary.groupby("how", sort=False)
+    figure, axes = row(len(ways), flat=0.6, sharex=True, sharey=True, squeeze=False)
+    for ax, (how, rows) in zip(axes[0], ways, strict=True):
+        intervals(rows, "msc", "reading", ax, hue="map", zero=True).set_xlabel("mSC on the noun's object (%)")
+        ax.set_title(how)
+    _legend(figure)
     plain(figure)
     return figure
 

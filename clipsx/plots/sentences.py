@@ -66,8 +66,7 @@ def canvas(bar: bool = True) -> tuple[float, float]:
     style = styles.current()
     if style.width is None:
         return 11, 2.9 + 0.4 * bar
-    across = style.fits(PICTURES, 1.0)
-    return style.width, 0.5 + -(-PICTURES // across) * (style.width / across + 0.35) + 0.4 * bar
+    return style.width, 0.95 + style.width / (PICTURES - 1) + 0.4 * bar
 
 
 def draw(
@@ -92,11 +91,10 @@ def draw(
     values = upsample(minmax(sim[None, ..., shown]), size)[0].float().cpu().numpy()  # (H, W, n)
     high = sim.amax((0, 1)).tolist()
     style, names = styles.current(), ["photo", *map(str, shown)]
-    wide = style.fits(len(names), 1.0)  # in print pictures that have no room go on below
-    names += ["."] * (-len(names) % wide)
-    lines = [names[n : n + wide] for n in range(0, len(names), wide)]
-    axes = target.subplot_mosaic([["sentence"] * wide, *lines], height_ratios=[0.3, *[1] * len(lines)])  # type: ignore[arg-type]
-    letters = 72 * (style.width or 99) / wide / (LETTER * style.points(9))
+    lines = 1 + int(1.2 * sum(map(len, read.words)) * LETTER * style.points(11) / 72 / canvas()[0])  # of the sentence
+    tall = [0.1 + 0.2 * lines, 1]
+    axes = target.subplot_mosaic([["sentence"] * len(names), names], height_ratios=tall)  # type: ignore[arg-type]
+    letters = 72 * (style.width or 99) / len(names) / (LETTER * style.points(9))
     sentence(read, found, axes["sentence"], style.points(11))
     axes["photo"].imshow(sample.image)
     axes["photo"].set(xticks=[], yticks=[])
@@ -111,7 +109,7 @@ def draw(
         ax = overlay(sample.image, values[..., n], axes[str(place)], outline=named[0] if named else None)
         title = "the whole sentence" if place == end else short(read.words[place])
         colour, line, number = MARKS[found.index(place)] if place in found else ("none", "-", "")
-        score = f", mSC {msc(values[..., n], named[0], sample.ignore):.0f} %" if named else ""
+        score = f", mSC\u00a0{msc(values[..., n], named[0], sample.ignore):.0f}\u00a0%" if named else ""
         ax.set_title(broken(f"{title} {number}\n{high[place]:#.2g}{score}", letters), fontsize=style.points(9))
         for side in ax.spines.values():
             side.set(edgecolor=colour, linestyle=line, linewidth=3 * style.thin)

@@ -100,7 +100,8 @@ def class_maps(
 ) -> list[list[Cell]]:
     """A row per sample: the true classes, then the class that each reading gives every pixel, by a colour a class.
 
-    What is no class (or is not seen) stays grey; the outline is that of all true regions. rules: of `segment.measure`.
+    What is no class (or is not seen) stays grey, pixels of no true class are pale; the outline is that of all true
+    regions, and in each stands the class that most of it was given. rules: of `segment.measure`.
     Source: CLIP Surgery, figure of open-vocabulary segmentation.
     """
     names, rows = queries(labels), []
@@ -110,13 +111,19 @@ def class_maps(
     for look in looks(clip, [reduced(sample) for sample in samples], [Measure("", lambda _: (), needs)], size=size):
         image, truth = look.sample.image, look.sample.index_map(names)  # (H, W)
         photo, row = np.asarray(image.convert("L"))[..., None] / 255, []  # (H, W, 1)
+        true = (truth >= 0) & (truth < len(names))  # (H, W)
+        regions = [truth == n for n in np.unique(truth[true])]
+        middles = [np.median(np.argwhere(region), axis=0)[::-1] for region in regions]  # (x, y)
         found = {Reading.parse(columns["reading"]).title: places for columns, places, _ in said(look)}
         for title, places in {", ".join(look.sample.masks): truth, **found}.items():
             known = (places >= 0) & (places < len(names))  # (H, W)
-            blend = np.where(known[..., None], 0.35 * photo + 0.65 * colours[places.clip(0, len(names) - 1)], photo)
+            strong = (known * np.where(true | ~true.any(), 0.65, 0.3))[..., None]  # (H, W, 1)
+            blend = (1 - strong) * photo + strong * colours[places.clip(0, len(names) - 1)]  # (H, W, 3)
             image = Image.fromarray((255 * blend).round().astype(np.uint8))
             seen = {names[n]: colours[n] for n in np.unique(places[known])}
-            row.append(Cell(image, None, (truth >= 0) & (truth < len(names)), title, colours=seen))
+            there = [(middle, places[region & known]) for middle, region in zip(middles, regions, strict=True)]
+            words = [(*middle, names[np.bincount(given).argmax()]) for middle, given in there if given.size]
+            row.append(Cell(image, None, true, title, colours=seen, words=words))
         rows.append(row)
     return rows
 

@@ -3,7 +3,6 @@
 import logging
 import textwrap
 import unicodedata
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -21,8 +20,7 @@ from clipsx.plots import styles
 from clipsx.reading import IN_WORDS, Reading
 
 BOX = "□"  # for what no font here has
-SIDES = ((1, 3), (1, -9), (-1, 3), (-1, -9), (1, 12), (-1, 12))  # of a point: right or left, and points above it
-LETTER = 0.58  # of the font's size: how wide a letter is, about
+LETTER = 0.55  # of the font's size: how wide a letter is, about
 _log = logging.getLogger(__name__)
 _told: set[str] = set()
 
@@ -122,26 +120,13 @@ def narrow(words: str) -> str:
 
 
 def broken(words: str, letters: float) -> str:
-    """Words in lines of at most so many letters."""
-    return "\n".join("\n".join(textwrap.wrap(line, max(4, int(letters)))) for line in words.split("\n"))
+    """Words in lines of at most so many letters; a word stays whole where it is only a little longer."""
+    most = max(4, int(letters))
+    lines = [part for line in words.split("\n") for part in textwrap.wrap(line, most, break_long_words=False)]
+    return "\n".join(line if len(line) <= 1.3 * most else textwrap.fill(line, most) for line in lines)
 
 
 def short(words: object, most: int = 40) -> str:
     """Words on one line, cut where they go on for more than `most` characters."""
     line = " ".join(str(words).split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def beside(ax: Axes, places: Iterable[tuple[float, float, str]]) -> None:
-    """Names beside points (x, y, name), each at the first side where it meets no other name."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # so that it is known how much room a name takes
-    taken = []
-    for x, y, name in places:
-        for right, up in SIDES:
-            how = {"xytext": (6 * right, up), "textcoords": "offset points", "ha": "left" if right > 0 else "right"}
-            text = ax.annotate(name, (x, y), fontsize=7, **how)
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken) or (right, up) == SIDES[-1]:
-                break
-            text.remove()
-        taken.append(box)

@@ -27,6 +27,25 @@ def test_deletion_has_a_line_for_every_region_and_a_mark_for_every_model() -> No
     assert ticks == ["the object", "CLIP Surgery", "CLIP, reversed"] and len(axes[0].containers) == 2
 
 
+def test_costs_stand_beside_what_they_buy_the_best_first() -> None:
+    found = pd.DataFrame({"reading": ["clip", "clip-surgery+code", "gem"], "msc": [-9.0, 20.0, 1.0]})
+    found = found.assign(msc_low=found["msc"] - 2, msc_high=found["msc"] + 2)
+    costs = pd.DataFrame({"reading": ["gem", "clip", "clip-surgery", "sclip"], "ratio": [1.9, 1.0, 1.1, 1.0]})
+    left, right = plots.tradeoff(found, costs).axes
+    ticks = [label.get_text() for label in left.get_yticklabels()]
+    assert ticks == ["CLIP Surgery + feature surgery", "GEM", "CLIP"]
+    assert [bar.get_width() for bar in right.patches] == [1.1, 1.9, 1.0]
+
+
+def test_nouns_have_a_panel_for_each_way_and_one_legend() -> None:
+    row = {"reading": "clip", "msc": 1.0, "msc_low": 0.0, "msc_high": 2.0}
+    table = pd.DataFrame([row | {"how": how, "map": map} for how in ("in it", "alone") for map in ("word", "label")])
+    figure = plots.nouns(table)
+    assert [ax.get_title() for ax in figure.axes] == ["in it", "alone"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["word", "label"]
+    assert not any(ax.get_legend() for ax in figure.axes)
+
+
 def test_scores_and_splits() -> None:
     clip = tiny_clip(image_size=32, layers=2, width=32, patch_size=8)
     samples = [masked(20, 28, ("cat", "dog"), n) for n in range(3)]

@@ -61,7 +61,7 @@ def test_the_strongest_words_are_marked_and_their_maps_drawn(
     for (_, _, number), place in zip(sentences.MARKS, strong, strict=True):
         assert f"{read.words[place]} {number}" in written  # in the sentence
         word, mask = read.words[place], sample.masks.get(read.words[place])
-        score = "" if mask is None else f", mSC {msc(maps[..., place], mask, sample.ignore):.0f} %"
+        score = "" if mask is None else f", mSC\u00a0{msc(maps[..., place], mask, sample.ignore):.0f}\u00a0%"
         assert f"{word} {number}\n{float(sim[..., place].max()):#.2g}{score}" in written  # over its map
     figure.savefig("/dev/null", format="png")
 

@@ -15,7 +15,7 @@ from clipsx.evaluation.protocols import PROTOCOLS
 from clipsx.evaluation.stream import Measure, looks
 from clipsx.evaluation.windows import Windows
 from clipsx.metrics import coverage
-from clipsx.plots import sheets
+from clipsx.plots import sheets, styles
 from clipsx.segmenters import RandomWalker
 from helpers import noise, tiny_clip, tiny_resnet
 
@@ -140,7 +140,26 @@ def test_class_maps_colour_the_winners(clip: clipsx.Clip, name: str) -> None:
     for cell, (_, places, _) in zip(row[1:], said(look), strict=True):
         pixels = np.asarray(cell.image).astype(float)
         assert (pixels[places == 3] == grey[places == 3][:, None]).all(), "the background stays grey"
-        tint = pixels - 0.35 * grey[..., None]
-        for k in np.unique(places[places < 3]):
-            assert np.ptp(tint[places == k], axis=0).max() <= 1.01, "one colour a class"
-        assert cell.outline is not None and (cell.outline == np.any(list(SAMPLES[2].masks.values()), axis=0)).all()
+        true = np.any(list(SAMPLES[2].masks.values()), axis=0)
+        assert cell.outline is not None and (cell.outline == true).all()
+        for region, strength in ((true, 0.65), (~true, 0.3)):  # what is no true class is pale
+            tint = pixels - (1 - strength) * grey[..., None]
+            for k in np.unique(places[region & (places < 3)]):
+                assert np.ptp(tint[region & (places == k)], axis=0).max() <= 1.01, "one colour a class"
+        given = [LABELS[np.bincount(places[mask & (places < 3)]).argmax()] for mask in SAMPLES[2].masks.values()
+                 if (mask & (places < 3)).any()]  # fmt: skip
+        assert [word for *_, word in cell.words] == given
+
+
+def test_words_stand_in_large_pictures_and_colours_take_no_room_from_small_ones(clip: clipsx.Clip) -> None:
+    sides = {}
+    for style in ("screen", "column"):
+        with styles.using(style):
+            figure = plots.sheet(sheets.class_maps(clip, [SAMPLES[2]], LABELS, "clip, maskclip, clip-surgery"))
+            figure.draw_without_rendering()
+            first = figure.axes[0]
+            sides[style] = first.get_window_extent().width / figure.dpi * 4 / figure.get_figwidth()
+            assert [text.get_text() for text in first.texts] == ["cat", "dog"] * (style == "screen")
+            (legend,) = figure.legends
+            assert legend.get_window_extent().y1 <= first.get_window_extent().y0
+    assert sides["column"] > 0.9 * sides["screen"] > 0.8

@@ -112,11 +112,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _categories(entries: list[dict[str, Any]], file: Path, given: Given | None) -> tuple[Vocabulary, dict[int, str]]:
     """The vocabulary, and the name of every category's id: by the order of ids, which have gaps."""
     own = {entry["id"]: spelled(str(entry["name"])) for entry in sorted(entries, key=lambda entry: entry["id"])}
-    if given is None:
-        return Vocabulary.single(dict.fromkeys(own.values()), "the file's own"), own
-    words = Vocabulary.of(given)
-    if len(words.names) != len(own):
-        raise ValueError(
-            f"{file} has {len(own)} categories, but the vocabulary {words.name!r} names {len(words.names)}."
-        )
-    return words, dict(zip(own, words.names, strict=True))
+    names = tuple(dict.fromkeys(own.values()))
+    words = Vocabulary.single(names, "the file's own").reworded(given, str(file))
+    asked = dict(zip(names, words.names, strict=True))
+    return words, {id: asked[name] for id, name in own.items()}

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipsx.clip import Clip
-from clipsx.datasets import BUILT_IN, Sample, Vocabulary, labels_of
+from clipsx.datasets import Sample, Vocabulary, labels_of
 from clipsx.datasets.lines import listed
-from clipsx.messages import require_known
+from clipsx.datasets.vocabularies import Given
 
 Words = Mapping[str, Sequence[str]]  # by class; one that is not there is asked for by its name
 
@@ -23,18 +23,13 @@ def queries(labels: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def vocabulary_of(samples: Sequence[Sample], name: str | None = None) -> Vocabulary:
-    """A built-in vocabulary by name, else that of a data set, else its labels.
+def vocabulary_of(samples: Sequence[Sample], given: Given | None = None) -> Vocabulary:
+    """The wording that was given, else that of a data set, else its labels.
 
-    Errors: ValueError for an unknown name (with the nearest), and for another number of classes than the data set's.
+    Errors: those of `Vocabulary.of`; ValueError for another number of classes than the data set's.
     """
-    if name is not None:
-        require_known("vocabulary", name, BUILT_IN)
-    labels, own = labels_of(samples), getattr(samples, "vocabulary", None)
-    found = BUILT_IN[name] if name else own or Vocabulary.single(labels)
-    if len(found.queries) != len(labels):
-        raise ValueError(f"The vocabulary has {len(found.queries)} classes, the data set {len(labels)}: take its own.")
-    return found
+    own = getattr(samples, "vocabulary", None) or Vocabulary.single(labels_of(samples))
+    return own.reworded(given, "the data set")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from clipsx.clip import Clip
 from clipsx.datasets import Sample, labels_of, recipe_of
+from clipsx.datasets.vocabularies import Given
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
 from clipsx.evaluation.asked import vocabulary_of
 from clipsx.evaluation.parts import Parts
@@ -38,7 +39,7 @@ def evaluate(
     asked: str | Sequence[str | Reading] = (),
     *,
     protocol: str | None = None,
-    vocabulary: str | None = None,
+    vocabulary: Given | None = None,
     folder: str | Path | None = None,
     segmenter: str | Path = WALKER,
     **options: Any,
@@ -52,7 +53,7 @@ def evaluate(
     folder: where rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where
     it stopped. segmenter: of the task points, as `segmenters.load` takes it. options: those of `stream`.
     A class is asked for by all query words that the data set's vocabulary has for it, of which the best counts at every
-    place, else by its name; or by those of a built-in `vocabulary`, in the order of its classes.
+    place, else by its name; or by those of another `vocabulary` (`Vocabulary.of`), in the order of its classes.
     Errors: those of `protocols.protocol`, of `stream` and of the task's measure; ValueError for a vocabulary that is
     unknown, or of another number of classes.
     """

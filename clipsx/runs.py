@@ -60,17 +60,15 @@ def _pictured(models: "Sequence[Callable[[], Clip]]", options: argparse.Namespac
     from clipsx.evaluation import compare, protocols
     from clipsx.plots import outcomes
 
-    task, (first, *others) = options.task, models
-    how: dict[str, Any] = {"points": {"segmenter": options.segmenter}}.get(task, {})
-    how |= {"rules": protocols.protocol(options.protocol, task)} if task == "segment" else {}
+    rules, (first, *others) = protocols.protocol(options.protocol, options.task), models
     if not others:
         clip = first()
-        rows = outcomes.worst_and_best(clip, task, options.out, test, options.pictures, **how)
+        rows = outcomes.worst_and_best(clip, rules, options.out, test, options.pictures, options.segmenter)
         return _drawn("pictures", rows, options.out, clip.describe())
     changes = pd.read_csv(Path(options.out, "changed.csv"))
     for n, other in enumerate(others, 2):
         own = changes[changes["model"].str.endswith(f"{compare.RUN}{n})")]
-        before, after = (outcomes.mapped(model(), task, own, test, **how) for model in (first, other))
+        before, after = (outcomes.mapped(model(), rules, own, test, options.segmenter) for model in (first, other))
         about = own[["model", "against", "measure"]].iloc[0].to_dict()
         _drawn(f"changed-{n}", outcomes.changed(before, after, own), options.out, about)
     return None

@@ -69,19 +69,20 @@ def methods(
     labels: Sequence[str],
     asked: str | Sequence[str | Reading] = CHOICES,
     each: int = 1,
+    size: int | None = None,
 ) -> list[list[Cell]]:
     """A row per sample and present label: the photo with the true region, then each reading's map and its mSC.
 
     Of a sample without masks the label is shown that the class feature finds most likely.
-    labels: what every image is asked for; each: labels of a sample at most; readings of methods that the tower cannot
-    serve are left out.
+    labels: what every image is asked for; each: labels of a sample at most; size: as of `Clip.prepare`; readings
+    of methods that the tower cannot serve are left out.
     Source: CLIP Surgery, raw and repaired maps side by side.
     """
     names = queries(labels)
     text, rows = clip.encode_labels(names), []  # (N, D)
     shown = readings(served(asked, clip.tower))
     for sample in samples:
-        seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
+        seen, sample = clip.look(clip.prepare(sample.image, size=size), shown), reduced(sample)
         for label in _labels(sample, names, seen, text)[:each]:
             row = [Cell(sample.image, None, sample.masks.get(label), f"{label}\n{clip.name}")]
             for reading in shown:
@@ -135,6 +136,7 @@ def prompted(
     asked: str | Sequence[str | Reading] = "clip, clip-surgery+code",
     segmenter: str | Segmenter = WALKER,
     threshold: float = THRESHOLD,
+    size: int | None = None,
 ) -> list[list[Cell]]:
     """A row per sample: the photo with its first label's true region, then by each reading map and points, and mask.
 
@@ -144,7 +146,7 @@ def prompted(
     names, maker, rows = queries(labels), load(segmenter), []
     text, shown = clip.encode_labels(names), readings(asked)  # (N, D)
     for sample in samples:
-        seen, sample = clip.look(clip.prepare(sample.image), shown), reduced(sample)
+        seen, sample = clip.look(clip.prepare(sample.image, size=size), shown), reduced(sample)
         label = _labels(sample, names, seen, text)[0]
         mask, place = sample.masks.get(label), names.index(label)
         row = [Cell(sample.image, None, mask, label)]

@@ -55,9 +55,13 @@ def _reversed(look: Look) -> Look:
     return replace(look, seen=replace(look.seen, features={RAW: DenseFeatures(dense.cls, -dense.patches)}))
 
 
-def against(table: pd.DataFrame, base: str = SURGERY) -> pd.DataFrame:
-    """`summary.against` CLIP Surgery at its default depth, or another base, with `what` every row is, in words."""
-    found = summary.against(table, base=base)
+def against(table: pd.DataFrame, base: str | None = None) -> pd.DataFrame:
+    """`summary.against` a base, with `what` every row is, in words.
+
+    By default that is CLIP Surgery at its default depth; of a tower that cannot serve it, raw maps.
+    """
+    own = SURGERY if SURGERY in set(table["reading"]) else str(RAW)
+    found = summary.against(table, base=base or own)
     depths = {text: f"CLIP Surgery over {text.partition('@')[2]} blocks" for text in table["reading"] if "@" in text}
     depths |= {f"{SURGERY}@1": "CLIP Surgery in the last block alone"}
     return found.assign(what=found["reading"].map(TITLES | depths))

@@ -146,7 +146,7 @@ def against(
             row |= {"reading": reading, "against": base, "measure": value}
             row["value"] = bootstrap(wide[value, reading].to_numpy(float), images, labels, 1)[0]
             found.append(row | constants(table[table["reading"] == reading], ROW))
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=None if found else ["reading", "against", "measure"])  # the base alone
 
 
 def references(table: pd.DataFrame, resamples: int = 1000) -> pd.DataFrame:

@@ -150,8 +150,12 @@ def heatmap(
 ) -> Axes:
     """A table of numbers as colours with the numbers written in, where cells have room for them.
 
-    centre: the value of the neutral colour; half: below each number, half the width of its interval.
+    centre: the value of the neutral colour; half: below each number, half the width of its interval. Without a number
+    the axes stay empty.
     """
+    if not matrix.notna().any(axis=None):
+        (ax := ax or plt.gca()).set(xticks=[], yticks=[])
+        return ax
     words: Any = matrix.map(lambda value: format(value, form))
     if half is not None:
         words += half.reindex(columns=matrix.columns).map(lambda value: f"\n±{value:{form}}" if value == value else "")

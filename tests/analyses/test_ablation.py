@@ -1,9 +1,10 @@
 """CLIP Surgery's own ablation: its rows are those of the readings, and the reversed map is the raw one's opposite."""
 
+import families
 import pytest
 
 from clipsx.analyses import ablation
-from clipsx.evaluation import explain
+from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
 from helpers import masked, tiny_clip, tiny_resnet
 
@@ -30,3 +31,11 @@ def test_corners_depths_and_the_reversed_map() -> None:
 
 def test_a_resnet_has_one_corner() -> None:
     assert [str(reading) for reading in ablation.asked(tiny_resnet())] == ["clip", "clip-surgery"]
+
+
+def test_a_tower_without_attention_has_the_raw_map_and_its_reverse() -> None:
+    (table,) = stream(families.clip("convnext"), SAMPLES[:1], [ablation.measure(families.clip("convnext"), LABELS)])
+    found = ablation.against(table)
+    assert set(found["against"]) == {"clip"} and set(found["reading"]) == {ablation.REVERSED}
+    alone = summary.against(table[table["reading"] == "clip"])
+    assert not len(alone) and not len(alone.query("measure == 'msc'"))

@@ -112,6 +112,12 @@ def test_names_under_a_heatmap_turn_before_they_overlap(names: list[str], turned
     assert {label.get_rotation() != 0 for label in labels} == {turned}
 
 
+def test_a_heatmap_without_a_number_is_empty() -> None:
+    for nothing in (pd.DataFrame(), pd.DataFrame({"a": [np.nan]})):
+        ax = plots.heatmap(nothing, plt.subplots()[1])
+        assert not ax.collections and not len(ax.get_xticks())
+
+
 def test_figures_made_of_tables() -> None:
     both = TABLE.assign(miou=TABLE["msc"], miou_low=TABLE["msc_low"], miou_high=TABLE["msc_high"])
     both["reading"] = both["method"] + "+" + both["surgery"]

@@ -9,7 +9,7 @@ BIN := .venv/bin
 # An option with its value as it was given, quoted for the shell, where the variable is given.
 option = $(if $(value $(2)),--$(1) '$(subst ','\'',$(value $(2)))')
 CHOICE = $(call option,model,MODEL) $(call option,pretrained,PRETRAINED) $(call option,device,DEVICE) \
-         $(call option,precision,PRECISION) $(call option,dataset,DATASET) $(call option,root,ROOT) \
+         $(call option,precision,PRECISION) $(call option,positions,POSITIONS) $(call option,dataset,DATASET) $(call option,root,ROOT) \
          $(call option,images,IMAGES) \
          $(if $(QUICKGELU),$(if $(filter 0 no false False,$(QUICKGELU)),--no-quickgelu,--quickgelu))
 

@@ -96,16 +96,16 @@ def test_size(clone: Path, tracked: list[str]) -> None:
 
 
 def test_make_passes_on_what_it_is_told(clone: Path) -> None:
-    told = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "DEVICE": "cpu", "PRECISION": "bf16", "QUICKGELU": "0"}
+    told = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "DEVICE": "cpu", "PRECISION": "bf16", "QUICKGELU": "0", "POSITIONS": "bilinear"}
     told |= {"DATASET": "voc2012", "ROOT": "it's here", "IMAGES": "5"}
     for target in ("reproduce", "lab"):
         plan = output("make", "-n", target, *(f"{name}={value}" for name, value in told.items()), cwd=clone)
         assert "venv" in plan
         (line,) = [line for line in plan.splitlines() if f"clipsx {target}" in line]
         options = parser(COMMANDS).parse_args(shlex.split(line)[1:])
-        names = ("model", "pretrained", "device", "precision", "dataset", "root", "count", "quickgelu")
+        names = ("model", "pretrained", "device", "precision", "positions", "dataset", "root", "count", "quickgelu")
         assert [getattr(options, name) for name in names] == [
-            "ViT-B-16", "openai", "cpu", "bf16", "voc2012", "it's here", 5, False,
+            "ViT-B-16", "openai", "cpu", "bf16", "bilinear", "voc2012", "it's here", 5, False,
         ]  # fmt: skip
     plain = output("make", "-n", "lab", "QUICKGELU=1", cwd=clone)
     assert "clipsx lab --quickgelu --" in " ".join(plain.split())

@@ -1,6 +1,6 @@
 # make lab | reproduce | check | test | goldens | bench | lint | clean.  Real models and data, the same way everywhere:
 #   make reproduce MODEL=ViT-B-16 PRETRAINED=openai DATASET=voc2012 ROOT=/path/to/VOCdevkit IMAGES=100
-#   DEVICE=cuda PRECISION=bf16 QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
+#   DEVICE=cuda PRECISION=bf16 POSITIONS=bilinear QUICKGELU=1 (or 0: state a local file's activation) go to clipsx.load; lab takes the same
 #   make reproduce STYLE=column   figures as wide as a paper's column (3.3 inches), or STYLE=text (6.9)
 #   make reproduce FULL=1   computes anew what is shipped: bands of random starts, five seeds of Unmix
 PYTHON ?= python3
@@ -9,8 +9,8 @@ BIN := .venv/bin
 # An option with its value as it was given, quoted for the shell, where the variable is given.
 option = $(if $(value $(2)),--$(1) '$(subst ','\'',$(value $(2)))')
 CHOICE = $(call option,model,MODEL) $(call option,pretrained,PRETRAINED) $(call option,device,DEVICE) \
-         $(call option,precision,PRECISION) $(call option,positions,POSITIONS) $(call option,dataset,DATASET) $(call option,root,ROOT) \
-         $(call option,images,IMAGES) \
+         $(call option,precision,PRECISION) $(call option,positions,POSITIONS) \
+         $(call option,dataset,DATASET) $(call option,root,ROOT) $(call option,images,IMAGES) \
          $(if $(QUICKGELU),$(if $(filter 0 no false False,$(QUICKGELU)),--no-quickgelu,--quickgelu))
 
 .PHONY: lab reproduce check test goldens bench lint chromium clean

@@ -96,8 +96,8 @@ def test_size(clone: Path, tracked: list[str]) -> None:
 
 
 def test_make_passes_on_what_it_is_told(clone: Path) -> None:
-    told = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "DEVICE": "cpu", "PRECISION": "bf16", "QUICKGELU": "0", "POSITIONS": "bilinear"}
-    told |= {"DATASET": "voc2012", "ROOT": "it's here", "IMAGES": "5"}
+    told = {"MODEL": "ViT-B-16", "PRETRAINED": "openai", "DEVICE": "cpu", "PRECISION": "bf16", "QUICKGELU": "0"}
+    told |= {"DATASET": "voc2012", "ROOT": "it's here", "IMAGES": "5", "POSITIONS": "bilinear"}
     for target in ("reproduce", "lab"):
         plan = output("make", "-n", target, *(f"{name}={value}" for name, value in told.items()), cwd=clone)
         assert "venv" in plan

@@ -63,15 +63,18 @@ def compared(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
             rows += [row | {"what": reading} | who for row in made]
             first, second = (results.images(some, reading) for some in pair)
             change = pd.DataFrame({"before": first, "after": second}).dropna().reset_index(names="image")
-            changes.append(change.assign(reading=reading, measure=results.value_of(pair[0]), **who))
+            change = change.assign(reading=reading, measure=results.value_of(pair[0]), **who)
+            changes.append(most(change.assign(change=change["after"] - change["before"])))
         rows.append(_matrices(folders[0], folder) | who)
-    every = joined(changes)
-    every["change"] = every["after"] - every["before"]
-    order = every["change"].abs().sort_values(ascending=False, kind="stable").index
-    most = every.loc[order].drop_duplicates(["model", "image"]).groupby("model", sort=False).head(MOST)
+    every = most(joined(changes), len(changes) * MOST).drop_duplicates(["model", "image"])
     runs_of = [folder.name for folder in folders]
     table = pd.concat([t.assign(run=name) for t, name in zip(tables, runs_of, strict=True)], ignore_index=True)
-    return table, pd.DataFrame(rows), most.reset_index(drop=True)
+    return table, pd.DataFrame(rows), every.groupby("model", sort=False).head(MOST).reset_index(drop=True)
+
+
+def most(changes: pd.DataFrame, count: int = MOST) -> pd.DataFrame:
+    """The rows of the greatest changes, in their order: of one reading no others can be among the `MOST` of all."""
+    return changes.loc[changes["change"].abs().sort_values(ascending=False, kind="stable").index[:count]]
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def segment(options: argparse.Namespace) -> int:
     pictures, clip = produce.Pictures(options.images), load(options)
     with _running(options) as how:
         table = produce.segment(clip, pictures, labels, options.reading, options.out, options.format, **how)
-    return 0 if table.empty else _produced(table, options.out)
+    return 0 if table.empty else _produced(table, options)
 
 
 def merge(options: argparse.Namespace) -> int:
@@ -149,7 +149,7 @@ def merge(options: argparse.Namespace) -> int:
         print(*files, *(save.table(some, options.out, name) for name, some in rest.items() if len(some)), sep="\n")
         return 0
     if produce.NAME in Parts.of(Path(options.out)).measures:
-        return _produced(produce.write(options.out, options.format), options.out)
+        return _produced(produce.write(options.out, options.format), options)
     return _tabled(merged(options.out), options.out)
 
 
@@ -184,12 +184,14 @@ def _running(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         print(f"shard {i}/{n} is made; once all are: clipsx merge {options.out}")
 
 
-def _produced(table: "pd.DataFrame", out: str) -> int:
+def _produced(table: "pd.DataFrame", options: argparse.Namespace) -> int:
     from clipsx import save
+    from clipsx.evaluation import produce
 
     most = table.sort_values("pixels", ascending=False).head(20)
     print(most[["label", "pictures", "pixels", "confidence"]].round(3).to_string(index=False))
-    print(save.table(table, out, "table"))
+    made = "masks" if options.format == "png" else "segments.json"
+    print(save.table(table, options.out, "table"), *(Path(options.out, n) for n in (produce.REGIONS, made)), sep="\n")
     return 0
 
 

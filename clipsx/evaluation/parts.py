@@ -144,7 +144,7 @@ class Parts:
         for name, measure in self.measures.items():
             table = joined(self.read(name, start) for start in self.starts)
             if measure["empty"] and not len(table):
-                raise ValueError(f"{measure['empty']} ({data['data']})")
+                raise ValueError(f"{measure['empty']} The data: {data['data']}.")
             found[name] = table.assign(**measure["about"] | data)
         return found
 
@@ -158,7 +158,7 @@ class Parts:
         parts = (self.read(name, start) for start in self.starts)
         known = dict.fromkeys(reading for part in parts if len(part) for reading in part["reading"].unique())
         if not known:
-            raise ValueError(f"{measure['empty']} ({about['data']})")
+            raise ValueError(f"{measure['empty']} The data: {about['data']}.")
         about["data"] += left_out(self._lines(bare=True), self.key["pictures"], "cannot be measured")
 
         def rows(reading: str) -> pd.DataFrame:

@@ -26,7 +26,7 @@ class Protocol:
     """How one task is measured. Defaults are this suite's own; `words` says what no other field does.
 
     size: side in pixels that pictures are squashed to (None: the model's own); windows: instead, at their proportions;
-    templates: of prompts; background: words for what is no class, when the vocabulary has none; scale: factor on
+    templates: of prompts; background: words for what is no class; scale: factor on
     similarities before the softmax over query words (None: plain argmax); least: a pixel whose best probability lies
     below is background; area: so is a class with at most this share of all pixels said to be objects; mean: of IoU;
     rule: of scores of labels from cosines (feature surgery, where the reading has it, comes instead); absent: classes
@@ -59,7 +59,7 @@ class Protocol:
         told = {
             "size": f"{self.size} × {self.size}, squashed", "windows": str(self.windows),
             "templates": f"templates {self.templates}", "background": f"background = {len(self.background)} words",
-            "scale": f"softmax over query words × {self.scale}, best word of a class",
+            "scale": f"softmax over query words × {round(self.scale or 0, 2)}, best word of a class",
             "least": f"background below {self.least}",
             "area": f"classes of at most {self.area} of the objects' pixels left out", "mean": f"IoU {self.mean}",
             "rule": f"scores by {self.rule}", "absent": f"absent classes {self.absent}", "yes": f"yes from {self.yes}",

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from clipsx.clip import Clip
-from clipsx.datasets import Sample, labels_of, recipe_of
+from clipsx.datasets import BUILT_IN, Sample, labels_of, recipe_of
 from clipsx.datasets.vocabularies import Given
 from clipsx.evaluation import explain, points, protocols, recognise, segment, summary
 from clipsx.evaluation.asked import vocabulary_of
@@ -53,7 +53,8 @@ def evaluate(
     folder: where rows are kept as they come, test's in `rows`, tuning's in `tuning/rows`: the same call goes on where
     it stopped. segmenter: of the task points, as `segmenters.load` takes it. options: those of `stream`.
     A class is asked for by all query words that the data set's vocabulary has for it, of which the best counts at every
-    place, else by its name; or by those of another `vocabulary` (`Vocabulary.of`), in the order of its classes.
+    place, else by its name; or by those of another `vocabulary` (`Vocabulary.of`), in the order of its classes. What is
+    no class is asked for by the protocol's words, where it has any, or by those of a vocabulary that is not built in.
     Errors: those of `protocols.protocol`, of `stream` and of the task's measure; ValueError for a vocabulary that is
     unknown, or of another number of classes.
     """
@@ -62,7 +63,8 @@ def evaluate(
     default = crossed(clip.methods) if task != "recognise" else crossed(("clip",), ("none",) if head else SURGERIES)
     shown, asking = readings(asked) if asked else default, vocabulary_of(test, vocabulary)
     words = dict(zip(labels, asking.queries, strict=True))
-    grounds = rules.background and (asking.background or rules.background)
+    own = asking.background if rules.background and BUILT_IN.get(asking.name) != asking else ()
+    grounds = own or rules.background
     make = {
         "explain": explain.measure,
         "segment": partial(segment.measure, grounds=grounds, rules=rules),
@@ -75,7 +77,7 @@ def evaluate(
     several = any(len(some) > 1 for some in asking.queries)
     by = getattr(test, "labelled", "") if task == "recognise" else ""
     kept["wording"] = f"; words of {asking.name}" + "; the best of a class's words" * several
-    kept["wording"] += f"; labels from {by}" * bool(by)
+    kept["wording"] += f", also its {len(own)} for the background" * bool(own) + f"; labels from {by}" * bool(by)
     measure = replace(measure, about={**measure.about, **kept})
     choosing = explain.measure(clip, labels, shown, words=words) if task == "points" else measure  # needs no segmenter
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside the windows costs next to nothing

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAverag
 
 import clipsx
 from clipsx import metrics
-from clipsx.datasets import BUILT_IN, LAYOUTS, Sketchbook, Subset
+from clipsx.datasets import BUILT_IN, LAYOUTS, Sketchbook, Subset, Vocabulary
 from clipsx.evaluation import recognise, segment, summary
 from clipsx.evaluation.protocols import HEAD, PER_IMAGE, PROTOCOLS, TASKS, Protocol, named, protocol
 from clipsx.evaluation.stream import stream
@@ -170,6 +170,17 @@ def test_windows_in_a_measure(clip: clipsx.Clip) -> None:
     assert set(table["image_size"]) == {str(rules.windows)}
     with pytest.raises(ValueError, match="give words for it"):
         segment.measure(clip, ("cat", "dog"), rules=rules)
+
+
+def test_a_protocols_background_is_its_own(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of a built-in wording do not take its place, those of a file of one's own do, as the table says."""
+    rules = Protocol("small", "segment", windows=Windows(32, 32, 16), scale=30, least=0.1, background=("sky",))
+    monkeypatch.setitem(PROTOCOLS, "small", rules)
+    own = Vocabulary(BUILT_IN["sketchbook"].queries, ("sea", "sand"))
+    for given, count in ((BUILT_IN["sketchbook"], 1), (own, 2)):
+        table = evaluate(clip, "segment", [], Sketchbook(length=1, size=32), "clip", protocol="small", vocabulary=given)
+        assert f"background = {count} grounds" in table["protocol"][0]
+        assert ("also its 2 for the background" in table["protocol"][0]) == (given is own)
 
 
 @pytest.mark.slow

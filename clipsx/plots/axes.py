@@ -7,10 +7,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from jaxtyping import Float, Num
 from matplotlib.axes import Axes
-from scipy.cluster.hierarchy import leaves_list, linkage
 
 from clipsx.plots import styles
 from clipsx.plots.over import COLOURS
@@ -23,9 +21,16 @@ DASHES = ("-", "--", "-.", ":")
 STYLE = {"text": "#222222", "chance": "#777777"}
 
 
+def palette(count: int = 10, name: str = PALETTE) -> list[tuple[float, float, float]]:
+    """Colours by their name in seaborn."""
+    import seaborn as sns  # takes seconds, and maps need no such colours
+
+    return list(sns.color_palette(name, count))
+
+
 def shade(n: int) -> tuple[float, float, float]:
     """The n-th colour of lines and bars; after ten they begin again."""
-    return sns.color_palette(PALETTE)[n % 10]
+    return palette()[n % 10]
 
 
 def level(line: Callable[..., Any], value: float = 0.0, **style: Any) -> None:
@@ -49,7 +54,7 @@ def intervals(
     """
     ax = ax or plt.gca()
     names, shades = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[hue])) if hue else [None]
-    for n, (shade, colour) in enumerate(zip(shades, sns.color_palette(PALETTE, len(shades)), strict=True)):
+    for n, (shade, colour) in enumerate(zip(shades, palette(len(shades)), strict=True)):
         rows = table if shade is None else table[table[hue] == shade]
         y = np.array([names.index(name) for name in rows[by]]) + min(0.2, 0.8 / len(shades)) * (
             n - (len(shades) - 1) / 2
@@ -129,6 +134,8 @@ def _steps(ax: Axes, ends: Float[np.ndarray, " E"], counts: Num[np.ndarray, "R K
 
 def _colours(table: pd.DataFrame, ax: Axes | None, centre: float | None, **options: Any) -> Axes:
     """seaborn's table of colours: even steps of lightness, or two colours that part at `centre`."""
+    import seaborn as sns
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # seaborn's own use of matplotlib
         options |= {"xticklabels": False, "yticklabels": False}  # seaborn would draw them before they are plain
@@ -181,6 +188,8 @@ def leaf_order(matrix: Float[np.ndarray, "N N"]) -> list[int]:
 
     Asymmetric matrices are symmetrised for the order, and what is not finite counts as the least value.
     """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
     known = np.nan_to_num((matrix + matrix.T) / 2, nan=np.nanmin(matrix) if np.isfinite(matrix).any() else 0.0)
     apart = known.max() - known  # (N, N), the distance of the most alike is 0
     if len(apart) < 3:

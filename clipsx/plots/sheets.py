@@ -8,7 +8,6 @@ from math import isnan
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
@@ -26,6 +25,7 @@ from clipsx.evaluation.stream import Measure, looks
 from clipsx.maps import is_constant, minmax, similarity, upsample
 from clipsx.methods import PAIRS
 from clipsx.metrics import coverage, iou, msc
+from clipsx.plots.axes import palette
 from clipsx.plots.cells import Cell, closed, sheet
 from clipsx.plots.reduced import reduced
 from clipsx.reading import Reading, readings, served
@@ -107,7 +107,7 @@ def class_maps(
     """
     names, rows = queries(labels), []
     said, needs, _ = segment.predictor(clip, names, asked, rules.background, rules.templates, None, rules)
-    colours = np.array(sns.color_palette("husl", len(names)))  # (N, 3)
+    colours = np.array(palette(len(names), "husl"))  # (N, 3)
     size = clip.patch_size if rules.windows else rules.size
     for look in looks(clip, [reduced(sample) for sample in samples], [Measure("", lambda _: (), needs)], size=size):
         image, truth = look.sample.image, look.sample.index_map(names)  # (H, W)

@@ -96,6 +96,7 @@ def segment(
     grounds = labels.background or rules.background
     size = clip.patch_size if rules.windows else rules.size  # what is seen beside windows costs next to nothing
     asks = measure(clip, labels.names, reading, grounds, words, rules)
+    asks = replace(asks, about={**asks.about, "words": labels.name})
     keep(clip, pictures, [asks], folder=out, size=size, words="segmenting", **options)
     return pd.DataFrame() if options.get("shard", (1, 1))[1] > 1 else write(out, form)
 

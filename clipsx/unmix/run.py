@@ -9,6 +9,7 @@ import pandas as pd
 from clipsx import datasets
 from clipsx.clip import Clip
 from clipsx.datasets import Sample
+from clipsx.evaluation.asked import vocabulary_of
 from clipsx.reading import Reading
 from clipsx.unmix.ablation import Setting, maps
 from clipsx.unmix.gather import gather
@@ -62,6 +63,7 @@ def run(
     told = {"seeds": len(rows), "seconds": rows["seconds"].mean(), "model": clip.name, "weights": clip.weights}
     fixed = ("parameters", "threads", "read", "trained on", "tested on", "epochs", "batch", "lr", "protocol")
     told |= {name: rows[name].iloc[0] for name in fixed} | {k: asked.about[k] for k in ("data", "image_size")}
+    told["words"] = vocabulary_of(test).name
     samples = test if asked.samples is None else asked.samples
     if not datasets.has(samples, "masks"):
         return found.assign(**told), pd.DataFrame()

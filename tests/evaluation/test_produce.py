@@ -96,7 +96,8 @@ def test_pycocotools_reads_what_shards_have_made(
     found = coco.COCO(str(tmp_path / "segments.json"))
     table = pd.read_csv(tmp_path / "regions.csv").query("place > 0")
     assert len(found.anns) == len(table) and {c["name"] for c in found.cats.values()} == set(table["label"])
-    assert set(pd.read_csv(tmp_path / "table.csv")["label"]) >= set(table["label"])
+    told = pd.read_csv(tmp_path / "table.csv")
+    assert set(told["label"]) >= set(table["label"]) and set(told["words"]) == {"labels"}
     for number, image in found.imgs.items():
         place, odds = literal(clip, folder / image["file_name"], WORDS)
         for one in found.loadAnns(found.getAnnIds([number])):

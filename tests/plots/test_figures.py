@@ -7,10 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from clipsx import plots
-from clipsx.analyses import deletion
+from clipsx.analyses import deletion, redundancy
 from clipsx.evaluation import explain, summary
 from clipsx.evaluation.stream import stream
 from clipsx.panels.elements import png_of
+from clipsx.plots import styles
 from helpers import masked, tiny_clip
 
 LABELS = ("cat", "dog", "boat")
@@ -35,6 +36,18 @@ def test_costs_stand_beside_what_they_buy_the_best_first() -> None:
     ticks = [label.get_text() for label in left.get_yticklabels()]
     assert ticks == ["CLIP Surgery + feature surgery", "GEM", "CLIP"]
     assert [bar.get_width() for bar in right.patches] == [1.1, 1.9, 1.0]
+
+
+@pytest.mark.parametrize(("style", "across"), [("screen", 3), ("column", 2)])
+def test_repair_shows_both_sweeps_with_one_legend(style: str, across: int) -> None:
+    row = {"labels": 2, "tau": 1.0, "energy": 70.0, "msc": 1.0, "iou": 5.0, "image": "a"}
+    swept = pd.DataFrame([row | {"varied": v, "form": f} for v in ("labels", "tau") for f in ("none", "code")])
+    with styles.using(style):
+        figure = plots.repair(swept, redundancy.MEASURES)
+    axes = [ax for ax in figure.axes if ax.axison]
+    assert [ax.get_xlabel() for ax in axes] == ["labels compared"] * 3 + ["τ"] * 3
+    assert figure.axes[0].get_gridspec().ncols == across
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no feature surgery", "feature surgery"]
 
 
 def test_nouns_have_a_panel_for_each_way_and_one_legend() -> None:

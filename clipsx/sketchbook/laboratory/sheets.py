@@ -10,6 +10,8 @@ from clipsx import plots
 from clipsx.datasets import Sample
 from clipsx.maps import upsample
 from clipsx.metrics import msc
+from clipsx.plots import styles
+from clipsx.plots.cells import NARROW
 from clipsx.plots.sheets import tile
 from clipsx.sketchbook.laboratory.measures import CHOICES, SHOWN, world
 from clipsx.sketchbook.laboratory.plots import about
@@ -63,10 +65,11 @@ def side_by_side(
     label = label or next(iter(sample.masks))
     cells = []
     for run in runs:
-        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), run.removeprefix("lab-")))
+        cells.append(plots.Cell(sample.image, None, sample.masks.get(label), f"{label}\n{run.removeprefix('lab-')}"))
         for map, reading in zip(_drawn(scenes(run), sample, number, label), CHOICES, strict=True):
-            cells.append(tile(sample, map, label, f"{reading.title}: {label}"))
-    wide = abreast * (1 + len(CHOICES))
+            cells.append(tile(sample, map, label, reading.title))
+    each = 1 + len(CHOICES)
+    wide = each * max(1, styles.current().fits(abreast * each, NARROW) // each)  # in print what has no room goes below
     return plots.sheet([cells[n : n + wide] for n in range(0, len(cells), wide)], side)
 
 

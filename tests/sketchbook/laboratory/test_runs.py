@@ -187,9 +187,9 @@ def test_every_figure_draws_what_is_there(found):
     for surgery in ("none", "code"):
         assert plots.depths(found, surgery).axes[0].containers, "every point has its interval"
     sheet = sheets.side_by_side(["lab-centre-s7", "sketchbook"], 1)
-    assert len(sheet.axes) == 2 * 5 + 1 and sheet.axes[5].get_title() == "sketchbook"
+    assert len(sheet.axes) == 2 * 5 + 1 and sheet.axes[5].get_title().endswith("\nsketchbook")
     sheet = sheets.side_by_side(["lab-centre-s7", "sketchbook", "sketchbook-rn"], abreast=2)
-    assert len(sheet.axes) == 2 * 10 + 1 and sheet.axes[5].get_title() == "sketchbook"
+    assert len(sheet.axes) == 2 * 10 + 1 and sheet.axes[5].get_title().endswith("\nsketchbook")
 
 
 def test_each_cell_is_shown_once_by_its_first_seed(found):

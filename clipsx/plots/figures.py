@@ -187,8 +187,8 @@ def tradeoff(summary: pd.DataFrame, costs: pd.DataFrame, value: str = "msc", nam
 
 def repair(swept: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """Measures of both forms of feature surgery, and without, by the number of labels and by τ (`redundancy.sweep`)."""
-    figure, axes = row(len(names), rows=2, height=5.4, least=1.6)
-    letters = 99 if styles.current().width is None else 20
+    figure, axes = row(len(names), rows=2, height=5.4, least=1.6, flat=0.85)
+    letters = 99 if styles.current().width is None else 16
     for line, (varied, said) in zip(axes, {"labels": "labels compared", "tau": "τ"}.items(), strict=True):
         for ax, (measure, name) in zip(line, names.items(), strict=True):
             lines(swept[swept["varied"] == varied], varied, measure, "form", ax).set_ylabel(broken(name, letters))

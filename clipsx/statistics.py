@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num, Shaped
 
-AT_ONCE, ROOM = 100, 2**20  # draws, and weights of images, in memory at a time
+AT_ONCE, ROOM = 100, 2**18  # draws, and weights of images, in memory at a time
 METHOD = "95 % image bootstrap"
 
 

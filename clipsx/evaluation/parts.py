@@ -162,7 +162,9 @@ class Parts:
         about["data"] += left_out(self._lines(bare=True), self.key["pictures"], "cannot be measured")
 
         def rows(reading: str) -> pd.DataFrame:
-            return joined(self.read(name, start, reading) for start in self.starts).assign(**about)
+            found = joined(self.read(name, start, reading) for start in self.starts)
+            once = {column: pd.Categorical([value]).repeat(len(found)) for column, value in about.items()}
+            return found.assign(**once)  # a byte a row: a text in each would be most of the memory
 
         return {reading: partial(rows, reading) for reading in known}
 

@@ -1,5 +1,6 @@
 """Files to take away: whole, saying where they come from, or not there at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def test_a_name_too_long_is_said_in_words(tmp_path: Path) -> None:
         save.table(TABLE, tmp_path, "x" * 300)
     assert list(tmp_path.iterdir()) == []
     assert save.table(TABLE, tmp_path, "é" * 120).exists()  # 244 bytes
+
+
+def test_a_place_where_nothing_may_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", closed)
+    with pytest.raises(OSError, match=r"a\.csv cannot be written in .*out \(Permission denied\): choose another place"):
+        save.table(pd.DataFrame({"a": [1]}), tmp_path / "out", "a")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def _drawn(name: str, rows: "Sequence[Sequence[Cell]]", out: str, about: Any) ->
     from clipsx.plots import closed, sheet
 
     if rows:
-        print(*save.figure(closed(sheet(rows)), out, name, about, kind="09_pictures"), sep="\n")
+        kind = "09_pictures" if name == "pictures" else "changed"
+        print(*save.figure(closed(sheet(rows)), out, name, about, kind=kind), sep="\n")
 
 
 def _models(options: argparse.Namespace, test: "Sequence[Sample]") -> "tuple[list[Callable[[], Clip]], str]":

@@ -73,7 +73,7 @@ def evaluate(
     }[task]
     measure = make(clip, labels, shown, templates=rules.templates, words=words)
     alone = not len(tuning) or not chooses(task, rules)
-    kept = {"rules": rules.name, "others": 0 if alone else len(tuning), "dataset": named(test)}
+    kept = {"rules": rules.name, "tuned_on": 0 if alone else len(tuning), "dataset": named(test)}
     several = any(len(some) > 1 for some in asking.queries)
     by = getattr(test, "labelled", "") if task == "recognise" else ""
     kept["wording"] = f"; words of {asking.name}" + "; the best of a class's words" * several
@@ -110,13 +110,13 @@ def both(folder: str | Path) -> tuple[Parts, Parts | None]:
     Errors: ValueError for a folder without a run.
     """
     found = Parts.of(Path(folder))
-    return found, Parts.of(Path(folder, "tuning")) if told(found)["others"] else None
+    return found, Parts.of(Path(folder, "tuning")) if told(found)["tuned_on"] else None
 
 
 def told(parts: Parts) -> dict[str, Any]:
     """What a run says of itself: its `task`, and the columns that are the same in all its rows."""
     (name, measure), *_ = parts.measures.items()
-    return {"task": name, "others": 0, **measure["about"]}
+    return {"task": name, "tuned_on": 0, **measure["about"]}
 
 
 def _summarised(found: Parts, tuned: Parts | None) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Protocols: rows that say what they do, one at a time in a table, and the traps between published numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAverag
 
 import clipsx
 from clipsx import metrics
-from clipsx.datasets import BUILT_IN, LAYOUTS, Sketchbook, Subset, Vocabulary
-from clipsx.evaluation import recognise, segment, summary
+from clipsx.datasets import BUILT_IN, LAYOUTS, Sketchbook, Subset, Vocabulary, tuning_and_test
+from clipsx.evaluation import explain, recognise, segment, summary
+from clipsx.evaluation.parts import Parts
 from clipsx.evaluation.protocols import HEAD, PER_IMAGE, PROTOCOLS, TASKS, Protocol, named, protocol
 from clipsx.evaluation.stream import stream
 from clipsx.evaluation.tasks import SUMMARIES, evaluate
@@ -170,6 +172,19 @@ def test_windows_in_a_measure(clip: clipsx.Clip) -> None:
     assert set(table["image_size"]) == {str(rules.windows)}
     with pytest.raises(ValueError, match="give words for it"):
         segment.measure(clip, ("cat", "dog"), rules=rules)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_run_says_of_itself_stands_in_no_measured_column(clip: clipsx.Clip, task: str, tmp_path: Path) -> None:
+    tuning, test = tuning_and_test("sketchbook", images=3, size=32)
+    table = evaluate(clip, task, tuning, test, "clip", folder=tmp_path).set_index("measure")["value"]
+    parts = Parts.of(tmp_path)
+    (name, measure), *_ = parts.measures.items()
+    assert not set(parts.read(name, 0)) & set(measure["about"])
+    if task == "explain":
+        (rows,) = stream(clip, test, [explain.measure(clip, test.labels, "clip")])
+        for column in ("msc", "others", "absent"):
+            assert table[column] == pytest.approx(summary.summarise(rows, resamples=2)[column].item(), nan_ok=True)
 
 
 def test_a_protocols_background_is_its_own(clip: clipsx.Clip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from clipsx.panels import UnmixPanel
 warnings.filterwarnings("ignore")
 clip, world = clipsx.load("sketchbook-random"), Sketchbook(seed=3, length=10, size=64, objects=(2, 3))
 small = unmix.gather(clip, world)
-times = 60
+times = 20
 long = unmix.Gathered(np.tile(small.positions, (times, 1, 1)), np.tile(small.cls, (times, 1)),
                       np.tile(small.present, (times, 1)), small.labels, small.about)
 panel = UnmixPanel(clip, long, small, world, epochs=200, batch=1)

@@ -24,6 +24,7 @@ def words(panel: Any, part: str) -> None:
 def test_points_by_pointer_and_keys(page: Any, panel: Any) -> None:
     canvas = panel.locator(".clipsx-points canvas")
     canvas.scroll_into_view_if_needed()
+    panel.locator(".clipsx-points [aria-live]", has_text="points on the object").wait_for()
     count = int(told(panel).split()[0])
     assert count and f"{count} points on the object, {count} beside it" in told(panel)
     panel.get_by_role("button", name="add a point on the object").click()

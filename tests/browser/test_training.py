@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 SETUP = """
 import warnings
 import numpy as np
@@ -24,12 +22,8 @@ panel
 LATER = ["panel.start()\nawait panel.finished()", "print('later', 'cells saw', len(panel.rows), 'epochs')"]
 
 
-@pytest.fixture(scope="module")
-def page(lab: Any) -> Any:
-    return lab.opened("training", [SETUP, *LATER], whole=False)
-
-
-def test_stop_is_heard_while_a_cell_waits(page: Any) -> None:
+def test_stop_is_heard_while_a_cell_waits_and_controls_while_it_trains(lab: Any) -> None:
+    page = lab.opened("training", [SETUP, *LATER], whole=False)
     panel = page.locator(".clipsx-panel").first
     panel.wait_for()
     stop = panel.get_by_role("button", name="Stop")
@@ -38,10 +32,6 @@ def test_stop_is_heard_while_a_cell_waits(page: Any) -> None:
     stop.click()
     panel.get_by_text("of 200 epochs").wait_for()
     page.get_by_text("later cells saw").wait_for()
-
-
-def test_what_a_control_says_is_shown_while_it_trains(page: Any) -> None:
-    panel = page.locator(".clipsx-panel").first
     before = panel.locator("img").nth(1).get_attribute("src")
     panel.get_by_role("button", name="Resume").click()
     panel.get_by_text("s to go").wait_for()

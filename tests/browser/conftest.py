@@ -87,6 +87,14 @@ class Lab:
         page.set_default_timeout(60_000)
         return page
 
+    def panels(self, name: str) -> Any:
+        """A notebook with a cell for each of `PANELS`, which ran; `page.panel(name)` is what the cell shows."""
+        page = self.opened(name, [SETUP, *PANELS.values()])
+        cells = page.locator(".jp-Notebook .jp-CodeCell")
+        page.kinds = list(PANELS)[3:]  # one of every kind
+        page.panel = lambda name: cells.nth(1 + list(PANELS).index(name)).locator(".clipsx-panel")
+        return page
+
     def page(self, name: str) -> Any:
         """A page of 1280 × 900 that shows a notebook of this name; `awaited`: its `evaluate` of what may never come."""
         page = self.browser.new_page(viewport={"width": 1280, "height": 900})
@@ -161,12 +169,8 @@ def lab(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def page(lab: Lab) -> Any:
-    """A notebook with a cell for each of `PANELS`, which ran; `page.panel(name)` is what the cell shows."""
-    page = lab.opened("panels", [SETUP, *PANELS.values()])
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
-    page.kinds = list(PANELS)[3:]  # one of every kind
-    page.panel = lambda name: cells.nth(1 + list(PANELS).index(name)).locator(".clipsx-panel")
-    return page
+    """The panels that tests turn and type in, one after another."""
+    return lab.panels("panels")
 
 
 def _wait(url: str, server: subprocess.Popen[bytes]) -> None:

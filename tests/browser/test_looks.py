@@ -22,6 +22,12 @@ WRITTEN = """canvas => { // of the names left of a matrix, the channels of the p
 }"""
 
 
+@pytest.fixture(scope="module")
+def page(lab: Any) -> Any:
+    """Its own: elsewhere nonsense is typed into every control, and here the page changes its width."""
+    return lab.panels("looks")
+
+
 @pytest.fixture(params=[1280, 800])
 def sized(page: Any, request: Any) -> Any:
     """The page at a width."""

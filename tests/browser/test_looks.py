@@ -62,4 +62,5 @@ def test_nothing_is_cut_off(sized: Any) -> None:
 def test_names_beside_a_matrix_have_the_colour_of_the_page(page: Any) -> None:
     canvas = page.panel("companions").locator("canvas")
     canvas.scroll_into_view_if_needed()
+    page.wait_for_function(WRITTEN, arg=canvas.element_handle())  # until it is drawn
     assert max(canvas.evaluate(WRITTEN)) < 90  # dark, in the light theme

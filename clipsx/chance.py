@@ -111,9 +111,8 @@ def starts(
 
 def bands(table: pd.DataFrame) -> pd.DataFrame:
     """A row per reading and measure of `starts`: mean, sd, low, high (the range), n starts, and what made it."""
-    about = {name: table[name].iloc[0] for name in ("model", *KEY, "positions")} | {
-        "torch": version("torch").split("+")[0]
-    }
+    about = {name: table[name].iloc[0] for name in ("model", *KEY, "positions")}
+    about["torch"] = version("torch").split("+")[0]
     groups = table.groupby(["reading", "measure"], sort=False)["value"]
     rows = [dict(zip(("reading", "measure"), key, strict=True)) | band(values) for key, values in groups]  # type: ignore[arg-type]
     return pd.DataFrame(rows).assign(**about)
